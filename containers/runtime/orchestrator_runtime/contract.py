@@ -1,0 +1,165 @@
+"""Paths, names, exit codes and record shapes: the one file that service and runtime both read.
+
+The /opt/ml tree and the SM_* names follow the SageMaker training container contract
+(AWS developer guide, "How Amazon SageMaker runs your training image").
+Importing this file must stay cheap: the supervisor starts once per host and has a budget of
+milliseconds.
+"""
+
+from __future__ import annotations
+
+TYPE_CHECKING = False  # avoids importing typing at run time; type checkers treat it as True
+if TYPE_CHECKING:
+    from typing import Any, Literal, Optional, TypedDict, Union
+
+    Outcome = Literal[
+        "exited",  # the program ended by itself; exit_code or signal says how
+        "stopped",  # it ended after a stop was asked for; stop_intent says by whom
+        "max_runtime",  # the time limit was reached
+        "out_of_memory",  # the memory limit was reached
+        "install_failed",  # requirements could not be installed
+        "not_started",  # the program could not be executed at all
+        "internal",  # the supervisor itself failed
+    ]
+
+    class Limits(TypedDict):
+        """What the supervisor enforces, also while the service is down."""
+
+        max_runtime_seconds: Optional[float]
+        grace_seconds: float
+        log_bytes: int
+        memory_bytes: Optional[int]
+        cpus: Optional[float]
+
+    class SandboxPlan(TypedDict):
+        """How the program is fenced in.
+
+        ``kind`` is ``bubblewrap`` (``prefix`` is put before argv), ``namespaces`` (the
+        supervisor's child enters ``namespaces`` itself), or ``none``.
+        """
+
+        kind: Literal["bubblewrap", "namespaces", "container", "none"]
+        prefix: list[str]
+        namespaces: Optional[dict[str, Any]]
+
+    class InstallPlan(TypedDict):
+        """The step that installs requirements, run inside the sandbox before the program."""
+
+        argv: list[str]
+        environment: dict[str, str]
+
+    class HostPlan(TypedDict):
+        """``plan.json``: all that the supervisor of one host needs."""
+
+        format: int
+        job_name: str
+        attempt: int
+        host: str
+        ml: str  # the tree as the supervisor sees it
+        base: str  # the tree as the program sees it: /opt/ml wherever the system allows it
+        argv: list[str]
+        cwd: str  # as the program sees it
+        environment: dict[str, str]  # the program's whole environment, less SM_* and secrets
+        secrets: Optional[str]  # file with {name: value}; read, then removed, by the supervisor
+        install: Optional[InstallPlan]
+        sandbox: SandboxPlan
+        limits: Limits
+        compression: Literal["GZIP", "NONE"]
+        notify: Optional[str]  # unix datagram socket that is poked at each phase change
+
+    class PhaseRecord(TypedDict):
+        """One entry of the phase history; ``at`` is epoch seconds."""
+
+        phase: str
+        at: float
+
+    class ArtifactRecord(TypedDict):
+        """A packed output; ``path`` is relative to the host directory."""
+
+        path: str
+        bytes: int
+        files: int
+        skipped: list[str]  # links that leave the tree, FIFOs, sockets, devices
+
+    class ExitRecord(TypedDict):
+        """``exit.json``: written once, last, atomically."""
+
+        format: int
+        job_name: str
+        attempt: int
+        host: str
+        outcome: Outcome
+        exit_code: Optional[int]
+        signal: Optional[int]
+        stop_intent: Optional[str]
+        failure: Optional[str]  # first 1,024 characters of /opt/ml/output/failure
+        message: str  # one sentence for people
+        phases: list[PhaseRecord]
+        started_at: Optional[float]  # epoch seconds; when the program was started
+        ended_at: float
+        artifacts: dict[str, ArtifactRecord]  # "model", "output"
+        log_bytes: int
+        log_truncated: bool
+        peak_memory_bytes: Optional[int]
+        limits_by: str  # cgroup-v1, cgroup-v2, pss or none
+        sandbox: str
+
+    class StopRequest(TypedDict):
+        """``stop.json``: asks for a stop; the deadline is absolute so that it survives restarts."""
+
+        intent: str  # an end reason: user_stop, rule_stop, early_stopped, max_wait, ...
+        requested_at: float  # epoch seconds
+        grace_seconds: float
+
+    Json = Union[None, bool, int, float, str, "list[Json]", "dict[str, Json]"]
+
+FORMAT = 1
+
+# Where things are for the program.
+ML = "/opt/ml"
+RUNTIME = "/opt/orchestrator"  # the runtime, read-only; on PYTHONPATH
+INPUT = "input"
+INPUT_CONFIG = "input/config"
+INPUT_DATA = "input/data"
+CODE = "code"
+MODEL = "model"
+OUTPUT = "output"
+OUTPUT_DATA = "output/data"
+CHECKPOINTS = "checkpoints"
+FAILURE_FILE = "output/failure"
+TREE = (INPUT_CONFIG, INPUT_DATA, CODE, MODEL, OUTPUT_DATA, CHECKPOINTS)
+FAILURE_MAX_CHARACTERS = 1024
+
+# Files of the host directory (outside the sandbox, except the FIFO).
+PLAN_FILE = "plan.json"
+CLAIM_FILE = "claim.json"
+STATUS_FILE = "status.json"
+STOP_FILE = "stop.json"
+EXIT_FILE = "exit.json"
+LOG_FILE = "log"
+LOG_INDEX_FILE = "log.index"
+RECORDS_FILE = "records.jsonl"
+RECORDS_FIFO = "records"
+ML_DIRECTORY = "ml"
+SCRATCH_DIRECTORY = "scratch"
+ARTIFACTS_DIRECTORY = "artifacts"
+MODEL_ARCHIVE = "model.tar.gz"
+OUTPUT_ARCHIVE = "output.tar.gz"
+
+# Environment of the program.
+RECORDS_VARIABLE = "ORCHESTRATOR_RECORDS"  # path of the FIFO as the program sees it
+ATTEMPT_VARIABLE = "ORCHESTRATOR_ATTEMPT"
+RECORD_MAX_BYTES = 4096  # PIPE_BUF on Linux: writes up to this size are atomic
+
+# Phases that the supervisor reports, in SageMaker's words.
+PHASE_DOWNLOADING = "Downloading"
+PHASE_TRAINING = "Training"
+PHASE_UPLOADING = "Uploading"
+PHASE_STOPPING = "Stopping"
+
+# Exit codes of the supervisor process itself (the program's own code is in the exit record).
+EXIT_ALREADY_CLAIMED = 75  # another supervisor owns this host directory (EX_TEMPFAIL)
+EXIT_UNSUPPORTED_PYTHON = 69  # older than 3.9 (EX_UNAVAILABLE)
+
+# Marker line that replaces what was cut from the log at the quota.
+LOG_QUOTA_MARKER = b"\n[orchestrator] log quota of %d bytes reached; further output is dropped\n"
