@@ -1,0 +1,1 @@
+"""What runs jobs. See README.md for the states and who writes what."""

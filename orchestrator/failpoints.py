@@ -1,0 +1,82 @@
+"""Named steps at which a test can kill, hang or fail the driver.
+
+Every step between two durable facts has a name in ``FAILPOINTS``; the crash test walks the whole
+registry, so a new step cannot be forgotten: an unknown name fails at once.
+``ORCHESTRATOR_FAILPOINT=<name>:<kill|raise|enospc>[:<marker file>]`` arms one; with a marker
+file it fires once per file, so that the restarted process runs on.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import signal
+from pathlib import Path
+from typing import NoReturn
+
+FAILPOINTS = (
+    "submit.before_commit",
+    "submit.after_commit",
+    "stop.after_commit",
+    "place.before_commit",
+    "place.after_commit",
+    "stage.before_inputs",
+    "stage.after_inputs",
+    "start.before_plan",
+    "start.after_plan",
+    "start.after_spawn",
+    "start.before_commit",
+    "start.after_commit",
+    "observe.before_commit",
+    "observe.after_commit",
+    "stop.before_signal",
+    "stop.after_signal",
+    "collect.before_publish",
+    "collect.between_artifacts",
+    "collect.after_publish",
+    "end.before_commit",
+    "end.after_commit",
+    "retry.before_commit",
+    "retry.after_commit",
+    "cleanup.before_remove",
+    "cleanup.after_remove",
+)
+VARIABLE = "ORCHESTRATOR_FAILPOINT"
+
+
+def failpoint(name: str) -> None:
+    """Do nothing, unless this point is armed by the environment.
+
+    Args:
+        name: One of ``FAILPOINTS``.
+
+    Raises:
+        KeyError: When the name is not registered.
+        RuntimeError: When armed with ``raise``.
+        OSError: When armed with ``enospc``.
+    """
+    if name not in FAILPOINTS:
+        raise KeyError(name)
+    armed = os.environ.get(VARIABLE, "")
+    if not armed.startswith(f"{name}:"):
+        return
+    _, action, *marker = armed.split(":", 2)
+    if marker and not _first_time(Path(marker[0])):
+        return
+    _fire(name, action)
+
+
+def _first_time(marker: Path) -> bool:
+    try:
+        marker.touch(exist_ok=False)
+    except FileExistsError:
+        return False
+    return True
+
+
+def _fire(name: str, action: str) -> NoReturn:
+    if action == "kill":
+        os.kill(os.getpid(), signal.SIGKILL)
+    if action == "enospc":
+        raise OSError(errno.ENOSPC, "no space left on device (failpoint)", name)
+    raise RuntimeError(f"failpoint {name}")

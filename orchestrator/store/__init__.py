@@ -1,0 +1,1 @@
+"""Durable state of all jobs. See README.md for the rows and who writes them."""
