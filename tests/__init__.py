@@ -1,0 +1,1 @@
+"""Tests of orchestrator; a package so that its helpers have one name everywhere."""
