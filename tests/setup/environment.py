@@ -1,8 +1,8 @@
 """Make the virtual environments of this repository; the second call finds them ready and returns at once.
 
-    python3 .ci/environment.py demo|test|tools|tensorflow|bench ...
+    python3 tests/setup/environment.py demo|dev|tensorflow|bench ...
 
-`demo`, `test` and `tools` add to `.venv`, with the versions of constraints.txt. `tensorflow` and `bench` are environments of their own,
+`demo` and `dev` (tests and tools) add to `.venv`, with the versions of constraints.txt. `tensorflow` and `bench` are environments of their own,
 because TensorFlow and TorchX pin packages that the project needs in other versions.
 
 pip's own settings (index, certificate, find-links) are respected. PyTorch is asked for as its CPU build; where the configured
@@ -24,7 +24,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parent.parent.parent
 CONSTRAINTS = ROOT / "constraints.txt"
 TENSORFLOW_CONSTRAINTS = ROOT / "tests" / "setup" / "constraints-tensorflow.txt"
 TORCH_CPU_INDEX = "https://download.pytorch.org/whl/cpu"
@@ -56,15 +56,10 @@ def editable(*extras: str) -> tuple[str, ...]:
 
 
 TORCH = Step("PyTorch, CPU build (about 200 MB)", ("-c", str(CONSTRAINTS)), needs_torch=True)
-TEST_EXTRAS = ("docker", "examples", "export", "notebook", "postgres", "test")
+DEV_EXTRAS = ("docker", "examples", "export", "notebook", "postgres", "test", "tools")
 GROUPS = {
     "demo": Group(".venv", (TORCH, Step("orchestrator and scikit-learn", editable("examples")))),
-    "test": Group(
-        ".venv", (TORCH, Step("orchestrator and what its tests need", editable(*TEST_EXTRAS)))
-    ),
-    "tools": Group(
-        ".venv", (TORCH, Step("the tools of `make check`", editable(*TEST_EXTRAS, "tools")))
-    ),
+    "dev": Group(".venv", (TORCH, Step("orchestrator, its tests and tools", editable(*DEV_EXTRAS)))),
     "tensorflow": Group(
         ".venv-tensorflow",
         (
