@@ -8,7 +8,7 @@ driver reads again and decides again.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
@@ -184,6 +184,7 @@ class Store(ABC):
         arn: str,
         now: datetime,
         idempotency: IdempotencyKey | None = None,
+        notes: Mapping[str, str] | None = None,
     ) -> TrainingJobRecord:
         """Accept a job: InProgress/Pending with its first transition. Durable on return.
 
@@ -191,6 +192,14 @@ class Store(ABC):
 
         Raises:
             AlreadyExists: The name is taken, or the key was used for another request.
+        """
+
+    @abstractmethod
+    def find_idempotent(self, idempotency: IdempotencyKey) -> TrainingJobRecord | None:
+        """Return the job that an earlier ``create_job`` with this key accepted, or None.
+
+        Raises:
+            AlreadyExists: The key was used for another request.
         """
 
     @abstractmethod
@@ -264,7 +273,9 @@ class Store(ABC):
         """
 
     @abstractmethod
-    def renew_driver(self, lease: DriverLease, *, now: datetime, ttl_seconds: float) -> DriverLease:
+    def renew_driver(
+        self, lease: DriverLease, *, now: datetime, ttl_seconds: float
+    ) -> DriverLease:
         """Extend a lease.
 
         Raises:
