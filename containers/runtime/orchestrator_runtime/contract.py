@@ -10,7 +10,7 @@ from __future__ import annotations
 
 TYPE_CHECKING = False  # avoids importing typing at run time; type checkers treat it as True
 if TYPE_CHECKING:
-    from typing import Any, Literal, Optional, TypedDict, Union
+    from typing import Literal, TypedDict, Union
 
     Outcome = Literal[
         "exited",  # the program ended by itself; exit_code or signal says how
@@ -22,25 +22,46 @@ if TYPE_CHECKING:
         "internal",  # the supervisor itself failed
     ]
 
-    class Limits(TypedDict):
+    class OptionalLimits(TypedDict, total=False):
+        """Limits that a plan may leave out."""
+
+        pids: int  # processes and threads; enforced where a control group can be made
+
+    class Limits(OptionalLimits):
         """What the supervisor enforces, also while the service is down."""
 
-        max_runtime_seconds: Optional[float]
+        max_runtime_seconds: float | None
         grace_seconds: float
         log_bytes: int
-        memory_bytes: Optional[int]
-        cpus: Optional[float]
+        memory_bytes: int | None
+        cpus: float | None
 
     class SandboxPlan(TypedDict):
         """How the program is fenced in.
 
-        ``kind`` is ``bubblewrap`` (``prefix`` is put before argv), ``namespaces`` (the
-        supervisor's child enters ``namespaces`` itself), or ``none``.
+        ``kind`` is ``bubblewrap`` (``prefix``, from the absolute path of bwrap to the ``--chdir``
+        that sets the plan's cwd, is put before argv; the supervisor adds ``--json-status-fd``),
+        ``namespaces`` (the supervisor's child enters ``namespaces`` itself), ``container`` (the
+        supervisor already is inside; its own environment is the base of the program's), or
+        ``none``.
         """
 
         kind: Literal["bubblewrap", "namespaces", "container", "none"]
         prefix: list[str]
-        namespaces: Optional[dict[str, Any]]
+        namespaces: NamespacePlan | None
+
+    class NamespacePlan(TypedDict):
+        """What a child of the supervisor unshares and mounts; it keeps the plan's cwd.
+
+        Sources are paths outside, targets are absolute paths inside, applied in this order:
+        ``hide``, ``tmpfs``, ``binds``. A target below /opt may be missing on the machine.
+        """
+
+        binds: list[list[str]]  # [source, target, "ro" or "rw"]
+        tmpfs: list[str]  # empty, writable
+        hide: list[str]  # covered by an empty read-only directory
+        network: bool  # False: a network namespace with nothing but loopback
+        hostname: str
 
     class InstallPlan(TypedDict):
         """The step that installs requirements, run inside the sandbox before the program."""
@@ -60,12 +81,12 @@ if TYPE_CHECKING:
         argv: list[str]
         cwd: str  # as the program sees it
         environment: dict[str, str]  # the program's whole environment, less SM_* and secrets
-        secrets: Optional[str]  # file with {name: value}; read, then removed, by the supervisor
-        install: Optional[InstallPlan]
+        secrets: str | None  # file with {name: value}; read, then removed, by the supervisor
+        install: InstallPlan | None
         sandbox: SandboxPlan
         limits: Limits
         compression: Literal["GZIP", "NONE"]
-        notify: Optional[str]  # unix datagram socket that is poked at each phase change
+        notify: str | None  # unix datagram socket that is poked at each phase change
 
     class PhaseRecord(TypedDict):
         """One entry of the phase history; ``at`` is epoch seconds."""
@@ -89,20 +110,38 @@ if TYPE_CHECKING:
         attempt: int
         host: str
         outcome: Outcome
-        exit_code: Optional[int]
-        signal: Optional[int]
-        stop_intent: Optional[str]
-        failure: Optional[str]  # first 1,024 characters of /opt/ml/output/failure
+        exit_code: int | None
+        signal: int | None
+        stop_intent: str | None
+        failure: str | None  # first 1,024 characters of /opt/ml/output/failure
         message: str  # one sentence for people
         phases: list[PhaseRecord]
-        started_at: Optional[float]  # epoch seconds; when the program was started
+        started_at: float | None  # epoch seconds; when the program was started
         ended_at: float
         artifacts: dict[str, ArtifactRecord]  # "model", "output"
         log_bytes: int
         log_truncated: bool
-        peak_memory_bytes: Optional[int]
+        records_dropped: int  # junk, too long, or over the quota
+        peak_memory_bytes: int | None
         limits_by: str  # cgroup-v1, cgroup-v2, pss or none
         sandbox: str
+
+    class ClaimRecord(TypedDict):
+        """``claim.json``: who owns the host directory. It appears whole and already locked."""
+
+        pid: int
+        start_time: int | None  # clock ticks since boot; None where the system does not say
+        boot_id: str
+        host: str
+        token: str
+
+    class StatusRecord(TypedDict):
+        """``status.json``: replaced at each phase change."""
+
+        format: int
+        phase: str
+        phases: list[PhaseRecord]
+        program_pid: int | None  # first process inside the sandbox, as the machine counts
 
     class StopRequest(TypedDict):
         """``stop.json``: asks for a stop; the deadline is absolute so that it survives restarts."""
@@ -118,6 +157,7 @@ FORMAT = 1
 # Where things are for the program.
 ML = "/opt/ml"
 RUNTIME = "/opt/orchestrator"  # the runtime, read-only; on PYTHONPATH
+RECORDS = "/opt/orchestrator.records"  # the FIFO of records, where /opt/ml is served
 INPUT = "input"
 INPUT_CONFIG = "input/config"
 INPUT_DATA = "input/data"
@@ -147,9 +187,12 @@ MODEL_ARCHIVE = "model.tar.gz"
 OUTPUT_ARCHIVE = "output.tar.gz"
 
 # Environment of the program.
-RECORDS_VARIABLE = "ORCHESTRATOR_RECORDS"  # path of the FIFO as the program sees it
+# Path of the FIFO as the program sees it. A plan's environment may say; else it is RECORDS inside
+# bubblewrap and namespaces, and the file of the host directory elsewhere.
+RECORDS_VARIABLE = "ORCHESTRATOR_RECORDS"
 ATTEMPT_VARIABLE = "ORCHESTRATOR_ATTEMPT"
 RECORD_MAX_BYTES = 4096  # PIPE_BUF on Linux: writes up to this size are atomic
+RECORDS_QUOTA_BYTES = 256 * 1024 * 1024  # of records.jsonl; what is over is dropped and counted
 
 # Phases that the supervisor reports, in SageMaker's words.
 PHASE_DOWNLOADING = "Downloading"

@@ -1,0 +1,169 @@
+"""Starts a program: fork, enter the sandbox, exec. Errors come back over a pipe."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+from orchestrator_runtime import jsonlite, signals
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import NoReturn
+
+    from orchestrator_runtime.cgroups import Group
+    from orchestrator_runtime.contract import SandboxPlan
+
+
+class Launch:
+    """What to start: argv, environment and directory as the program sees them, and its fence."""
+
+    def __init__(
+        self,
+        argv: list[str],
+        environment: dict[str, str],
+        cwd: str,
+        sandbox: SandboxPlan,
+        group: Group | None = None,
+    ) -> None:
+        self.argv = argv
+        self.environment = environment
+        self.cwd = cwd
+        self.sandbox = sandbox
+        self.group = group
+
+    @property
+    def kind(self) -> str:
+        """The kind of sandbox."""
+        return str(self.sandbox["kind"])
+
+
+class Child:
+    """A started program. ``report`` and ``info`` are descriptors to watch, -1 when closed."""
+
+    def __init__(self, pid: int, report: int, info: int) -> None:
+        self.pid = pid
+        self.report = report
+        self.info = info
+        self.status: int | None = None
+        self.error: str | None = None
+        self.program_pid: int | None = None
+        self.inner_exit: int | None = None
+        self._report_bytes = b""
+        self._info_bytes = b""
+
+    @property
+    def ended(self) -> bool:
+        """Whether the program has ended and its status is known."""
+        return self.status is not None
+
+    def read_report(self) -> None:
+        """Read the error of a start; end of file means that the program was executed."""
+        data = os.read(self.report, 65536)
+        if data:
+            self._report_bytes += data
+            return
+        os.close(self.report)
+        self.report = -1
+        if self._report_bytes:
+            self.error = self._report_bytes.decode("utf-8", "replace")
+
+    def read_info(self) -> bool:
+        """Read what the sandbox says of its program; True when its pid became known."""
+        data = os.read(self.info, 65536)
+        if not data:
+            os.close(self.info)
+            self.info = -1
+            return False
+        self._info_bytes += data
+        *lines, self._info_bytes = self._info_bytes.split(b"\n")
+        known = self.program_pid
+        for line in lines:
+            self._learn(line)
+        return self.program_pid != known
+
+    def _learn(self, line: bytes) -> None:
+        if not line.strip():
+            return
+        said = jsonlite.loads(line)
+        self.program_pid = said.get("child-pid", self.program_pid)
+        self.inner_exit = said.get("exit-code", self.inner_exit)
+
+    def close(self) -> None:
+        """Read what is left and let go of the descriptors."""
+        for name, read in (("report", self.read_report), ("info", self.read_info)):
+            descriptor = getattr(self, name)
+            if descriptor < 0:
+                continue
+            os.set_blocking(descriptor, False)
+            try:
+                while getattr(self, name) >= 0:
+                    read()
+            except BlockingIOError:
+                os.close(descriptor)
+                setattr(self, name, -1)
+
+
+def spawn(launch: Launch, output: int) -> Child:
+    """Start a program with its output on a descriptor. Must run on the main thread.
+
+    A sandbox dies with the thread that started it, so that nothing outlives its supervisor.
+
+    Raises:
+        OSError: No process or descriptor could be made.
+    """
+    report_reader, report_writer = os.pipe()
+    info_reader = info_writer = -1
+    if launch.kind in ("bubblewrap", "namespaces"):
+        info_reader, info_writer = os.pipe()
+    signals.block()
+    parent = os.getpid()
+    try:
+        pid = os.fork()
+        if pid == 0:
+            _become(launch, output, report_writer, info_writer, parent)
+    finally:
+        signals.unblock()
+        os.close(report_writer)
+        if info_writer >= 0:
+            os.close(info_writer)
+    return Child(pid, report_reader, info_reader)
+
+
+def _become(launch: Launch, output: int, report: int, info: int, parent: int) -> NoReturn:
+    """Turn this forked process into the program."""
+    try:
+        os.setsid()
+        signals.restore_defaults()
+        null = os.open(os.devnull, os.O_RDONLY)
+        for source, target in ((null, 0), (output, 1), (output, 2)):
+            os.dup2(source, target)
+        if launch.group is not None:
+            launch.group.enter()
+        _execute(launch, report, info, parent)
+    except OSError as error:
+        os.write(report, (error.strerror or str(error)).encode())
+    except (ValueError, KeyError, TypeError) as error:  # NUL in an argument, a broken plan
+        os.write(report, f"{type(error).__name__}: {error}".encode())
+    finally:
+        os._exit(127)
+
+
+def _execute(launch: Launch, report: int, info: int, parent: int) -> None:
+    kind = launch.kind
+    if kind == "bubblewrap":
+        os.set_inheritable(info, True)
+        os.chdir("/")
+        tool, *options = launch.sandbox["prefix"]
+        argv = [tool, "--json-status-fd", str(info), *options, *launch.argv]
+        os.execvpe(tool, argv, launch.environment)  # noqa: S606
+    if kind == "namespaces":
+        from orchestrator_runtime import sandbox  # noqa: PLC0415 -- only where bubblewrap lacks
+
+        sandbox.enter(launch.sandbox["namespaces"], report=report, info=info, parent=parent)
+    elif sys.platform.startswith("linux"):
+        from orchestrator_runtime import native  # noqa: PLC0415
+
+        native.die_with_parent(parent)
+    os.chdir(launch.cwd)
+    os.execvpe(launch.argv[0], launch.argv, launch.environment)  # noqa: S606

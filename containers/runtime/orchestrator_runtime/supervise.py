@@ -1,0 +1,90 @@
+"""``supervise HOST_DIRECTORY``: one host of one attempt, from claim to exit record."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+from orchestrator_runtime import contract, files
+from orchestrator_runtime.claim import AlreadyClaimed, claim
+from orchestrator_runtime.exitrecord import ExitFile
+from orchestrator_runtime.hostrun import HostRun, failed_record
+from orchestrator_runtime.signals import Signals
+from orchestrator_runtime.status import Status
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from orchestrator_runtime.contract import ExitRecord, HostPlan
+
+
+def supervise(host_directory: str) -> int:
+    """Run the plan in a host directory; return this process's exit code.
+
+    Zero when the exit record was written, whatever it says; inside a container the program's
+    own code, so that the engine is a second witness.
+    """
+    directory = os.path.abspath(host_directory)
+    _close_inherited()
+    watcher = Signals()  # before the claim: whoever reads it may signal us
+    try:
+        claim(directory)
+    except AlreadyClaimed:
+        return contract.EXIT_ALREADY_CLAIMED
+    exit_file = ExitFile(directory)
+    plan, problem = _read_plan(directory)
+    if plan is None:
+        exit_file.write(failed_record(directory, problem))
+        return 0
+    status = Status(directory, plan)
+    try:
+        record = HostRun(directory, plan, watcher, status).run()
+    except BaseException as error:
+        exit_file.write(failed_record(directory, _describe(error), plan, status))
+        status.poke("ended")
+        raise
+    exit_file.write(record)
+    status.poke("ended")
+    return _exit_code(plan, record)
+
+
+def _read_plan(directory: str) -> tuple[HostPlan | None, str]:
+    path = os.path.join(directory, contract.PLAN_FILE)
+    try:
+        plan: HostPlan = files.read_object(path)  # type: ignore[assignment] # checked by its writer
+    except (OSError, ValueError) as error:
+        return None, f"{contract.PLAN_FILE} cannot be read: {error}"
+    if plan.get("format") != contract.FORMAT:
+        return None, (
+            f"{contract.PLAN_FILE} must have format {contract.FORMAT}, got {plan.get('format')!r}; "
+            "service and runtime are of different releases"
+        )
+    return plan, ""
+
+
+def _describe(error: BaseException) -> str:
+    trace, where = error.__traceback__, ""
+    while trace is not None:
+        where = f" ({os.path.basename(trace.tb_frame.f_code.co_filename)}:{trace.tb_lineno})"
+        trace = trace.tb_next
+    return f"the supervisor failed: {type(error).__name__}: {error}{where}"
+
+
+def _exit_code(plan: HostPlan, record: ExitRecord) -> int:
+    if plan["sandbox"]["kind"] != "container":
+        return 0
+    if record["signal"] is not None:
+        return 128 + record["signal"]
+    if record["exit_code"] is not None:
+        return record["exit_code"]
+    return 0 if record["outcome"] == "stopped" else 1
+
+
+def _close_inherited() -> None:
+    """Let go of what the starter left open, so that it does not reach the program."""
+    listing = "/proc/self/fd" if sys.platform.startswith("linux") else "/dev/fd"
+    for name in os.listdir(listing):
+        if int(name) > 2:
+            try:
+                os.close(int(name))
+            except OSError:
+                continue  # the descriptor of the listing itself

@@ -1,0 +1,174 @@
+"""The process tree below the supervisor: who is in it, whom a stop must reach, how it is killed."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import signal as _signal
+    from collections.abc import Iterable, Iterator
+else:
+    import _signal
+
+PF_FORKNOEXEC = 0x40
+"""Kernel flag of a process that was forked and has not executed a program of its own."""
+_HELPERS = (b"multiprocessing.", b"--multiprocessing-fork", b"joblib.externals.loky")
+"""Marks of processes that Python starts as parts of a program, though with an exec."""
+
+
+class Process:
+    """One process as /proc shows it."""
+
+    __slots__ = ("children", "flags", "pid", "start_time")
+
+    def __init__(self, pid: int, flags: int, start_time: int) -> None:
+        self.pid = pid
+        self.flags = flags
+        self.start_time = start_time
+        self.children: list[Process] = []
+
+    @property
+    def identity(self) -> tuple[int, int]:
+        """What tells it from a later process with the same pid."""
+        return self.pid, self.start_time
+
+
+def roots_below(pid: int) -> list[Process]:
+    """Return the living children of a process, each with its own tree.
+
+    Zombies are left out, their children are not. Empty where there is no /proc.
+    """
+    top = Process(pid, 0, 0)
+    parents: dict[int, list[Process]] = {}
+    for process, parent in _all_processes():
+        parents.setdefault(parent, []).append(process)
+    pending = [top]
+    while pending:
+        node = pending.pop()
+        node.children = parents.pop(node.pid, [])
+        pending += node.children
+    return top.children
+
+
+def walk(processes: Iterable[Process]) -> Iterator[Process]:
+    """Yield the processes and all below them, parents first."""
+    pending = list(processes)
+    while pending:
+        node = pending.pop()
+        yield node
+        pending += node.children
+
+
+def stop_targets(roots: Iterable[Process]) -> list[Process]:
+    """Return the processes that a graceful stop must reach: the user's own programs.
+
+    Signals to a shell or launcher die there, so the *leaves* of the tree are asked. A program
+    that forked workers without executing anything new (data loaders) counts as one leaf with
+    them: its first process is asked if it handles SIGTERM or none of them does, else those
+    workers that do.
+    """
+    targets = []
+    for root in roots:
+        for group in _leaf_programs(root):
+            targets += _who_listens(group)
+    return targets
+
+
+def _leaf_programs(root: Process) -> Iterator[list[Process]]:
+    """Yield, for each program without programs below it, its processes; the first one first."""
+    pending = [root]
+    while pending:
+        top = pending.pop()
+        members, others = [top], []
+        inner = list(top.children)
+        while inner:
+            process = inner.pop()
+            if _is_part(process):
+                members.append(process)
+                inner += process.children
+            else:
+                others.append(process)
+        pending += others
+        if not others:
+            yield members
+
+
+def _is_part(process: Process) -> bool:
+    if process.flags & PF_FORKNOEXEC:
+        return True
+    command = _read(f"/proc/{process.pid}/cmdline")
+    return any(mark in command for mark in _HELPERS)
+
+
+def _who_listens(members: list[Process]) -> list[Process]:
+    listening = [process for process in members if handles_sigterm(process.pid)]
+    if not listening or listening[0] is members[0]:
+        return members[:1]
+    return listening
+
+
+def handles_sigterm(pid: int) -> bool:
+    """Return whether a process has a handler for SIGTERM."""
+    for line in _read(f"/proc/{pid}/status").splitlines():
+        if line.startswith(b"SigCgt:"):
+            return bool(int(line.split()[1], 16) >> (_signal.SIGTERM - 1) & 1)
+    return False
+
+
+def send(pids: Iterable[int], number: int) -> None:
+    """Signal processes; those that ended meanwhile are passed over."""
+    for pid in pids:
+        try:
+            os.kill(pid, number)
+        except (ProcessLookupError, PermissionError):  # gone, or a set-uid program
+            continue
+
+
+def send_to_group(pid: int, number: int) -> None:
+    """Signal the process group of a program that leads its session."""
+    try:
+        os.killpg(pid, number)
+    except (ProcessLookupError, PermissionError):
+        return
+
+
+def kill_everything(child: int) -> int:
+    """Kill the program and all below this process once; return how many were found alive."""
+    if os.getpid() == 1:
+        send((-1,), _signal.SIGKILL)  # a container of our own: all but us, at one instant
+    send_to_group(child, _signal.SIGKILL)
+    if not sys.platform.startswith("linux"):
+        return 0
+    alive = [process.pid for process in walk(roots_below(os.getpid()))]
+    send(alive, _signal.SIGKILL)
+    return len(alive)
+
+
+def _all_processes() -> Iterator[tuple[Process, int]]:
+    """Yield each living process of the system with its parent's pid."""
+    try:
+        names = os.listdir("/proc")
+    except OSError:
+        return
+    for name in names:
+        if name.isdigit():
+            stat = _read(f"/proc/{name}/stat").rpartition(b")")[2].split()
+            if len(stat) > 19 and stat[0] not in (b"Z", b"X"):
+                yield Process(int(name), int(stat[6]), int(stat[19])), int(stat[1])
+
+
+def _read(path: str) -> bytes:
+    """Return a file of /proc; empty when its process is gone."""
+    try:
+        with open(path, "rb", buffering=0) as file:
+            return file.read() or b""
+    except OSError:
+        return b""
+
+
+def is_alive(pid: int) -> bool:
+    """Return whether a process runs; a zombie does not."""
+    stat = _read(f"/proc/{pid}/stat").rpartition(b")")[2].split()
+    return bool(stat) and stat[0] not in (b"Z", b"X")
