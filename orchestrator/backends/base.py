@@ -138,7 +138,9 @@ class Backend(ABC):
         """Look at one host; cheap, no side effects except reaping what is known to be dead."""
 
     @abstractmethod
-    def stop(self, context: AttemptContext, host: str, handle: Handle | None, request: StopRequest) -> None:
+    def stop(
+        self, context: AttemptContext, host: str, handle: Handle | None, request: StopRequest
+    ) -> None:
         """Ask one host to stop gracefully. Returns at once. Idempotent.
 
         A host that has not started yet must not start afterwards.
@@ -146,8 +148,11 @@ class Backend(ABC):
 
     @abstractmethod
     def release(self, context: AttemptContext) -> None:
-        """Remove all that an ended attempt leaves on the engine (containers, networks, scratch
-        space); logs, records and artifacts stay. Idempotent."""
+        """Remove all that an ended attempt leaves on the engine; keep logs, records, artifacts.
 
+        Containers, networks and scratch space go. Idempotent. ``context.hosts`` may be empty.
+        """
+
+    @abstractmethod
     def close(self) -> None:
-        """Release connections and threads; running hosts go on."""
+        """Release connections and threads; running hosts go on. Idempotent."""

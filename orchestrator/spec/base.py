@@ -39,10 +39,14 @@ def describe_violations(error: ValidationError) -> str:
     for item in error.errors(include_url=False, include_context=False):
         where = ".".join(str(part) for part in item["loc"]) or "specification"
         rule = item["msg"].removeprefix("Value error, ")
-        value = "" if item["type"] in {"missing", "value_error"} else f", got {_short(item['input'])}"
+        value = (
+            "" if item["type"] in {"missing", "value_error"} else f", got {_short(item['input'])}"
+        )
         lines.append(f"{where}: {rule}{value}")
     count = len(lines)
-    return f"{count} rule{'s' if count > 1 else ''} of the specification broken: " + "; ".join(lines)
+    return f"{count} rule{'s' if count > 1 else ''} of the specification broken: " + "; ".join(
+        lines
+    )
 
 
 def _short(value: Any, limit: int = 80) -> str:

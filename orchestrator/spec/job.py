@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
+from collections.abc import Iterable
 from typing import Annotated, Literal, Self
 
 from pydantic import AfterValidator, Field, StringConstraints, field_validator, model_validator
@@ -19,7 +20,9 @@ from orchestrator.spec.base import Spec
 InputMode = Literal["File", "FastFile", "Pipe"]
 JobName = Annotated[
     str,
-    StringConstraints(pattern=ids.JOB_NAME_PATTERN, max_length=ids.JOB_NAME_MAX_LENGTH, min_length=1),
+    StringConstraints(
+        pattern=ids.JOB_NAME_PATTERN, max_length=ids.JOB_NAME_MAX_LENGTH, min_length=1
+    ),
 ]
 ChannelName = Annotated[
     str, StringConstraints(pattern=ids.CHANNEL_NAME_PATTERN, min_length=1, max_length=64)
@@ -40,7 +43,9 @@ def _legal_regex(text: str) -> str:
     try:
         pattern = re.compile(text)
     except re.error as error:
-        raise ValueError(f"regex must be a Python regular expression, got {text!r}: {error}") from error
+        raise ValueError(
+            f"regex must be a Python regular expression, got {text!r}: {error}"
+        ) from error
     if pattern.groups < 1:
         raise ValueError(
             f"regex must have one group that captures the value, got {text!r}; "
@@ -73,7 +78,7 @@ class AlgorithmSpecification(Spec):
     )
 
 
-class SourceCode(Spec):
+class SourceArchive(Spec):
     """Packed user code. Not a CreateTrainingJob member: SageMaker ships code as a channel."""
 
     digest: Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
@@ -231,7 +236,7 @@ class TrainingJobSpec(Spec):
 
     training_job_name: JobName
     algorithm_specification: AlgorithmSpecification = AlgorithmSpecification()
-    source_code: SourceCode | None = None
+    source_code: SourceArchive | None = None
     role_arn: Annotated[str, StringConstraints(min_length=20, max_length=2048)] | None = None
     hyper_parameters: dict[HyperParameterKey, HyperParameterValue] = Field(
         default_factory=dict, max_length=100
@@ -260,16 +265,17 @@ class TrainingJobSpec(Spec):
     stop_grace_seconds: float = Field(default=120, ge=0, le=3600)
     """Time between SIGTERM and SIGKILL (SageMaker's is 120 s)."""
 
-    @field_validator("environment", "secrets")
+    @field_validator("environment")
     @classmethod
-    def _not_reserved[T: (dict[str, str], tuple[str, ...])](cls, names: T) -> T:
-        for name in names:
-            if RESERVED_ENVIRONMENT.match(name):
-                raise ValueError(
-                    f"environment names SM_*, TRAINING_JOB_* and ORCHESTRATOR_* are set by the "
-                    f"platform, got {name!r}; choose another name"
-                )
-        return names
+    def _environment_not_reserved(cls, environment: dict[str, str]) -> dict[str, str]:
+        _refuse_reserved(environment)
+        return environment
+
+    @field_validator("secrets")
+    @classmethod
+    def _secrets_not_reserved(cls, secrets: tuple[str, ...]) -> tuple[str, ...]:
+        _refuse_reserved(secrets)
+        return secrets
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
@@ -298,9 +304,22 @@ class TrainingJobSpec(Spec):
         )
 
 
+def _refuse_reserved(names: Iterable[str]) -> None:
+    for name in names:
+        if RESERVED_ENVIRONMENT.match(name):
+            raise ValueError(
+                "environment names SM_*, TRAINING_JOB_* and ORCHESTRATOR_* are set by the "
+                f"platform, got {name!r}; choose another name"
+            )
+
+
 def _check_program(spec: TrainingJobSpec) -> None:
     image = spec.algorithm_specification.training_image
-    if spec.source_code is None and image is None and spec.algorithm_specification.container_entrypoint is None:
+    if (
+        spec.source_code is None
+        and image is None
+        and spec.algorithm_specification.container_entrypoint is None
+    ):
         raise ValueError(
             "a job needs source_code, algorithm_specification.training_image or "
             "container_entrypoint, got none of them"

@@ -91,6 +91,8 @@ class TrainingJobRecord(Saved):
     """Grows with every change; wait for the next with ``wait(name, after=revision)``."""
     stop_intent: EndReason | None = None
     stop_requested_at: datetime | None = None
+    stop_grace_seconds: float | None = None
+    """Grace of the stop that was asked for; None = the specification's."""
     created_at: datetime
     modified_at: datetime
     training_started_at: datetime | None = None

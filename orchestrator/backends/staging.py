@@ -1,0 +1,236 @@
+"""The /opt/ml tree of one host, before it starts: config files, source code, channels.
+
+Shared by the back ends that run on this machine. What files say is decided by pure functions;
+``prepare_host`` writes them. Everything is idempotent: a half-staged host is staged again.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import unquote, urlparse
+
+from orchestrator_runtime import contract
+
+from orchestrator.backends.base import AttemptContext
+from orchestrator.errors import InputError
+from orchestrator.packaging.archive import extract_archive
+from orchestrator.spec.job import Channel
+
+InputFetcher = Callable[[Channel, Path, int, int], None]
+"""Copies a channel into a directory: (channel, directory, rank, number of hosts)."""
+
+
+@dataclass(frozen=True)
+class Mount:
+    """A file or directory of this machine shown inside a job.
+
+    Attributes:
+        target: Path relative to the /opt/ml tree.
+    """
+
+    source: Path
+    target: str
+    read_only: bool
+
+
+def local_path(uri: str) -> Path | None:
+    """Return the path that a ``file://`` URI or plain path names; None for object URIs."""
+    if uri.startswith("/"):
+        return Path(uri)
+    if uri.startswith("file://"):
+        return Path(unquote(urlparse(uri).path))
+    return None
+
+
+def channels_of(context: AttemptContext, host: str) -> tuple[Channel, ...]:
+    """Return the channels that one host gets: all, or those that name its instance group."""
+    group = next(h.instance_group for h in context.hosts if h.host == host)
+    return tuple(
+        channel
+        for channel in context.spec.input_data_config
+        if not channel.instance_group_names or group in channel.instance_group_names
+    )
+
+
+def channel_mounts(context: AttemptContext, host: str) -> tuple[Mount, ...]:
+    """Return the read-only views of local paths; copies and downloads need no mount.
+
+    A single file appears in the channel under its own name, as SageMaker shows a single object.
+    """
+    mounts = []
+    for channel in channels_of(context, host):
+        source = local_path(channel.uri)
+        if source is None or channel.writable or is_sharded(channel):
+            continue
+        target = f"{contract.INPUT_DATA}/{channel.channel_name}"
+        if not source.is_dir():
+            target += f"/{source.name}"
+        mounts.append(Mount(source, target, read_only=True))
+    return tuple(mounts)
+
+
+def is_sharded(channel: Channel) -> bool:
+    """Return whether each host gets only its part of the channel."""
+    return channel.s3_data_distribution_type == "ShardedByS3Key"
+
+
+def checkpoint_directory(context: AttemptContext) -> Path:
+    """Return the directory that all attempts and hosts of a job share as their checkpoints."""
+    config = context.spec.checkpoint_config
+    where = local_path(config.s3_uri) if config and config.s3_uri else None
+    return where or context.job_directory / contract.CHECKPOINTS
+
+
+def config_files(context: AttemptContext, host: str, network_interface: str) -> dict[str, Any]:
+    """Return the content of ``input/config/*.json`` by file name."""
+    return {
+        "hyperparameters.json": dict(context.spec.hyper_parameters),
+        "inputdataconfig.json": {
+            channel.channel_name: _channel_config(channel, context.spec)
+            for channel in channels_of(context, host)
+        },
+        "resourceconfig.json": _resource_config(context, host, network_interface),
+    }
+
+
+def _channel_config(channel: Channel, spec: Any) -> dict[str, str]:
+    config = {
+        "TrainingInputMode": channel.input_mode
+        or spec.algorithm_specification.training_input_mode,
+        "S3DistributionType": channel.s3_data_distribution_type,
+        "RecordWrapperType": channel.record_wrapper_type,
+    }
+    if channel.content_type:
+        config["ContentType"] = channel.content_type
+    return config
+
+
+def _resource_config(context: AttemptContext, host: str, network_interface: str) -> dict[str, Any]:
+    mine = next(h for h in context.hosts if h.host == host)
+    groups: dict[tuple[str, str], list[str]] = {}
+    for member in context.hosts:
+        key = (member.instance_group, member.instance_type)
+        groups.setdefault(key, []).append(member.host)
+    return {
+        "current_host": host,
+        "current_instance_type": mine.instance_type,
+        "current_group_name": mine.instance_group,
+        # Lexicographic, so that every reader agrees on the ranks (algo-1, algo-10, algo-2).
+        "hosts": sorted(h.host for h in context.hosts),
+        "network_interface_name": network_interface,
+        "instance_groups": [
+            {
+                "instance_group_name": name,
+                "instance_type": instance_type,
+                "hosts": sorted(hosts),
+            }
+            for (name, instance_type), hosts in groups.items()
+        ],
+    }
+
+
+def prepare_host(
+    context: AttemptContext,
+    host: str,
+    *,
+    network_interface: str,
+    fetch: InputFetcher,
+    link_channels: bool,
+) -> Path:
+    """Create one host's directory with everything the program reads; return it.
+
+    Args:
+        fetch: Copies the channels that cannot be shown in place.
+        link_channels: Show local channels by symbolic link, where nothing can be mounted.
+
+    Raises:
+        InputError: An input is missing or hostile.
+    """
+    host_directory = context.host_directory(host)
+    ml = host_directory / contract.ML_DIRECTORY
+    for part in contract.TREE:
+        (ml / part).mkdir(parents=True, exist_ok=True)
+    (host_directory / contract.SCRATCH_DIRECTORY).mkdir(exist_ok=True)
+    (host_directory / contract.ARTIFACTS_DIRECTORY).mkdir(exist_ok=True)
+    checkpoint_directory(context).mkdir(parents=True, exist_ok=True)
+    for name, content in config_files(context, host, network_interface).items():
+        write_json(ml / contract.INPUT_CONFIG / name, content)
+    _place_source(context, ml)
+    for channel in channels_of(context, host):
+        _place_channel(context, host, channel, ml, fetch)
+    for mount in channel_mounts(context, host):
+        _place_mount(mount, ml, link_channels)
+    return host_directory
+
+
+def _place_source(context: AttemptContext, ml: Path) -> None:
+    if context.source_archive is None:
+        return
+    code = ml / contract.CODE
+    if any(code.iterdir()):
+        shutil.rmtree(code)
+    else:
+        code.rmdir()
+    extract_archive(context.source_archive, code)
+
+
+def _place_channel(
+    context: AttemptContext, host: str, channel: Channel, ml: Path, fetch: InputFetcher
+) -> None:
+    target = ml / contract.INPUT_DATA / channel.channel_name
+    source = local_path(channel.uri)
+    if source is not None and not source.exists():
+        raise InputError(
+            f"channel {channel.channel_name!r} must name an existing path, got {channel.uri!r}; "
+            "check the path on the machine that runs the job"
+        )
+    target.mkdir(exist_ok=True)
+    if source is None or channel.writable or is_sharded(channel):
+        rank = next(h.rank for h in context.hosts if h.host == host)
+        fetch(channel, target, rank, len(context.hosts))
+
+
+def _place_mount(mount: Mount, ml: Path, link: bool) -> None:
+    target = ml / mount.target
+    if link:
+        if target.is_dir() and not target.is_symlink():
+            target.rmdir()
+        if not target.is_symlink():
+            target.symlink_to(mount.source)
+    elif mount.source.is_dir():
+        target.mkdir(exist_ok=True)
+    else:
+        target.touch()
+
+
+def write_json(path: Path, content: Any, mode: int = 0o644) -> None:
+    """Write a JSON file so that a reader sees the old or the new content, never a part."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    temporary.unlink(missing_ok=True)
+    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
+    with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+        json.dump(content, file)
+    temporary.replace(path)
+
+
+def discard_work(host_directory: Path) -> None:
+    """Remove what only the running program needed; logs, records and artifacts stay."""
+    for name in (contract.ML_DIRECTORY, contract.SCRATCH_DIRECTORY):
+        shutil.rmtree(host_directory / name, ignore_errors=True)
+    (host_directory / contract.RECORDS_FIFO).unlink(missing_ok=True)
+
+
+def read_json(path: Path) -> Any | None:
+    """Return a JSON file's content, or None while there is no complete one."""
+    try:
+        return json.loads(path.read_bytes())
+    except FileNotFoundError:
+        return None
+    except json.JSONDecodeError:
+        return None

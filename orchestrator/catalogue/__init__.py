@@ -1,0 +1,1 @@
+"""SageMaker training instance types as data (generated; see ``generate.py``)."""

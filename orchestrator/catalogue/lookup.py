@@ -1,0 +1,46 @@
+"""Looks instance types up. Retired types have a name and no hardware data."""
+
+from __future__ import annotations
+
+import json
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+LOCAL = "local"
+"""The label of a job that names no instance type."""
+
+# Retired before the hardware data was published; counts from AWS's P2 and P3 product pages.
+_RETIRED_GPUS = {
+    "ml.p2.xlarge": 1,
+    "ml.p2.8xlarge": 8,
+    "ml.p2.16xlarge": 16,
+    "ml.p3.2xlarge": 1,
+    "ml.p3.8xlarge": 4,
+    "ml.p3.16xlarge": 8,
+}
+
+
+@cache
+def _instances() -> dict[str, dict[str, Any]]:
+    path = Path(__file__).with_name("instances.json")
+    instances: dict[str, dict[str, Any]] = json.loads(path.read_bytes())["instances"]
+    return instances
+
+
+def names() -> tuple[str, ...]:
+    """Return all known instance types, ``local`` first."""
+    return (LOCAL, *_instances())
+
+
+def is_known(instance_type: str) -> bool:
+    """Return whether a job may name this instance type."""
+    return instance_type == LOCAL or instance_type in _instances()
+
+
+def gpus(instance_type: str) -> int:
+    """Return how many GPUs an instance of this type has; 0 for unknown ones."""
+    if instance_type == LOCAL:
+        return 0
+    known: int | None = _instances().get(instance_type, {}).get("gpus")
+    return _RETIRED_GPUS.get(instance_type, 0) if known is None else known

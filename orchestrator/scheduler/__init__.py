@@ -1,0 +1,1 @@
+"""When and where jobs run: pure decisions, and the loop that carries them out."""

@@ -1,0 +1,169 @@
+"""Carries out actions: everything the driver does to the world, each step idempotent."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Protocol
+
+from orchestrator.backends.base import AttemptContext, Backend, Observation
+from orchestrator.blobs.base import BlobStore
+from orchestrator.errors import (
+    CapacityUnavailable,
+    ImageError,
+    InputError,
+    InvalidSpec,
+    LimitExceeded,
+    NotFound,
+    OrchestratorError,
+    Unavailable,
+)
+from orchestrator.logs.excerpt import ErrorExcerpt, error_excerpt
+from orchestrator.logs.file import host_log
+from orchestrator.scheduler.explain import explain
+from orchestrator.scheduler.outcome import Verdict
+from orchestrator.scheduler.publish import publish
+from orchestrator.scheduler.reconcile import Collected, StartFault
+from orchestrator.scheduler.workspace import Workspace
+from orchestrator.spec.record import Explanation, HostRecord, MetricValue, TrainingJobRecord
+from orchestrator.spec.state import EndReason, TrainingJobStatus
+
+logger = logging.getLogger(__name__)
+
+_FAULT_REASONS: tuple[tuple[type[OrchestratorError], EndReason | None], ...] = (
+    (InputError, EndReason.INPUT_ERROR),
+    (InvalidSpec, EndReason.INPUT_ERROR),
+    (NotFound, EndReason.INPUT_ERROR),
+    (ImageError, EndReason.IMAGE_ERROR),
+    (CapacityUnavailable, EndReason.CAPACITY),
+    (LimitExceeded, None),
+    (Unavailable, None),
+    (OrchestratorError, EndReason.INTERNAL),
+)
+
+
+class MetricGatherer(Protocol):
+    """Turns log lines and records into metric points."""
+
+    def gather(self, context: AttemptContext, *, finished: bool) -> None:
+        """Read what is new of all hosts of an attempt. Idempotent."""
+        ...
+
+    def last(self, job: TrainingJobRecord) -> tuple[MetricValue, ...]:
+        """Return the last value of every metric of a job."""
+        ...
+
+
+class Effects:
+    """The driver's hands.
+
+    Args:
+        backends: By name.
+        workspace: Where the jobs' files are.
+        blobs: Where artifacts go.
+        metrics: Gathers metrics.
+    """
+
+    def __init__(
+        self,
+        backends: Mapping[str, Backend],
+        workspace: Workspace,
+        blobs: BlobStore,
+        metrics: MetricGatherer,
+    ) -> None:
+        self._backends = backends
+        self._workspace = workspace
+        self._blobs = blobs
+        self._metrics = metrics
+
+    def backend(self, job: TrainingJobRecord) -> Backend:
+        """Return the back end that runs a job."""
+        return self._backends[job.spec.backend]
+
+    def observe(self, job: TrainingJobRecord) -> list[Observation]:
+        """Look at every host of a job's present attempt."""
+        context = self._workspace.context(job)
+        backend = self.backend(job)
+        return [backend.observe(context, host.host, host.handle) for host in job.hosts]
+
+    def start(self, job: TrainingJobRecord) -> tuple[HostRecord, ...] | StartFault:
+        """Stage inputs and start every host; return the hosts with their handles."""
+        context = self._workspace.context(job)
+        backend = self.backend(job)
+        self._workspace.mark(job)
+        host: str | None = None
+        try:
+            backend.stage(context)
+            started = []
+            for member in job.hosts:
+                host = member.host
+                handle = backend.start(context, member.host)
+                started.append(member.model_copy(update={"handle": handle}))
+        except OrchestratorError as error:
+            return _fault(error, host)
+        except OSError as error:
+            return StartFault(None, f"{error.strerror or error}: {error.filename}", host)
+        return tuple(started)
+
+    def stop(self, job: TrainingJobRecord, intent: str, now: datetime) -> None:
+        """Ask every host to stop. The deadline counts from when the stop was asked for."""
+        context = self._workspace.context(job)
+        backend = self.backend(job)
+        requested_at = job.stop_requested_at or now
+        grace = job.stop_grace_seconds
+        for member in job.hosts:
+            backend.stop(
+                context,
+                member.host,
+                member.handle,
+                {
+                    "intent": intent,
+                    "requested_at": requested_at.timestamp(),
+                    "grace_seconds": job.spec.stop_grace_seconds if grace is None else grace,
+                },
+            )
+
+    def collect(
+        self, job: TrainingJobRecord, observations: Sequence[Observation], found: Verdict
+    ) -> Collected:
+        """Publish artifacts, gather the last metrics and explain a failure.
+
+        Raises:
+            OrchestratorError: The output location does not take the artifacts; try again.
+        """
+        context = self._workspace.context(job)
+        artifacts = publish(context, observations, self._blobs)
+        self._metrics.gather(context, finished=True)
+        explanation = None
+        if found.reason.status is TrainingJobStatus.FAILED:
+            explanation = self._explain(context, observations, found)
+        return Collected(artifacts, self._metrics.last(job), explanation)
+
+    def _explain(
+        self, context: AttemptContext, observations: Sequence[Observation], found: Verdict
+    ) -> Explanation:
+        record = next((seen.exit for seen in observations if seen.host == found.host), None)
+        host = found.host or (context.hosts[0].host if context.hosts else None)
+        excerpt = ErrorExcerpt()
+        if host is not None:
+            excerpt = error_excerpt(host_log(context.host_directory(host)))
+        return explain(found, record, excerpt)
+
+    def measure(self, job: TrainingJobRecord) -> None:
+        """Gather the metrics that a running job has reported since the last call."""
+        self._metrics.gather(self._workspace.context(job), finished=False)
+
+    def release(self, job: TrainingJobRecord, *, ended: bool) -> None:
+        """Remove what an ended attempt leaves behind; with the job, also its secrets."""
+        self.backend(job).release(self._workspace.context(job))
+        if ended:
+            self._workspace.forget_secrets(job.name)
+        self._workspace.unmark(job)
+
+
+def _fault(error: OrchestratorError, host: str | None) -> StartFault:
+    for kind, reason in _FAULT_REASONS:
+        if isinstance(error, kind):
+            return StartFault(reason, error.message, host)
+    return StartFault(EndReason.INTERNAL, error.message, host)

@@ -1,0 +1,335 @@
+"""The driver: observe, decide, apply, act, until nothing is left to do.
+
+One thread ticks; actions run on an executor and wake it when they are done. Nothing that must
+survive is kept here: after a crash the next driver finds everything again in the store and in
+the outside world.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import defaultdict
+from collections.abc import Callable, Mapping
+from concurrent.futures import Executor
+from dataclasses import dataclass, field, replace
+
+from orchestrator.backends.base import HostStatus, Observation
+from orchestrator.clock import Clock
+from orchestrator.errors import EngineUnreachable, OrchestratorError
+from orchestrator.failpoints import failpoint
+from orchestrator.scheduler.capacity import Demand, Machine, Placement, impossible, place
+from orchestrator.scheduler.effects import Effects
+from orchestrator.scheduler.outcome import Verdict
+from orchestrator.scheduler.reconcile import (
+    Action,
+    ActionKind,
+    Collected,
+    Decision,
+    StartFault,
+    View,
+    placed,
+    reconcile,
+)
+from orchestrator.spec.record import HostRecord, TrainingJobRecord
+from orchestrator.spec.state import EndReason, SecondaryStatus
+from orchestrator.store.base import DriverLease, JobUpdate, Store
+
+logger = logging.getLogger(__name__)
+
+MEASURE_SECONDS = 1.0
+RETRY_SECONDS = (0.5, 1, 2, 5, 10, 30, 60)
+LEASE_SECONDS = 30.0
+
+
+@dataclass
+class _Attempt:
+    """What this driver remembers of one attempt; all of it can be found again."""
+
+    running: set[ActionKind] = field(default_factory=set)
+    stops_sent: set[str] = field(default_factory=set)
+    start_fault: StartFault | None = None
+    collected: Collected | None = None
+    handles: tuple[HostRecord, ...] | None = None
+    tries: int = 0
+    not_before: float = 0.0
+    measured_at: float = float("-inf")
+    measuring: bool = False
+
+
+class Driver:
+    """Drives all jobs of one scope.
+
+    Args:
+        store: The state.
+        effects: What acts on the world.
+        machine: What there is to give out.
+        lease: The right to drive.
+        clock: The time.
+        executor: Runs actions.
+        wake: Called from any thread when another tick is worth while.
+        changed: Called with the names of jobs whose record has changed.
+        gpus_of: GPUs per host of a job whose spec leaves them open.
+    """
+
+    def __init__(
+        self,
+        *,
+        store: Store,
+        effects: Effects,
+        machine: Machine,
+        lease: DriverLease,
+        clock: Clock,
+        executor: Executor,
+        wake: Callable[[], None],
+        changed: Callable[[list[str]], None],
+        gpus_of: Callable[[TrainingJobRecord], int],
+        backends: Mapping[str, object],
+    ) -> None:
+        self._store = store
+        self._effects = effects
+        self._machine = machine
+        self._lease = lease
+        self._clock = clock
+        self._executor = executor
+        self._wake = wake
+        self._changed = changed
+        self._gpus_of = gpus_of
+        self._backends = tuple(backends)
+        self._attempts: dict[tuple[int, int], _Attempt] = defaultdict(_Attempt)
+        self._renewed_at = clock.monotonic()
+
+    # -- one round -------------------------------------------------------------------------
+
+    def tick(self) -> int:
+        """Bring every job one step further; return how many have not ended.
+
+        Raises:
+            StaleLock: Another driver has taken over.
+            StoreError: The store does not answer; nothing was changed.
+        """
+        self._renew()
+        jobs = self._store.active_jobs(self._lease.scope, self._backends)
+        decided = [(job, self._decide(job)) for job in jobs]
+        decided += self._place([job for job, d in decided if not job.hosts and d.update is None])
+        self._apply(decided)
+        self._forget({(job.number, job.attempt) for job in jobs})
+        return len(jobs)
+
+    def _renew(self) -> None:
+        now = self._clock.monotonic()
+        if now - self._renewed_at < LEASE_SECONDS / 3:
+            return
+        self._lease = self._store.renew_driver(
+            self._lease, now=self._clock.now(), ttl_seconds=LEASE_SECONDS
+        )
+        self._renewed_at = now
+
+    def _forget(self, active: set[tuple[int, int]]) -> None:
+        for key in [k for k, a in self._attempts.items() if k not in active and not a.running]:
+            del self._attempts[key]
+
+    # -- decide ----------------------------------------------------------------------------
+
+    def _decide(self, job: TrainingJobRecord) -> Decision:
+        if not job.hosts:
+            return reconcile(job, View(), self._clock.now())
+        attempt = self._attempts[job.number, job.attempt]
+        view = self._view(job, attempt)
+        decision = reconcile(job, view, self._clock.now())
+        self._measure(job, attempt, view)
+        return self._with_handles(job, attempt, decision)
+
+    def _view(self, job: TrainingJobRecord, attempt: _Attempt) -> View:
+        fault = attempt.start_fault
+        try:
+            observations = self._effects.observe(job)
+        except EngineUnreachable as error:
+            observations = [
+                Observation(h.host, HostStatus.UNREACHABLE, detail=error.message) for h in job.hosts
+            ]
+        except OrchestratorError as error:
+            observations = [Observation(h.host, HostStatus.ABSENT) for h in job.hosts]
+            fault = StartFault(EndReason.INTERNAL, error.message)
+        running = set(attempt.running)
+        if attempt.not_before > self._clock.monotonic():
+            running |= {ActionKind.START, ActionKind.COLLECT}  # backing off
+        return View(
+            observations=observations,
+            running=frozenset(running),
+            stops_sent=frozenset(attempt.stops_sent),
+            start_fault=fault,
+            collected=attempt.collected,
+        )
+
+    def _with_handles(
+        self, job: TrainingJobRecord, attempt: _Attempt, decision: Decision
+    ) -> Decision:
+        """Save new handles with whatever is saved next, or by themselves."""
+        handles = attempt.handles
+        if handles is None or all(host.handle is not None for host in job.hosts):
+            return decision
+        update = decision.update or JobUpdate(number=job.number, revision=job.revision)
+        if update.hosts is None:
+            update = replace(update, hosts=handles)
+        return replace(decision, update=update)
+
+    # -- place -----------------------------------------------------------------------------
+
+    def _place(self, queue: list[TrainingJobRecord]) -> list[tuple[TrainingJobRecord, Decision]]:
+        if not queue:
+            return []
+        demands = {job.number: self._demand(job) for job in queue}
+        never = {
+            number: why
+            for number, demand in demands.items()
+            if (why := impossible(demand, self._machine)) is not None
+        }
+        round_ = place(
+            [demand for number, demand in demands.items() if number not in never],
+            self._machine,
+            self._store.resource_leases(self._lease.scope),
+        )
+        placements = {placement.number: placement for placement in round_.placements}
+        decided = []
+        for job in queue:
+            update = None
+            if job.number in placements:
+                update = self._placed(job, placements[job.number])
+            else:
+                message = never.get(job.number) or round_.waiting[job.number]
+                if message != job.message:
+                    update = JobUpdate(number=job.number, revision=job.revision, message=message)
+            decided.append((job, Decision(update)))
+        return decided
+
+    def _demand(self, job: TrainingJobRecord) -> Demand:
+        return Demand(
+            number=job.number,
+            name=job.name,
+            hosts=len(job.spec.hosts),
+            resources=job.spec.resources,
+            gpus_per_host=self._gpus_of(job),
+        )
+
+    def _placed(self, job: TrainingJobRecord, placement: Placement) -> JobUpdate:
+        hosts = tuple(
+            HostRecord(
+                host=name,
+                rank=rank,
+                instance_group=group,
+                instance_type=instance_type,
+                engine=job.spec.backend,
+                gpus=placement.gpus[rank],
+            )
+            for rank, (name, group, instance_type) in enumerate(job.spec.hosts)
+        )
+        update = placed(job, hosts, self._lease.scope, self._clock.now())
+        return replace(update, take=placement.leases)
+
+    # -- apply and act ---------------------------------------------------------------------
+
+    def _apply(self, decided: list[tuple[TrainingJobRecord, Decision]]) -> None:
+        updates = [d.update for _, d in decided if d.update is not None]
+        steps = {_step(update) for update in updates}
+        for step in sorted(steps):
+            failpoint(f"{step}.before_commit")
+        applied = iter(self._store.apply(updates, self._lease) if updates else ())
+        for step in sorted(steps):
+            failpoint(f"{step}.after_commit")
+        changed = []
+        for job, decision in decided:
+            fresh = decision.update is None or next(applied)
+            if decision.update is not None and fresh:
+                changed.append(job.name)
+            if fresh:
+                for action in decision.actions:
+                    self._dispatch(job, action, decision.update)
+        if changed:
+            self._changed(changed)
+        if updates:
+            self._wake()  # what was just decided may allow the next step at once
+
+    def _dispatch(self, job: TrainingJobRecord, action: Action, update: JobUpdate | None) -> None:
+        attempt = self._attempts[job.number, job.attempt]
+        if action.kind in attempt.running:
+            return
+        attempt.running.add(action.kind)
+        ended = update is not None and update.end_reason is not None
+
+        def work() -> None:
+            try:
+                self._act(job, attempt, action, ended=ended)
+            except OrchestratorError as error:
+                logger.warning("%s of %s: %s", action.kind, job.name, error.message)
+                self._back_off(attempt)
+            except Exception as error:  # noqa: BLE001  # the fault must not end the driver
+                logger.exception("%s of %s failed", action.kind, job.name)
+                if action.kind is ActionKind.START:
+                    attempt.start_fault = StartFault(EndReason.INTERNAL, repr(error))
+                self._back_off(attempt)
+            finally:
+                attempt.running.discard(action.kind)
+                self._wake()
+
+        self._executor.submit(work)
+
+    def _act(
+        self, job: TrainingJobRecord, attempt: _Attempt, action: Action, *, ended: bool
+    ) -> None:
+        if action.kind is ActionKind.START:
+            self._start(job, attempt)
+        elif action.kind is ActionKind.STOP:
+            self._effects.stop(job, action.intent, self._clock.now())
+            attempt.stops_sent.add(action.intent)
+        elif action.kind is ActionKind.COLLECT:
+            found = action.verdict or Verdict(EndReason.INTERNAL, None, "no verdict")
+            attempt.collected = self._effects.collect(job, self._effects.observe(job), found)
+        else:
+            self._effects.release(job, ended=ended)
+
+    def _start(self, job: TrainingJobRecord, attempt: _Attempt) -> None:
+        result = self._effects.start(job)
+        if isinstance(result, StartFault):
+            attempt.start_fault = result
+            if result.reason is None:
+                self._back_off(attempt)
+            return
+        attempt.start_fault = None
+        attempt.handles = result
+
+    def _back_off(self, attempt: _Attempt) -> None:
+        pause = RETRY_SECONDS[min(attempt.tries, len(RETRY_SECONDS) - 1)]
+        attempt.tries += 1
+        attempt.not_before = self._clock.monotonic() + pause
+
+    def _measure(self, job: TrainingJobRecord, attempt: _Attempt, view: View) -> None:
+        """Gather the metrics of a running job now and then, never twice at the same time."""
+        now = self._clock.monotonic()
+        training = job.secondary_status in {SecondaryStatus.TRAINING, SecondaryStatus.STOPPING}
+        alive = any(seen.status is HostStatus.RUNNING for seen in view.observations)
+        if not (training and alive) or attempt.measuring:
+            return
+        if now - attempt.measured_at < MEASURE_SECONDS:
+            return
+        attempt.measured_at, attempt.measuring = now, True
+
+        def work() -> None:
+            try:
+                self._effects.measure(job)
+            except OrchestratorError as error:
+                logger.warning("metrics of %s: %s", job.name, error.message)
+            finally:
+                attempt.measuring = False
+
+        self._executor.submit(work)
+
+
+def _step(update: JobUpdate) -> str:
+    """Return which step of a job's life an update is, for the failpoints."""
+    if update.end_reason is not None:
+        return "end"
+    if update.attempt is not None:
+        return "place"
+    if update.hosts == ():
+        return "retry"
+    return "start" if update.hosts is not None else "observe"

@@ -1,0 +1,86 @@
+"""Puts the packed outputs of an ended attempt where the job wants them. Idempotent."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from orchestrator.backends.base import AttemptContext, Observation
+from orchestrator.blobs.base import BlobStore
+from orchestrator.failpoints import failpoint
+from orchestrator.packaging.archive import merge_archives
+from orchestrator.spec.record import Artifact
+
+PUBLISHED = "output"
+
+
+def output_uri(context: AttemptContext) -> str:
+    """Return the prefix of a job's outputs: ``<s3_output_path>/<job>/output`` as on SageMaker."""
+    where = context.spec.output_data_config.s3_output_path
+    if where is None:
+        return str(context.job_directory / PUBLISHED)
+    return f"{where.rstrip('/')}/{context.spec.training_job_name}/{PUBLISHED}"
+
+
+def publish(
+    context: AttemptContext, observations: Sequence[Observation], blobs: BlobStore
+) -> dict[str, Artifact]:
+    """Upload what the hosts packed; return the artifacts by kind (``model``, ``output``).
+
+    Several hosts' outputs are merged into one archive; a name that two hosts wrote is taken
+    from the first, as rank order decides.
+
+    Raises:
+        Unavailable: The output location does not answer; try again.
+        LimitExceeded: No space is left there.
+    """
+    failpoint("collect.before_publish")
+    published = {}
+    for kind in ("model", "output"):
+        artifact = _publish_kind(kind, context, observations, blobs)
+        if artifact is not None:
+            published[kind] = artifact
+        failpoint("collect.between_artifacts")
+    failpoint("collect.after_publish")
+    return published
+
+
+def _publish_kind(
+    kind: str,
+    context: AttemptContext,
+    observations: Sequence[Observation],
+    blobs: BlobStore,
+) -> Artifact | None:
+    packed: list[tuple[Path, int]] = []
+    for seen in observations:
+        record = seen.exit["artifacts"].get(kind) if seen.exit else None
+        if record is not None:
+            path = context.host_directory(seen.host) / record["path"]
+            packed.append((path, record["files"]))
+    if not packed:
+        return None
+    source = packed[0][0] if len(packed) == 1 else _merged(kind, context, [p for p, _ in packed])
+    uri = f"{output_uri(context)}/{source.name}"
+    transfer = blobs.upload(source, uri, link=True)
+    return Artifact(uri=uri, bytes=transfer.size_bytes, files=sum(files for _, files in packed))
+
+
+def _merged(kind: str, context: AttemptContext, packed: list[Path]) -> Path:
+    target = context.host_directory(context.hosts[0].host).parent / packed[0].name
+    if packed[0].is_dir():
+        return _merged_directories(packed, target)
+    merge_archives(packed, target)
+    return target
+
+
+def _merged_directories(packed: list[Path], target: Path) -> Path:
+    for directory in packed:
+        for path in sorted(directory.rglob("*")):
+            destination = target / path.relative_to(directory)
+            if path.is_dir():
+                destination.mkdir(parents=True, exist_ok=True)
+            elif not destination.exists():
+                destination.parent.mkdir(parents=True, exist_ok=True)
+                destination.hardlink_to(path)
+    return target
+

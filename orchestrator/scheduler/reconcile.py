@@ -1,0 +1,422 @@
+"""What to do with one placed job: a pure function of its record, what is seen, and the time.
+
+Level-triggered: nothing here remembers; whatever happened, the next call decides from what is
+there. Effects come out as ``Action`` values that are idempotent, state changes as one
+``JobUpdate`` that is applied by compare-and-set.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from enum import StrEnum
+
+from orchestrator_runtime.contract import ExitRecord
+
+from orchestrator.backends.base import HostStatus, Observation
+from orchestrator.clock import from_epoch
+from orchestrator.scheduler.outcome import PEER_FAILED, Verdict, failed, may_retry, verdict
+from orchestrator.spec.record import (
+    Artifact,
+    Explanation,
+    HostRecord,
+    MetricValue,
+    TrainingJobRecord,
+    Transition,
+)
+from orchestrator.spec.state import EndReason, SecondaryStatus, TrainingJobStatus, may_follow
+from orchestrator.store.base import JobUpdate
+
+FAILURE_REASON_MAX_CHARACTERS = 1024
+_IN_ATTEMPT = (SecondaryStatus.DOWNLOADING, SecondaryStatus.TRAINING, SecondaryStatus.UPLOADING)
+
+
+class ActionKind(StrEnum):
+    """The effects the driver carries out, each idempotent."""
+
+    START = "start"  # stage inputs and start every host
+    STOP = "stop"  # ask every host that still runs to stop
+    COLLECT = "collect"  # publish artifacts, gather final metrics, explain a failure
+    RELEASE = "release"  # remove what the attempt leaves behind
+
+
+@dataclass(frozen=True)
+class Action:
+    """One effect for one attempt.
+
+    Attributes:
+        intent: For STOP: an end reason, or ``peer_failed``.
+        verdict: For COLLECT: what the attempt's end means.
+    """
+
+    kind: ActionKind
+    intent: str = ""
+    verdict: Verdict | None = None
+
+
+@dataclass(frozen=True)
+class Collected:
+    """What a COLLECT action brought."""
+
+    artifacts: dict[str, Artifact] = field(default_factory=dict)
+    final_metrics: tuple[MetricValue, ...] = ()
+    explanation: Explanation | None = None
+
+
+@dataclass(frozen=True)
+class StartFault:
+    """Why hosts could not be started.
+
+    Attributes:
+        reason: The end reason it leads to; None = passing trouble, tried again.
+    """
+
+    reason: EndReason | None
+    message: str
+    host: str | None = None
+
+
+@dataclass(frozen=True)
+class View:
+    """What the driver sees of one attempt besides the job's record.
+
+    Attributes:
+        observations: One per host of the present attempt.
+        running: Actions being carried out now.
+        stops_sent: Stop intents already delivered by this driver.
+        start_fault: What came of the last START that failed.
+        collected: What came of COLLECT.
+    """
+
+    observations: Sequence[Observation] = ()
+    running: frozenset[ActionKind] = frozenset()
+    stops_sent: frozenset[str] = frozenset()
+    start_fault: StartFault | None = None
+    collected: Collected | None = None
+
+
+@dataclass(frozen=True)
+class Decision:
+    """What follows for one job."""
+
+    update: JobUpdate | None = None
+    actions: tuple[Action, ...] = ()
+
+
+def reconcile(job: TrainingJobRecord, view: View, now: datetime) -> Decision:
+    """Decide what follows for a job that has not ended.
+
+    Args:
+        job: Its record.
+        view: What is seen of its present attempt.
+        now: The time.
+    """
+    if not _is_placed(job):
+        return _queued(job, now)
+    if any(seen.status is HostStatus.UNREACHABLE for seen in view.observations):
+        return _waiting(job, "the engine does not answer; nothing is concluded about its hosts")
+    if view.start_fault is not None and view.start_fault.reason is not None:
+        return _start_failed(job, view, view.start_fault, now)
+    if view.observations and all(_has_ended(seen) for seen in view.observations):
+        return _ended(job, view, now)
+    return _living(job, view, now)
+
+
+def _is_placed(job: TrainingJobRecord) -> bool:
+    return bool(job.hosts)
+
+
+def _has_ended(seen: Observation) -> bool:
+    return seen.status in {HostStatus.EXITED, HostStatus.LOST}
+
+
+# -- queued ------------------------------------------------------------------------------------
+
+
+def _queued(job: TrainingJobRecord, now: datetime) -> Decision:
+    condition = job.spec.stopping_condition
+    if job.stop_intent is not None:
+        return _end(job, Verdict(job.stop_intent, None, "stopped before it was started"), now)
+    if _older_than(job, condition.max_pending_time_in_seconds, now):
+        text = f"not started within max_pending_time_in_seconds={condition.max_pending_time_in_seconds}"
+        return _end(job, Verdict(EndReason.MAX_PENDING, None, f"{text}; {job.message}"), now)
+    if _older_than(job, condition.max_wait_time_in_seconds, now):
+        text = f"not ended within max_wait_time_in_seconds={condition.max_wait_time_in_seconds}"
+        return _end(job, Verdict(EndReason.MAX_WAIT, None, text), now)
+    return Decision()
+
+
+def _older_than(job: TrainingJobRecord, seconds: int | None, now: datetime) -> bool:
+    return seconds is not None and now - job.created_at >= timedelta(seconds=seconds)
+
+
+# -- living ------------------------------------------------------------------------------------
+
+
+def _living(job: TrainingJobRecord, view: View, now: datetime) -> Decision:
+    actions: list[Action] = []
+    intent = _stop_intent(job, view, now)
+    if intent is not None:
+        if intent not in view.stops_sent and ActionKind.STOP not in view.running:
+            actions.append(Action(ActionKind.STOP, intent=intent))
+    elif _must_start(view):
+        actions.append(Action(ActionKind.START))
+    return Decision(_progress(job, view, now), tuple(actions))
+
+
+def _must_start(view: View) -> bool:
+    if ActionKind.START in view.running:
+        return False
+    return not view.observations or any(
+        seen.status is HostStatus.ABSENT for seen in view.observations
+    )
+
+
+def _stop_intent(job: TrainingJobRecord, view: View, now: datetime) -> str | None:
+    """Return why the hosts shall stop, or None. The first reason that holds is kept."""
+    if job.stop_intent is not None:
+        return job.stop_intent.value
+    if _older_than(job, job.spec.stopping_condition.max_wait_time_in_seconds, now):
+        return EndReason.MAX_WAIT.value
+    if any(failed(seen) for seen in view.observations):
+        return PEER_FAILED
+    return None
+
+
+def _progress(job: TrainingJobRecord, view: View, now: datetime) -> JobUpdate | None:
+    update = _reached(job, view, now)
+    if update is None and view.start_fault is not None:
+        return _note(job, f"will be tried again: {view.start_fault.message}")
+    return update
+
+
+def _reached(job: TrainingJobRecord, view: View, now: datetime) -> JobUpdate | None:
+    """Return the update that brings the secondary status up to what is seen."""
+    transitions = _phase_transitions(job, view, now)
+    if not transitions:
+        return None
+    training = [t.started_at for t in transitions if t.status is SecondaryStatus.TRAINING]
+    return JobUpdate(
+        number=job.number,
+        revision=job.revision,
+        transitions=tuple(transitions),
+        message=transitions[-1].message,
+        training_started_at=training[0] if training else None,
+    )
+
+
+def _phase_transitions(job: TrainingJobRecord, view: View, now: datetime) -> list[Transition]:
+    """Return the phases that all hosts have reached and the record does not show yet.
+
+    A job is in a phase when its last host has reached it (AWS shows one status per job).
+    """
+    reached: dict[SecondaryStatus, datetime] = {}
+    for phase in _IN_ATTEMPT:
+        times = [_reached_at(seen, phase) for seen in view.observations]
+        if times and all(time is not None for time in times):
+            reached[phase] = from_epoch(max(time for time in times if time is not None))
+    if not reached and ActionKind.START in view.running:
+        reached[SecondaryStatus.DOWNLOADING] = now
+    transitions: list[Transition] = []
+    status = job.secondary_status
+    for phase, at in reached.items():
+        if may_follow(status, phase) and _IN_ATTEMPT.index(phase) > _index(status):
+            transitions.append(_transition(job, phase, at, _PHASE_MESSAGE[phase]))
+            status = phase
+    return transitions
+
+
+_PHASE_MESSAGE = {
+    SecondaryStatus.DOWNLOADING: "Downloading input data and installing requirements",
+    SecondaryStatus.TRAINING: "Training program is running",
+    SecondaryStatus.UPLOADING: "Packing and publishing the artifacts",
+}
+
+
+def _index(status: SecondaryStatus) -> int:
+    if status is SecondaryStatus.STOPPING:
+        return _IN_ATTEMPT.index(SecondaryStatus.TRAINING)
+    return _IN_ATTEMPT.index(status) if status in _IN_ATTEMPT else -1
+
+
+def _reached_at(seen: Observation, phase: SecondaryStatus) -> float | None:
+    for record in seen.phases:
+        if record["phase"] == phase.value:
+            return record["at"]
+    return None
+
+
+# -- ended -------------------------------------------------------------------------------------
+
+
+def _start_failed(
+    job: TrainingJobRecord, view: View, fault: StartFault, now: datetime
+) -> Decision:
+    """Stop what did start, then end (or retry) with the fault as the reason."""
+    running = [seen for seen in view.observations if seen.status is HostStatus.RUNNING]
+    if running:
+        if PEER_FAILED in view.stops_sent or ActionKind.STOP in view.running:
+            return Decision()
+        return Decision(actions=(Action(ActionKind.STOP, intent=PEER_FAILED),))
+    reason = fault.reason or EndReason.INTERNAL
+    return _conclude(job, view, Verdict(reason, fault.host, fault.message), now)
+
+
+def _ended(job: TrainingJobRecord, view: View, now: datetime) -> Decision:
+    return _conclude(job, view, verdict(view.observations, job.stop_intent), now)
+
+
+def _conclude(job: TrainingJobRecord, view: View, found: Verdict, now: datetime) -> Decision:
+    """Collect first, so that everything is durable before the terminal status shows."""
+    if view.collected is None:
+        if ActionKind.COLLECT in view.running:
+            return Decision()
+        return Decision(_reached(job, view, now), (Action(ActionKind.COLLECT, verdict=found),))
+    retries = job.spec.retry_strategy
+    if job.stop_intent is None and may_retry(found.reason, job.attempt, retries):
+        return _retry(job, found, now)
+    return _end(job, found, now, view)
+
+
+def _retry(job: TrainingJobRecord, found: Verdict, now: datetime) -> Decision:
+    interrupted = found.reason is EndReason.INTERRUPTED
+    status = SecondaryStatus.INTERRUPTED if interrupted else SecondaryStatus.RESTARTING
+    text = f"attempt {job.attempt} ended ({found.reason.value}): {found.message}; starting again"
+    update = JobUpdate(
+        number=job.number,
+        revision=job.revision,
+        transitions=(_transition(job, status, now, text),),
+        message=text,
+        hosts=(),
+        notes={f"attempt {job.attempt}": f"{found.reason.value}: {found.message}"},
+        release=True,
+    )
+    return Decision(update, (Action(ActionKind.RELEASE),))
+
+
+def _end(
+    job: TrainingJobRecord, found: Verdict, now: datetime, view: View | None = None
+) -> Decision:
+    collected = (view.collected if view else None) or Collected()
+    reason = found.reason
+    transition = _transition(job, reason.secondary_status, now, found.message)
+    update = JobUpdate(
+        number=job.number,
+        revision=job.revision,
+        status=reason.status,
+        transitions=(transition,),
+        end_reason=reason,
+        failure_reason=failure_reason(found, collected.explanation),
+        message=found.message,
+        hosts=tuple(_final_host(host, view) for host in job.hosts) if job.hosts else None,
+        artifacts=collected.artifacts,
+        explanation=collected.explanation,
+        final_metrics=collected.final_metrics,
+        training_started_at=_training_started(view),
+        training_ended_at=_training_ended(view),
+        ended_at=now,
+        notes=_run_notes(view),
+        release=True,
+        durable=True,
+    )
+    actions = (Action(ActionKind.RELEASE),) if job.hosts else ()
+    return Decision(update, actions)
+
+
+def failure_reason(found: Verdict, explanation: Explanation | None) -> str | None:
+    """Return FailureReason in AWS's form, at most 1,024 characters; None for no failure."""
+    prefix = found.reason.failure_prefix
+    if prefix is None:
+        return None
+    text = explanation.summary if explanation else found.message
+    host = f" ({found.host})" if found.host else ""
+    code = explanation.exit_code if explanation else None
+    tail = f", exit code: {code}" if code is not None else ""
+    room = FAILURE_REASON_MAX_CHARACTERS - len(tail)
+    return f"{prefix}: {text}{host}"[:room] + tail
+
+
+def _final_host(host: HostRecord, view: View | None) -> HostRecord:
+    for seen in view.observations if view else ():
+        if seen.host == host.host:
+            record = seen.exit
+            return host.model_copy(
+                update={
+                    "outcome": record["outcome"] if record else "lost",
+                    "exit_code": record["exit_code"] if record else None,
+                }
+            )
+    return host
+
+
+def _exits(view: View | None) -> list[ExitRecord]:
+    return [seen.exit for seen in view.observations if seen.exit] if view else []
+
+
+def _training_started(view: View | None) -> datetime | None:
+    times = [record["started_at"] for record in _exits(view)]
+    known = [time for time in times if time is not None]
+    return from_epoch(min(known)) if known else None
+
+
+def _training_ended(view: View | None) -> datetime | None:
+    times = [r["ended_at"] for r in _exits(view) if r["started_at"] is not None]
+    return from_epoch(max(times)) if times else None
+
+
+def _run_notes(view: View | None) -> dict[str, str]:
+    for seen in view.observations if view else ():
+        if seen.exit is not None:
+            return {"sandbox": seen.exit["sandbox"], "limits_by": seen.exit["limits_by"]}
+    return {}
+
+
+# -- small updates -----------------------------------------------------------------------------
+
+
+def _transition(
+    job: TrainingJobRecord, status: SecondaryStatus, at: datetime, message: str
+) -> Transition:
+    # Supervisors and driver read the same clock, but it may have been set back in between.
+    last = job.transitions[-1].started_at if job.transitions else at
+    return Transition(
+        status=status, started_at=max(at, last), message=message[:1024], attempt=job.attempt
+    )
+
+
+def _waiting(job: TrainingJobRecord, message: str) -> Decision:
+    return Decision(_note(job, message))
+
+
+def _note(job: TrainingJobRecord, message: str) -> JobUpdate | None:
+    if job.message == message:
+        return None
+    return JobUpdate(number=job.number, revision=job.revision, message=message)
+
+
+def placed(
+    job: TrainingJobRecord,
+    hosts: tuple[HostRecord, ...],
+    scope: str,
+    now: datetime,
+) -> JobUpdate:
+    """Return the update that starts the next attempt of a queued job."""
+    attempt = job.attempt + 1
+    text = f"Starting attempt {attempt} on {len(hosts)} host(s)"
+    transition = Transition(
+        status=SecondaryStatus.STARTING,
+        started_at=max(now, job.transitions[-1].started_at) if job.transitions else now,
+        message=text,
+        attempt=attempt,
+    )
+    return JobUpdate(
+        number=job.number,
+        revision=job.revision,
+        attempt=attempt,
+        scope=scope,
+        status=TrainingJobStatus.IN_PROGRESS,
+        transitions=(transition,),
+        message=text,
+        hosts=hosts,
+    )

@@ -1,0 +1,99 @@
+"""Where a job's files are, and the context that back ends work from."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+from orchestrator.backends.base import AttemptContext
+from orchestrator.backends.staging import read_json, write_json
+from orchestrator.spec.record import TrainingJobRecord
+
+SECRETS_FILE = "secrets.json"
+
+
+class Workspace:
+    """The jobs' part of the home directory.
+
+    Args:
+        home: The home directory.
+    """
+
+    def __init__(self, home: Path) -> None:
+        self._jobs = home / "jobs"
+        self._blobs = home / "blobs"
+        self._marks = home / "unreleased"
+
+    def job_directory(self, name: str) -> Path:
+        """Return a job's folder; it may not exist yet."""
+        return self._jobs / name
+
+    def source_archive(self, digest: str) -> Path:
+        """Return the packed source with this digest."""
+        return self._blobs / "sha256" / digest[:2] / digest
+
+    def context(self, job: TrainingJobRecord) -> AttemptContext:
+        """Return the context of a job's present attempt."""
+        source = job.spec.source_code
+        return AttemptContext(
+            spec=job.spec,
+            arn=job.arn,
+            number=job.number,
+            attempt=job.attempt,
+            hosts=job.hosts,
+            job_directory=self.job_directory(job.name),
+            source_archive=self.source_archive(source.digest) if source else None,
+            secrets=self.read_secrets(job.name) if job.spec.secrets else {},
+        )
+
+    # -- what must still be cleaned up ------------------------------------------------------
+
+    def mark(self, job: TrainingJobRecord) -> None:
+        """Note that an attempt will leave things behind, before it can."""
+        self._marks.mkdir(parents=True, exist_ok=True)
+        self._mark(job).touch()
+
+    def unmark(self, job: TrainingJobRecord) -> None:
+        """Note that nothing of an attempt is left."""
+        self._mark(job).unlink(missing_ok=True)
+
+    def marked(self) -> list[tuple[str, int]]:
+        """Return (job name, attempt) of all attempts that were not cleaned up after."""
+        if not self._marks.is_dir():
+            return []
+        pairs = (path.name.rpartition("@") for path in sorted(self._marks.iterdir()))
+        return [(name, int(attempt)) for name, _, attempt in pairs if attempt.isdigit()]
+
+    def forget_mark(self, name: str, attempt: int) -> None:
+        """Drop the mark of a job that does not exist any more."""
+        (self._marks / f"{name}@{attempt}").unlink(missing_ok=True)
+
+    def _mark(self, job: TrainingJobRecord) -> Path:
+        return self._marks / f"{job.name}@{job.attempt}"
+
+    # -- secrets ---------------------------------------------------------------------------
+
+    def write_secrets(self, name: str, secrets: dict[str, str]) -> None:
+        """Keep the values of a job's secrets until it ends, readable by the owner only."""
+        directory = self.job_directory(name)
+        directory.mkdir(parents=True, exist_ok=True)
+        write_json(directory / SECRETS_FILE, secrets, mode=0o600)
+
+    def read_secrets(self, name: str) -> dict[str, str]:
+        """Return the values of a job's secrets; empty when they were forgotten already."""
+        return read_json(self.job_directory(name) / SECRETS_FILE) or {}
+
+    def forget_secrets(self, name: str) -> None:
+        """Remove the values of a job's secrets."""
+        (self.job_directory(name) / SECRETS_FILE).unlink(missing_ok=True)
+
+    def write_specification(self, job: TrainingJobRecord) -> None:
+        """Leave the specification beside the job's files, for people and for recovery."""
+        directory = self.job_directory(job.name)
+        directory.mkdir(parents=True, exist_ok=True)
+        write_json(directory / "spec.json", json.loads(job.spec.model_dump_json()))
+
+    def remove(self, name: str) -> None:
+        """Remove a job's folder."""
+        shutil.rmtree(self.job_directory(name), ignore_errors=True)

@@ -1,0 +1,148 @@
+"""What is checked before a job is accepted: everything that can be, so that nothing starts in vain."""
+
+from __future__ import annotations
+
+import difflib
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+
+from orchestrator.backends.base import Backend
+from orchestrator.backends.staging import local_path
+from orchestrator.catalogue import lookup
+from orchestrator.errors import (
+    CapacityUnavailable,
+    InputError,
+    InvalidSpec,
+    LimitExceeded,
+)
+from orchestrator.scheduler.capacity import Demand, Machine, impossible
+from orchestrator.spec.job import TrainingJobSpec
+
+MINIMUM_FREE_BYTES = 64 << 20
+
+
+class Admission:
+    """The checks before acceptance.
+
+    Args:
+        home: The home directory.
+        backends: By name.
+        machine: What there is to give out.
+        strict_resources: Refuse GPU instance types that this machine cannot serve.
+    """
+
+    def __init__(
+        self,
+        home: Path,
+        backends: Mapping[str, Backend],
+        machine: Machine,
+        *,
+        strict_resources: bool = False,
+    ) -> None:
+        self._home = home
+        self._backends = backends
+        self._machine = machine
+        self._strict = strict_resources
+
+    def check(
+        self, spec: TrainingJobSpec, secrets: Mapping[str, str], source_archive: Path | None
+    ) -> tuple[str, ...]:
+        """Return warnings for the job's notes.
+
+        Raises:
+            InvalidSpec: A rule is broken.
+            InputError: A channel's path does not exist.
+            CapacityUnavailable: This machine can never run it.
+            LimitExceeded: The disk is full.
+        """
+        backend = self._backend(spec)
+        _check_secrets(spec, secrets)
+        self._check_disk()
+        if source_archive is not None and not source_archive.exists():
+            raise InvalidSpec(
+                "source_code.digest must name a source archive that was uploaded, got "
+                f"{source_archive.name!r}; upload it first (the SDK and CLI do)"
+            )
+        _check_channels(spec)
+        warnings = self._check_instances(spec)
+        self._check_capacity(spec)
+        return (*warnings, *backend.check(spec))
+
+    def gpus_per_host(self, spec: TrainingJobSpec) -> int:
+        """Return the GPUs of one host: as asked for, else the type's, at most those present."""
+        if spec.resources.gpus is not None:
+            return spec.resources.gpus
+        wanted = max(lookup.gpus(instance_type) for _, _, instance_type in spec.hosts)
+        return min(wanted, len(self._machine.gpus))
+
+    def _backend(self, spec: TrainingJobSpec) -> Backend:
+        try:
+            return self._backends[spec.backend]
+        except KeyError:
+            raise InvalidSpec(
+                f"backend must be one of {sorted(self._backends)}, got {spec.backend!r}"
+            ) from None
+
+    def _check_disk(self) -> None:
+        free = shutil.disk_usage(self._home).free
+        if free < MINIMUM_FREE_BYTES:
+            raise LimitExceeded(
+                f"the disk of {self._home} must have {MINIMUM_FREE_BYTES >> 20} MiB free, has "
+                f"{free >> 20} MiB; free some space (orchestrator gc) or use another home"
+            )
+
+    def _check_instances(self, spec: TrainingJobSpec) -> tuple[str, ...]:
+        warnings = []
+        for instance_type in {kind for _, _, kind in spec.hosts}:
+            if not lookup.is_known(instance_type):
+                near = difflib.get_close_matches(instance_type, lookup.names(), 1)
+                advice = f"; did you mean {near[0]!r}?" if near else ""
+                raise InvalidSpec(
+                    "instance_type must be a SageMaker training instance type or 'local', got "
+                    f"{instance_type!r}{advice}"
+                )
+            wanted = lookup.gpus(instance_type)
+            if wanted > len(self._machine.gpus):
+                text = (
+                    f"{instance_type} has {wanted} GPU(s), this machine has "
+                    f"{len(self._machine.gpus)}; the job runs with what is there"
+                )
+                if self._strict:
+                    raise CapacityUnavailable(f"{text}; unset strict_resources to allow it")
+                warnings.append(text)
+        return tuple(warnings)
+
+    def _check_capacity(self, spec: TrainingJobSpec) -> None:
+        demand = Demand(
+            number=0,
+            name=spec.training_job_name,
+            hosts=len(spec.hosts),
+            resources=spec.resources,
+            gpus_per_host=self.gpus_per_host(spec),
+        )
+        why = impossible(demand, self._machine)
+        if why is not None:
+            raise CapacityUnavailable(why)
+
+
+def _check_secrets(spec: TrainingJobSpec, secrets: Mapping[str, str]) -> None:
+    missing = [name for name in spec.secrets if name not in secrets]
+    if missing:
+        raise InvalidSpec(
+            f"every secret needs a value, got none for {missing[0]!r}; set the variable of that "
+            "name where you submit"
+        )
+    unnamed = sorted(set(secrets) - set(spec.secrets))
+    if unnamed:
+        raise InvalidSpec(f"secret values must be named in `secrets`, got {unnamed[0]!r} too")
+
+
+def _check_channels(spec: TrainingJobSpec) -> None:
+    for channel in spec.input_data_config:
+        path = local_path(channel.uri)
+        if path is not None and not path.exists():
+            raise InputError(
+                f"channel {channel.channel_name!r} must name an existing path, got "
+                f"{channel.uri!r}; check the path on the machine that runs the service"
+            )

@@ -1,0 +1,238 @@
+"""The composition root: the only place that names concrete stores, back ends and clocks."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import orchestrator_runtime
+
+from orchestrator import __version__
+from orchestrator.backends import gpus
+from orchestrator.backends.base import Backend
+from orchestrator.backends.process import ProcessBackend, ProcessSettings
+from orchestrator.blobs.base import BlobStore, Selection
+from orchestrator.blobs.local import LocalBlobStore
+from orchestrator.blobs.router import RoutedBlobStore
+from orchestrator.clock import Clock, SystemClock
+from orchestrator.errors import NotFound
+from orchestrator.home import prepare_home, socket_path
+from orchestrator.scheduler.capacity import Machine
+from orchestrator.scheduler.effects import Effects
+from orchestrator.scheduler.loop import Driver
+from orchestrator.scheduler.workspace import Workspace
+from orchestrator.service.admission import Admission
+from orchestrator.service.changes import Changes
+from orchestrator.service.driving import WAKE_SOCKET, Driving, WakeSocket
+from orchestrator.service.jobs import JobService
+from orchestrator.service.logs import LogService
+from orchestrator.service.metrics import MetricService
+from orchestrator.service.runtime import install_runtime
+from orchestrator.settings import Settings
+from orchestrator.spec.job import Channel
+from orchestrator.store.base import DriverLease, Store
+
+ACTION_THREADS = 16
+OTHER_DRIVER_POLL_SECONDS = 0.05
+OWN_POLL_SECONDS = 5.0
+
+
+class Service:
+    """One opened home: its use cases, and the driver if this process gets to drive.
+
+    Args:
+        settings: How it runs.
+        clock: The time.
+    """
+
+    def __init__(self, settings: Settings, clock: Clock | None = None) -> None:
+        self.settings = settings
+        self.home = prepare_home(settings.home)
+        self.clock = clock or SystemClock()
+        self.changes = Changes()
+        self.workspace = Workspace(self.home)
+        self.store = _open_store(settings)
+        self.blobs = _open_blobs(settings)
+        self.machine = machine(settings)
+        self.metrics = MetricService(self.home / "metrics.sqlite3", self.store, self.workspace)
+        self.driving = Driving(
+            home=self.home,
+            store=self.store,
+            make_driver=self._make_driver,
+            clock=self.clock,
+            use_file_lock=settings.database_url is None,
+            on_start=self._clean_up,
+        )
+        self.jobs = JobService(
+            self.store,
+            self.workspace,
+            self.admission,
+            self.changes,
+            self.clock,
+            self.driving.wake,
+            self._poll_seconds,
+        )
+        self.logs = LogService(self.store, self.workspace, self.changes, self.clock)
+        self._executor: ThreadPoolExecutor | None = None
+        self._wake_socket: WakeSocket | None = None
+
+    @cached_property
+    def backends(self) -> dict[str, Backend]:
+        """Back ends by name."""
+        return {"process": self._process_backend()}
+
+    @cached_property
+    def admission(self) -> Admission:
+        """The checks before acceptance."""
+        return Admission(
+            self.home,
+            self.backends,
+            self.machine,
+            strict_resources=self.settings.strict_resources,
+        )
+
+    def _process_backend(self) -> ProcessBackend:
+        return ProcessBackend(
+            ProcessSettings(
+                home=self.home,
+                runtime=self.runtime,
+                python=self.settings.job_python,
+                supervisor_python=sys.executable,
+                notify=self._notify_path,
+                isolation=self.settings.isolation,
+                writable=self.settings.writable_paths,
+                hidden=_credential_directories(),
+                log_bytes=self.settings.log_quota_bytes,
+            ),
+            self._fetch,
+        )
+
+    @cached_property
+    def runtime(self) -> Path:
+        """The runtime's directory in this home; running jobs keep theirs across upgrades."""
+        return install_runtime(Path(orchestrator_runtime.__file__).parent, self.home)
+
+    @property
+    def _notify_path(self) -> Path:
+        return socket_path(self.home, WAKE_SOCKET)
+
+    def _fetch(self, channel: Channel, directory: Path, rank: int, hosts: int) -> None:
+        data_type = "ManifestFile" if channel.s3_data_type == "ManifestFile" else "S3Prefix"
+        selection = Selection(data_type, channel.s3_data_distribution_type, rank, hosts)
+        self.blobs.download(channel.uri, directory, selection=selection)
+
+    def _poll_seconds(self) -> float:
+        return OWN_POLL_SECONDS if self.driving.is_driving else OTHER_DRIVER_POLL_SECONDS
+
+    # -- driving ---------------------------------------------------------------------------
+
+    def _make_driver(self, lease: DriverLease) -> Driver:
+        self._executor = ThreadPoolExecutor(ACTION_THREADS, thread_name_prefix="action")
+        self._wake_socket = WakeSocket(self._notify_path, self.driving.wake)
+        return Driver(
+            store=self.store,
+            effects=Effects(self.backends, self.workspace, self.blobs, self.metrics),
+            machine=self.machine,
+            lease=lease,
+            clock=self.clock,
+            executor=self._executor,
+            wake=self.driving.wake,
+            changed=lambda _names: self.changes.notify(),
+            gpus_of=lambda job: self.admission.gpus_per_host(job.spec),
+            backends=self.backends,
+        )
+
+    def _clean_up(self) -> None:
+        """Release what a predecessor that died left marked."""
+        for name, attempt in self.workspace.marked():
+            try:
+                job = self.store.get_job(name)
+            except NotFound:
+                self.workspace.forget_mark(name, attempt)
+                continue
+            if job.status.is_terminal or job.attempt != attempt or not job.hosts:
+                past = job.model_copy(update={"attempt": attempt})
+                backend = self.backends.get(job.spec.backend)
+                if backend is not None:
+                    backend.release(self.workspace.context(past))
+                    self.workspace.unmark(past)
+
+    # -- the whole -------------------------------------------------------------------------
+
+    def info(self) -> dict[str, Any]:
+        """Return what this service is and can do here."""
+        return {
+            "version": __version__,
+            "home": str(self.home),
+            "pid": os.getpid(),
+            "driving": self.driving.is_driving,
+            "python": self.settings.job_python,
+            "machine": {
+                "cpus": self.machine.cpus,
+                "memory_gib": round(self.machine.memory_gib, 1),
+                "gpus": list(self.machine.gpus),
+            },
+            "backends": {
+                name: vars(backend.capabilities()) for name, backend in self.backends.items()
+            },
+        }
+
+    def close(self) -> None:
+        """Stop driving and release everything; running jobs go on."""
+        self.driving.close()
+        if self._executor is not None:
+            self._executor.shutdown(wait=True)
+        if self._wake_socket is not None:
+            self._wake_socket.close()
+        for backend in self.__dict__.get("backends", {}).values():
+            backend.close()
+        self.metrics.close()
+        self.store.close()
+
+
+def open_service(settings: Settings | None = None, clock: Clock | None = None) -> Service:
+    """Open the home that the settings name."""
+    return Service(settings or Settings(), clock)
+
+
+def machine(settings: Settings) -> Machine:
+    """Return what this machine gives out: as set, else all of it."""
+    return Machine(
+        cpus=settings.cpu_slots or float(os.cpu_count() or 1),
+        memory_gib=settings.memory_gib or _total_memory_gib(),
+        gpus=gpus.present_gpus(),
+    )
+
+
+def _total_memory_gib() -> float:
+    try:
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / (1 << 30)
+    except (ValueError, OSError):
+        return 0.0
+
+
+def _credential_directories() -> tuple[Path, ...]:
+    names = (".ssh", ".aws", ".gnupg", ".kube", ".docker", ".config/gcloud")
+    paths = (Path.home() / name for name in names)
+    return tuple(path for path in paths if path.is_dir())
+
+
+def _open_store(settings: Settings) -> Store:
+    from orchestrator.store.sql import open_store  # noqa: PLC0415  # SQLAlchemy is dear to load
+
+    return open_store(settings.store_url, home=settings.home)
+
+
+def _open_blobs(settings: Settings) -> BlobStore:
+    local = LocalBlobStore(settings.home / "blobs")
+    return RoutedBlobStore(local, s3_endpoint=settings.s3_endpoint)
+
+
+def find_program(name: str) -> str | None:
+    """Return where a program is, for ``doctor``."""
+    return shutil.which(name)

@@ -1,0 +1,199 @@
+"""Use cases of training jobs: submit, describe, list, wait, stop, delete, tag."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import threading
+from collections.abc import Callable, Mapping, Sequence
+
+from orchestrator import ids
+from orchestrator.clock import Clock
+from orchestrator.errors import InvalidState, NotFound
+from orchestrator.failpoints import failpoint
+from orchestrator.scheduler.workspace import Workspace
+from orchestrator.service.admission import Admission
+from orchestrator.service.changes import Changes
+from orchestrator.spec.job import Tag, TrainingJobSpec
+from orchestrator.spec.record import TrainingJobRecord
+from orchestrator.spec.state import EndReason
+from orchestrator.store.base import IdempotencyKey, ListQuery, Page, Store
+
+
+class JobService:
+    """Training jobs.
+
+    Args:
+        store: The state.
+        workspace: The jobs' files.
+        admission: The checks before acceptance.
+        changes: Where changes are announced.
+        clock: The time.
+        wake: Tells the driver that there is something to do.
+        poll_seconds: How often the store is looked at while waiting for a change that another
+            process makes.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        workspace: Workspace,
+        admission: Admission,
+        changes: Changes,
+        clock: Clock,
+        wake: Callable[[], None],
+        poll_seconds: Callable[[], float],
+    ) -> None:
+        self._store = store
+        self._workspace = workspace
+        self._admission = admission
+        self._changes = changes
+        self._clock = clock
+        self._wake = wake
+        self._poll_seconds = poll_seconds
+        self._secrets_lock = threading.Lock()
+
+    def submit(
+        self,
+        spec: TrainingJobSpec,
+        *,
+        secrets: Mapping[str, str] | None = None,
+        idempotency_key: str | None = None,
+    ) -> TrainingJobRecord:
+        """Accept a job; it is durable on return.
+
+        Args:
+            spec: What is asked for.
+            secrets: Values of the secret variables that the spec names.
+            idempotency_key: The same key with the same spec returns the first job.
+
+        Raises:
+            InvalidSpec, InputError, ImageError, CapacityUnavailable, LimitExceeded: It can never
+                run here.
+            AlreadyExists: The name, or the key with another spec, is taken.
+        """
+        known = self._already_accepted(spec, idempotency_key)
+        if known is not None:
+            return known
+        values = dict(secrets or {})
+        source = spec.source_code
+        archive = self._workspace.source_archive(source.digest) if source else None
+        warnings = self._admission.check(spec, values, archive)
+        if values:
+            self._keep_secrets(spec, values)
+        failpoint("submit.before_commit")
+        job = self._store.create_job(
+            spec,
+            arn=ids.training_job_arn(spec.training_job_name),
+            now=self._clock.now(),
+            idempotency=_idempotency(spec, idempotency_key),
+            notes={f"warning {n}": text for n, text in enumerate(warnings, 1)},
+        )
+        failpoint("submit.after_commit")
+        self._wake()
+        return job
+
+    def _already_accepted(
+        self, spec: TrainingJobSpec, key: str | None
+    ) -> TrainingJobRecord | None:
+        """Return the job of an earlier call with this key, so that a retry is not checked again."""
+        if key is None:
+            return None
+        return self._store.find_idempotent(_required_idempotency(spec, key))
+
+    def _keep_secrets(self, spec: TrainingJobSpec, values: dict[str, str]) -> None:
+        """Keep secrets before the job is accepted, but never another job's of the same name."""
+        with self._secrets_lock:
+            try:
+                self._store.get_job(spec.training_job_name)
+            except NotFound:
+                self._workspace.write_secrets(spec.training_job_name, values)
+
+    def describe(self, name: str) -> TrainingJobRecord:
+        """Return the present state of a job.
+
+        Raises:
+            NotFound: There is no such job.
+        """
+        return self._store.get_job(name)
+
+    def list(self, query: ListQuery) -> Page:
+        """Return one page of summaries."""
+        return self._store.list_jobs(query)
+
+    def wait(self, name: str, *, after: int, timeout_seconds: float) -> TrainingJobRecord:
+        """Return a job as soon as its revision is above ``after``, or when the time is over.
+
+        Raises:
+            NotFound: There is no such job.
+        """
+        deadline = self._clock.monotonic() + timeout_seconds
+        while True:
+            count = self._changes.count()
+            job = self._store.get_job(name)
+            left = deadline - self._clock.monotonic()
+            if job.revision > after or left <= 0:
+                return job
+            self._changes.wait(count, min(left, self._poll_seconds()))
+
+    def stop(
+        self,
+        name: str,
+        *,
+        intent: EndReason = EndReason.USER_STOP,
+        grace_seconds: float | None = None,
+    ) -> TrainingJobRecord:
+        """Ask a job to stop. Idempotent.
+
+        Args:
+            grace_seconds: Time between SIGTERM and SIGKILL; None = as the spec says.
+
+        Raises:
+            NotFound: There is no such job.
+            InvalidState: It has ended already.
+        """
+        before = self._store.get_job(name)
+        if before.status.is_terminal:
+            raise InvalidState(
+                f"only a job that has not ended can be stopped, {name!r} is {before.status}"
+            )
+        job = self._store.request_stop(
+            name, intent=intent, grace_seconds=grace_seconds, now=self._clock.now()
+        )
+        failpoint("stop.after_commit")
+        self._changes.notify()
+        self._wake()
+        return job
+
+    def delete(self, name: str) -> None:
+        """Forget an ended job and remove its folder (logs, artifacts in the home directory).
+
+        Raises:
+            NotFound: There is no such job.
+            InvalidState: It has not ended.
+        """
+        self._store.delete_job(name)
+        self._workspace.remove(name)
+
+    def tags(self, name: str) -> tuple[Tag, ...]:
+        """Return a job's tags."""
+        return self._store.get_tags(name)
+
+    def set_tags(
+        self, name: str, *, put: Sequence[Tag] = (), remove: Sequence[str] = ()
+    ) -> tuple[Tag, ...]:
+        """Change a job's tags and return them all."""
+        return self._store.set_tags(name, put=put, remove=remove)
+
+    def counts(self) -> dict[str, int]:
+        """Return how many jobs there are per status."""
+        return {status.value: n for status, n in self._store.count_by_status().items()}
+
+
+def _required_idempotency(spec: TrainingJobSpec, key: str) -> IdempotencyKey:
+    canonical = json.dumps(spec.model_dump(mode="json"), sort_keys=True)
+    return IdempotencyKey(key, hashlib.sha256(canonical.encode()).hexdigest())
+
+
+def _idempotency(spec: TrainingJobSpec, key: str | None) -> IdempotencyKey | None:
+    return _required_idempotency(spec, key) if key is not None else None

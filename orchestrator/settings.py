@@ -1,0 +1,61 @@
+"""Settings: ``ORCHESTRATOR_*`` variables become one frozen value, read only at the edge."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from orchestrator.home import default_python, home_directory
+
+
+class Settings(BaseSettings):
+    """How this installation runs."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="ORCHESTRATOR_", frozen=True, extra="ignore", use_attribute_docstrings=True
+    )
+
+    home: Path = Field(default_factory=home_directory)
+    """Directory of the state, logs, artifacts and caches."""
+    database_url: str | None = None
+    """``postgresql+psycopg://…``; None = SQLite in the home directory."""
+    python: str | None = None
+    """Interpreter of process-back-end jobs that name none."""
+    cpu_slots: float | None = Field(default=None, gt=0)
+    """CPU slots to give out; None = the number of processors."""
+    memory_gib: float | None = Field(default=None, gt=0)
+    """Memory to give out; None = the machine's."""
+    isolation: Literal["auto", "bubblewrap", "namespaces", "none"] = "auto"
+    """Fence of process-back-end jobs."""
+    sandbox_writable: str = ""
+    """Further paths that process-back-end jobs may change, separated by ``:``."""
+    log_quota_bytes: int = Field(default=2 << 30, ge=4096)
+    """Log bytes kept per host and attempt."""
+    docker_profile: Literal["hardened", "compatible"] = "hardened"
+    """``compatible`` runs images as their own user with the engine's default capabilities."""
+    docker_pull: bool = False
+    """Pull images that are missing."""
+    strict_resources: bool = False
+    """Refuse GPU instance types on machines without GPUs instead of warning."""
+    s3_endpoint: str | None = None
+    """Endpoint of the object store behind ``s3://`` addresses; None = AWS."""
+    driver_linger_seconds: float = Field(default=30, ge=0)
+    """How long a driver without work stays, so that the next job starts at once."""
+
+    @property
+    def writable_paths(self) -> tuple[Path, ...]:
+        """``sandbox_writable`` as paths."""
+        return tuple(Path(p).expanduser() for p in self.sandbox_writable.split(":") if p)
+
+    @property
+    def store_url(self) -> str:
+        """URL of the state store."""
+        return self.database_url or f"sqlite:///{self.home / 'store.sqlite3'}"
+
+    @property
+    def job_python(self) -> str:
+        """Interpreter of jobs that name none: set, or the one this program runs in."""
+        return self.python or default_python()
