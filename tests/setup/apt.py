@@ -64,9 +64,7 @@ def install(packages: list[str], line: str) -> None:
     steps = [command, ["apt-get", *wait, "update"], command]
     result = subprocess.CompletedProcess[str](command, 1, "", "")
     for step in steps:
-        result = subprocess.run(
-            step, env=environment, capture_output=True, text=True, check=False
-        )
+        result = subprocess.run(step, env=environment, capture_output=True, text=True, check=False)
         if step is command and result.returncode == 0:
             return
     tail = "\n".join((result.stdout + result.stderr).splitlines()[-5:])

@@ -60,11 +60,11 @@ def paragraph_sources(text: str) -> list[tuple[str, str]]:
     """(address, suite) pairs of a deb822 .sources file."""
     pairs = []
     for paragraph in text.split("\n\n"):
-        fields = dict(
-            (key.strip().lower(), value.split())
+        fields = {
+            key.strip().lower(): value.split()
             for key, colon, value in (line.partition(":") for line in paragraph.splitlines())
             if colon and not key.startswith("#")
-        )
+        }
         if "deb" in fields.get("types", []):
             pairs += [(uri, suite) for uri in fields["uris"] for suite in fields["suites"]]
     return pairs

@@ -21,6 +21,7 @@ from tests.setup import apt
 from tests.setup.cache import SetupError, cache_folder, locked, say
 
 DEFAULT_SOCKET = Path("/var/run/docker.sock")
+PASSED_ON = {"PATH", "HOME", "LANG", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "SSL_CERT_FILE"}
 START_SECONDS = 60
 STOP_SECONDS = 60
 
@@ -130,6 +131,7 @@ def launch(own: OwnEngine) -> None:
             stderr=subprocess.STDOUT,
             start_new_session=True,
             cwd="/",
+            env={name: value for name, value in os.environ.items() if name.upper() in PASSED_ON},
         )
     wait_until_ready(process, own.log)
 

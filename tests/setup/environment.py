@@ -59,7 +59,9 @@ TORCH = Step("PyTorch, CPU build (about 200 MB)", ("-c", str(CONSTRAINTS)), need
 DEV_EXTRAS = ("docker", "examples", "export", "notebook", "postgres", "test", "tools")
 GROUPS = {
     "demo": Group(".venv", (TORCH, Step("orchestrator and scikit-learn", editable("examples")))),
-    "dev": Group(".venv", (TORCH, Step("orchestrator, its tests and tools", editable(*DEV_EXTRAS)))),
+    "dev": Group(
+        ".venv", (TORCH, Step("orchestrator, its tests and tools", editable(*DEV_EXTRAS)))
+    ),
     "tensorflow": Group(
         ".venv-tensorflow",
         (
@@ -83,7 +85,7 @@ def say(text: str) -> None:
 
 def check_interpreter() -> None:
     """Refuse a Python that cannot make the environment, and name the remedy."""
-    if sys.version_info < (3, 11):
+    if sys.version_info < (3, 11):  # noqa: UP036 - an older Python must get this far
         sys.exit(
             f"Python >= 3.11 must be used, got {platform.python_version()} ({sys.executable}); "
             "name another one with `make PYTHON=python3.12 ...`"
@@ -110,7 +112,9 @@ def locked(folder: Path) -> Iterator[None]:
 
 def fingerprint(group: Group) -> str:
     """Digest of everything that decides what an environment holds."""
-    digest = hashlib.sha256(f"{platform.python_version()} {sys.executable}\n{group.steps}".encode())
+    digest = hashlib.sha256(
+        f"{platform.python_version()} {sys.executable}\n{group.steps}".encode()
+    )
     for path in group.depends_on:
         digest.update(path.read_bytes())
     return digest.hexdigest()

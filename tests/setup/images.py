@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import shutil
@@ -15,7 +16,14 @@ from pathlib import Path
 
 from tests.setup.base_image import docker, ensure_base, has_image
 from tests.setup.cache import SetupError, cache_folder, locked, say
-from tests.setup.wheelhouse import ROOT, container_pip_conf, pip_settings, wheelhouse
+from tests.setup.wheelhouse import (
+    CONSTRAINTS,
+    ROOT,
+    container_pip_conf,
+    pinned,
+    pip_settings,
+    wheelhouse,
+)
 
 BASE = "orchestrator-test/base"
 PYTORCH = "orchestrator-test/pytorch"
@@ -98,7 +106,16 @@ def ensure_image(build: Build) -> str:
                 run_build(build, folder, "--tag", tag)
                 docker("image", "rm", stage)
     docker("tag", tag, f"{build.name}:latest")
+    remove_older(build.name, tag)
     return tag
+
+
+def remove_older(name: str, tag: str) -> None:
+    """Remove what earlier versions of the recipe left; an image that a container uses stays."""
+    for other in docker("image", "ls", "--format", "{{.Repository}}:{{.Tag}}", name).split():
+        if other not in {tag, f"{name}:latest"}:
+            with contextlib.suppress(SetupError):
+                docker("image", "rm", other)
 
 
 def base_build() -> Build:
@@ -116,27 +133,21 @@ def image_python(image: str) -> tuple[str, str]:
     return f"{major}.{minor}", machine
 
 
-def pinned(package: str) -> str:
-    """`package==version` of constraints.txt."""
-    lines = (ROOT / "constraints.txt").read_text(encoding="utf-8").splitlines()
-    return next(line for line in lines if line.startswith(f"{package}=="))
-
-
 def torch_wheels(python: str, machine: str) -> tuple[tuple[str, ...], Path]:
     """Requirements and wheels of the PyTorch image, from the configured sources or else from PyTorch's CPU index."""
     requirements = (f"{pinned('torch')}+cpu", pinned("numpy"), pinned("scikit-learn"))
-    constraints = ROOT / "constraints.txt"
     try:
-        return requirements, wheelhouse(requirements, constraints, python, machine)
+        return requirements, wheelhouse(requirements, CONSTRAINTS, python, machine)
     except SetupError:
         index = ("--extra-index-url", TORCH_CPU_INDEX)
-        return requirements, wheelhouse(requirements, constraints, python, machine, *index)
+        return requirements, wheelhouse(requirements, CONSTRAINTS, python, machine, *index)
 
 
 def tensorflow_wheels(python: str, machine: str) -> tuple[tuple[str, ...], Path]:
     """Requirements and wheels of the TensorFlow image."""
-    requirements = ("tensorflow-cpu", "keras", "scikit-learn")
     constraints = ROOT / "tests" / "setup" / "constraints-tensorflow.txt"
+    names = ("tensorflow-cpu", "keras", "scikit-learn")
+    requirements = tuple(pinned(name, constraints) for name in names)
     return requirements, wheelhouse(requirements, constraints, python, machine)
 
 

@@ -12,6 +12,9 @@ from urllib.parse import urlsplit
 from tests.setup.cache import SetupError, cache_folder, say
 
 ROOT = Path(__file__).resolve().parent.parent.parent
+CONSTRAINTS = ROOT / "constraints.txt"
+ADDRESSES = ("index-url", "extra-index-url", "find-links")
+PLAIN_SETTINGS = ("trusted-host", "proxy", "default-timeout")
 NEWEST_MANYLINUX = 28  # glibc 2.28: every base image here is newer
 
 
@@ -30,19 +33,17 @@ def pip_settings() -> dict[str, str]:
 
 def remote(addresses: str) -> str:
     """The addresses that mean the same inside a container."""
-    return " ".join(word for word in addresses.split() if urlsplit(word).scheme in {"http", "https"})
+    return " ".join(
+        word for word in addresses.split() if urlsplit(word).scheme in {"http", "https"}
+    )
 
 
 def container_pip_conf(settings: dict[str, str]) -> str:
     """The part of the settings that also works inside a container."""
-    lines = ["[global]"]
-    for key in ("index-url", "extra-index-url", "find-links"):
-        if value := remote(settings.get(key, "")):
-            lines.append(f"{key} = {value}")
-    for key in ("trusted-host", "proxy", "default-timeout"):
-        if value := settings.get(key):
-            lines.append(f"{key.removeprefix('default-')} = {value}")
-    return "\n".join(lines) + "\n"
+    places = {key: remote(settings.get(key, "")) for key in ADDRESSES}
+    plain = {key.removeprefix("default-"): settings.get(key, "") for key in PLAIN_SETTINGS}
+    lines = [f"{key} = {value}" for key, value in {**places, **plain}.items() if value]
+    return "\n".join(["[global]", *lines, ""])
 
 
 def platforms(machine: str) -> list[str]:
@@ -52,14 +53,20 @@ def platforms(machine: str) -> list[str]:
     return [word for name in [*names, f"linux_{machine}"] for word in ("--platform", name)]
 
 
+def pinned(package: str, constraints: Path = CONSTRAINTS) -> str:
+    """`package==version` of a constraints file."""
+    lines = constraints.read_text(encoding="utf-8").splitlines()
+    return next(line for line in lines if line.startswith(f"{package}=="))
+
+
 def wheelhouse(
     requirements: tuple[str, ...], constraints: Path, python: str, machine: str, *extra: str
 ) -> Path:
     """Folder with every wheel that the requirements need.
 
     Args:
-        requirements: What to install, with exact versions where they matter.
-        constraints: Constraints file for the rest.
+        requirements: What to install, with exact versions: they decide when a folder made earlier is used again.
+        constraints: Constraints file for what they need in turn.
         python: Version of the image's Python, as `3.11`.
         machine: Machine type of the image, as `x86_64`.
         *extra: More arguments for pip, a further index for instance.
@@ -67,8 +74,8 @@ def wheelhouse(
     Raises:
         SetupError: pip cannot find them.
     """
-    recipe = f"{requirements} {python} {machine}\n".encode() + constraints.read_bytes()
-    folder = cache_folder() / "wheels" / hashlib.sha256(recipe).hexdigest()[:16]
+    recipe = f"{requirements} {python} {machine}"
+    folder = cache_folder() / "wheels" / hashlib.sha256(recipe.encode()).hexdigest()[:16]
     if folder.is_dir():
         return folder
     say(f"  collecting wheels: {' '.join(requirements)}")

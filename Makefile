@@ -1,0 +1,66 @@
+# Every target does its own set-up first and says so; what is set up already costs a fraction of a second.
+# Another Python: make PYTHON=python3.12 demo
+.PHONY: help demo test test-all check format bench constraints stop-engine clean distclean
+.DEFAULT_GOAL := help
+.NOTPARALLEL:
+SHELL := /bin/bash
+PYTHON ?= python3
+ENVIRONMENT := $(PYTHON) tests/setup/environment.py
+BIN := .venv/bin
+CODE := orchestrator containers/runtime jobs tests
+TESTS ?= tests
+PYTEST := $(BIN)/python -m pytest
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+
+help: ## show this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+demo: ## train the digits example on this machine and show what came of it
+	@$(ENVIRONMENT) demo
+	@$(BIN)/python -m orchestrator.cli.demo
+
+test: .venv-ready ## set this machine up and run the test suite, Docker tests included (TESTS=tests/unit for a part)
+	@$(ENVIRONMENT) tensorflow
+	@$(BIN)/python -m tests.setup.prepare
+	$(PYTEST) -m "not slow and not gpu and not aws" --durations=15 $(TESTS)
+
+test-all: .venv-ready ## the test suite with every seed, full generators and long chaos
+	@$(ENVIRONMENT) tensorflow
+	@$(BIN)/python -m tests.setup.prepare
+	$(PYTEST) -m "not gpu and not aws" --timeout=3600 --durations=30 $(TESTS)
+
+check: .venv-ready ## style, format, types, import contract, runtime's Python floor, security, file lengths
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy orchestrator containers/runtime/orchestrator_runtime tests
+	$(BIN)/mypy jobs
+	PYTHONPATH=.:containers/runtime $(BIN)/lint-imports --no-logo
+	$(BIN)/vermin -q --target=3.9- --violations --no-tips --eval-annotations containers/runtime
+	$(BIN)/bandit -q -c pyproject.toml -r orchestrator containers jobs
+	$(PYTEST) -q tests/style
+
+format: .venv-ready ## rewrite the code in the project's format
+	$(BIN)/ruff check --fix-only --quiet .
+	$(BIN)/ruff format .
+
+bench: .venv-ready ## speed of this project beside bare processes, bare docker and TorchX
+	@$(ENVIRONMENT) bench
+	@$(BIN)/python -m tests.setup.prepare
+	$(BIN)/python -m tests.benchmarks
+
+constraints: .venv-ready ## take the newest versions that fit together, and pin them
+	$(BIN)/python -m tests.setup.pin
+
+stop-engine: ## end the Docker engine that `make test` started, if it did
+	@if [ -x $(BIN)/python ]; then $(BIN)/python -m tests.setup.engine stop; fi
+
+clean: ## remove what tools left, not the environments
+	rm -rf build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	find orchestrator containers jobs tests -name __pycache__ -type d -prune -exec rm -rf {} +
+
+distclean: stop-engine clean ## remove the environments too
+	rm -rf .venv .venv-tensorflow .venv-bench .venv*.lock
+
+.PHONY: .venv-ready
+.venv-ready:
+	@$(ENVIRONMENT) dev

@@ -1,0 +1,71 @@
+"""What the markers docker, tensorflow, torch and browser need, and the reason a test is skipped without it."""
+
+from __future__ import annotations
+
+import functools
+import importlib.util
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.setup import apt, engine
+from tests.setup.base_image import has_image
+from tests.setup.images import BASE, PYTORCH, TENSORFLOW
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+TENSORFLOW_PYTHON = ROOT / ".venv-tensorflow" / "bin" / "python"
+
+
+@functools.cache
+def no_docker() -> str | None:
+    """Why Docker tests cannot run."""
+    if not engine.answers():
+        return "no Docker engine answers; `make test` sets one up where it may"
+    absent = [name for name in (BASE, PYTORCH, TENSORFLOW) if not has_image(f"{name}:latest")]
+    return f"no image {', '.join(absent)}; `make test` builds them" if absent else None
+
+
+def no_postgres() -> str | None:
+    """Why PostgreSQL tests cannot run."""
+    if apt.find_program("initdb"):
+        return None
+    return "PostgreSQL's server programs are not installed; `make test` installs them where it may"
+
+
+def no_tensorflow() -> str | None:
+    """Why tests that run the TensorFlow environment cannot run."""
+    return None if TENSORFLOW_PYTHON.exists() else "no .venv-tensorflow; `make test` makes it"
+
+
+def no_torch() -> str | None:
+    """Why tests that import PyTorch cannot run."""
+    return None if importlib.util.find_spec("torch") else "PyTorch is not installed"
+
+
+def no_browser() -> str | None:
+    """Why tests of pages cannot run."""
+    return None if shutil.which("chromium") else "chromium is not installed"
+
+
+NEEDS: dict[str, Callable[[], str | None]] = {
+    "docker": no_docker,
+    "postgres": no_postgres,
+    "tensorflow": no_tensorflow,
+    "torch": no_torch,
+    "browser": no_browser,
+}
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Skip a test whose marker names something that is not here."""
+    for marker, missing in NEEDS.items():
+        if item.get_closest_marker(marker) and (reason := missing()):
+            pytest.skip(reason)
+
+
+@pytest.fixture(scope="session")
+def tensorflow_python() -> Path:
+    """The interpreter with TensorFlow; mark the test `tensorflow`."""
+    return TENSORFLOW_PYTHON
