@@ -49,6 +49,7 @@ class Child:
         self.error: str | None = None
         self.program_pid: int | None = None
         self.inner_exit: int | None = None
+        self.inner_status: int | None = None
         self._report_bytes = b""
         self._info_bytes = b""
 
@@ -88,6 +89,7 @@ class Child:
         said = jsonlite.loads(line)
         self.program_pid = said.get("child-pid", self.program_pid)
         self.inner_exit = said.get("exit-code", self.inner_exit)
+        self.inner_status = said.get("status", self.inner_status)
 
     def close(self) -> None:
         """Read what is left and let go of the descriptors."""
@@ -141,12 +143,20 @@ def _become(launch: Launch, output: int, report: int, info: int, parent: int) ->
         if launch.group is not None:
             launch.group.enter()
         _execute(launch, report, info, parent)
-    except OSError as error:
-        os.write(report, (error.strerror or str(error)).encode())
-    except (ValueError, KeyError, TypeError) as error:  # NUL in an argument, a broken plan
-        os.write(report, f"{type(error).__name__}: {error}".encode())
+    except BaseException as error:
+        os.write(report, _explain(error).encode("utf-8", "replace"))
+        raise
     finally:
         os._exit(127)
+
+
+def _explain(error: BaseException) -> str:
+    """Say in one line why a program could not be executed."""
+    if not isinstance(error, OSError):  # NUL in an argument, a broken plan
+        return f"{type(error).__name__}: {error}"
+    if error.strerror is None:
+        return str(error)
+    return f"{error.strerror}: {error.filename}" if error.filename else error.strerror
 
 
 def _execute(launch: Launch, report: int, info: int, parent: int) -> None:
@@ -160,10 +170,15 @@ def _execute(launch: Launch, report: int, info: int, parent: int) -> None:
     if kind == "namespaces":
         from orchestrator_runtime import sandbox  # noqa: PLC0415 -- only where bubblewrap lacks
 
-        sandbox.enter(launch.sandbox["namespaces"], report=report, info=info, parent=parent)
+        plan = launch.sandbox["namespaces"]
+        assert plan is not None
+        sandbox.enter(plan, report=report, info=info, parent=parent)
     elif sys.platform.startswith("linux"):
         from orchestrator_runtime import native  # noqa: PLC0415
 
         native.die_with_parent(parent)
     os.chdir(launch.cwd)
-    os.execvpe(launch.argv[0], launch.argv, launch.environment)  # noqa: S606
+    try:
+        os.execvpe(launch.argv[0], launch.argv, launch.environment)  # noqa: S606
+    except OSError as error:  # it names the last place of PATH that was tried
+        raise OSError(error.errno, error.strerror) from error

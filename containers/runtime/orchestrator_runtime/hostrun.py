@@ -47,7 +47,7 @@ class HostRun:
             max_runtime_seconds=limits["max_runtime_seconds"],
         )
         self._started_at: float | None = None
-        if plan["sandbox"]["kind"] in ("none", "container"):
+        if plan["sandbox"]["kind"] != "bubblewrap":
             _adopt_orphans()
 
     def run(self) -> ExitRecord:
@@ -62,8 +62,7 @@ class HostRun:
             if not installing and self._watch.may_start():
                 ending = self._train()
         finally:
-            if self._group is not None:
-                self._group.remove()
+            self._memory.close()
         self._intake.drain()
         self._status.enter(contract.PHASE_UPLOADING)
         artifacts, problem = self._pack()

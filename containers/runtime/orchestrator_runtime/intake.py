@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import stat
 
 from orchestrator_runtime import contract, files, jsonlite
 from orchestrator_runtime.pump import CHUNK_BYTES, enlarge_pipe
@@ -22,7 +23,8 @@ class RecordIntake:
             OSError: They cannot be made.
         """
         fifo = os.path.join(directory, contract.RECORDS_FIFO)
-        os.mkfifo(fifo, 0o622)
+        if not _is_fifo(fifo):
+            os.mkfifo(fifo, 0o622)
         os.chmod(fifo, 0o622)  # noqa: S103 -- the program's user may differ; umask took the bit
         # Read and write: no end of file while no program has it open.
         self.descriptor = os.open(fifo, os.O_RDWR | os.O_NONBLOCK)
@@ -82,6 +84,13 @@ class RecordIntake:
             self.dropped += data.count(b"\n")
         else:
             self._room -= len(data)
+
+
+def _is_fifo(path: str) -> bool:
+    try:
+        return stat.S_ISFIFO(os.lstat(path).st_mode)
+    except FileNotFoundError:
+        return False
 
 
 def is_record(line: bytes) -> bool:

@@ -48,7 +48,15 @@ class MemoryWatch:
 
     def peak(self) -> int:
         """Return the largest use that was seen, in bytes; 0 if it was not measured."""
-        return max(self._peak, self._group.peak_bytes() if self._group is not None else 0)
+        if self._group is not None:
+            self._peak = max(self._peak, self._group.peak_bytes())
+        return self._peak
+
+    def close(self) -> None:
+        """Remove the control group; the peak stays known."""
+        self.peak()
+        if self._group is not None:
+            self._group.remove()
 
     def kill(self) -> int:
         """Kill what is in the control group; return how many processes were found."""

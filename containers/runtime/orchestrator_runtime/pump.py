@@ -120,16 +120,23 @@ class LogPump:
 
     def _append(self, data: bytes) -> None:
         if self._dropped:
-            cut = b"\n[orchestrator] %d bytes of output were lost: the disk was full\n"
-            data = cut % self._dropped + data
+            mark = b"\n[orchestrator] %d bytes of output were lost: the disk was full\n"
+            if not self._try(mark % self._dropped):
+                self._dropped += len(data)
+                return
+            self._dropped = 0
+        before = self.bytes
+        if not self._try(data):  # the job goes on, the gap is marked when there is space again
+            self._dropped += len(data) - (self.bytes - before)
+            self.truncated = True
+
+    def _try(self, data: bytes) -> bool:
         try:
             self._stamp()
             self._write(data)
-        except OSError:  # no space: the job goes on, the gap is marked when there is space again
-            self._dropped += len(data)
-            self.truncated = True
-        else:
-            self._dropped = 0
+        except OSError:
+            return False
+        return True
 
     def _write(self, data: bytes) -> None:
         view = memoryview(data)

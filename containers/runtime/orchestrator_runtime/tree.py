@@ -138,8 +138,8 @@ def kill_everything(child: int) -> int:
     """Kill the program and all below this process once; return how many were found alive."""
     if os.getpid() == 1:
         send((-1,), _signal.SIGKILL)  # a container of our own: all but us, at one instant
-    send_to_group(child, _signal.SIGKILL)
     if not sys.platform.startswith("linux"):
+        send_to_group(child, _signal.SIGKILL)
         return 0
     alive = [process.pid for process in walk(roots_below(os.getpid()))]
     send(alive, _signal.SIGKILL)

@@ -87,6 +87,8 @@ class Watch:
         finally:
             self._clear(child)
         ending.status, ending.error = child.status, child.error
+        if child.inner_status is not None:
+            ending.status = child.inner_status
         if ending.error is None and ending.sandboxed and child.inner_exit is None and child.status:
             ending.error = self._sandbox_error()
         ending.out_of_memory_kills = self._memory.kills()
