@@ -1,13 +1,12 @@
 # Every target does its own set-up first and says so; what is set up already costs a fraction of a second.
 # Another Python: make PYTHON=python3.12 demo
-.PHONY: help demo test test-all check format bench constraints stop-engine clean distclean
+.PHONY: help demo test test-all check lint types contract floor security style format bench constraints stop-engine clean distclean
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
 SHELL := /bin/bash
 PYTHON ?= python3
 ENVIRONMENT := $(PYTHON) tests/setup/environment.py
 BIN := .venv/bin
-CODE := orchestrator containers/runtime jobs tests
 TESTS ?= tests
 PYTEST := $(BIN)/python -m pytest
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
@@ -29,14 +28,25 @@ test-all: .venv-ready ## the test suite with every seed, full generators and lon
 	@$(BIN)/python -m tests.setup.prepare
 	$(PYTEST) -m "not gpu and not aws" --timeout=3600 --durations=30 $(TESTS)
 
-check: .venv-ready ## style, format, types, import contract, runtime's Python floor, security, file lengths
+check: lint types contract floor security style ## all of the checks below (make -k check: also after one that fails)
+
+lint: .venv-ready ## style and format
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/mypy orchestrator containers/runtime/orchestrator_runtime tests
-	$(BIN)/mypy jobs
+
+types: .venv-ready ## mypy, strict
+	$(BIN)/mypy orchestrator containers/runtime/orchestrator_runtime tests jobs
+
+contract: .venv-ready ## who may import whom
 	PYTHONPATH=.:containers/runtime $(BIN)/lint-imports --no-logo
+
+floor: .venv-ready ## the runtime needs nothing newer than Python 3.9
 	$(BIN)/vermin -q --target=3.9- --violations --no-tips --eval-annotations containers/runtime
+
+security: .venv-ready ## bandit
 	$(BIN)/bandit -q -c pyproject.toml -r orchestrator containers jobs
+
+style: .venv-ready ## file lengths, what the runtime and clients may import
 	$(PYTEST) -q tests/style
 
 format: .venv-ready ## rewrite the code in the project's format

@@ -47,7 +47,7 @@ class Group:
 
     folder: str
     steps: tuple[Step, ...]
-    depends_on: tuple[Path, ...] = (CONSTRAINTS, ROOT / "pyproject.toml")
+    depends_on: tuple[Path, ...] = (CONSTRAINTS,)
 
 
 def editable(*extras: str) -> tuple[str, ...]:
@@ -141,20 +141,19 @@ def pip(python: Path, *arguments: str, log: Path) -> bool:
 
 
 def pinned(package: str, constraints: Path = CONSTRAINTS) -> str:
-    """Version of a package in a constraints file."""
+    """`package==version` of a constraints file."""
     for line in constraints.read_text(encoding="utf-8").splitlines():
         name, _, version = line.partition("==")
-        if name == package:
-            return version
+        if name.lower().replace("_", "-") == package:
+            return f"{package}=={version}"
     sys.exit(f"{constraints.name} must pin {package}")
 
 
 def torch_sources(python: Path, log: Path) -> tuple[str, ...]:
     """Requirement and extra source that give the CPU build of PyTorch on this machine."""
-    version = pinned("torch")
     if sys.platform != "linux":  # the plain wheels of other systems have no CUDA inside
-        return (f"torch=={version}",)
-    exact = f"torch=={version}+cpu"
+        return (pinned("torch"),)
+    exact = f"{pinned('torch')}+cpu"
     if pip(python, "install", "--quiet", "--dry-run", "--no-deps", exact, log=log):
         return (exact,)
     return (exact, "--extra-index-url", TORCH_CPU_INDEX)

@@ -16,19 +16,18 @@ from pathlib import Path
 
 from tests.setup.base_image import docker, ensure_base, has_image
 from tests.setup.cache import SetupError, cache_folder, locked, say
-from tests.setup.wheelhouse import (
+from tests.setup.environment import (
     CONSTRAINTS,
     ROOT,
-    container_pip_conf,
+    TENSORFLOW_CONSTRAINTS,
+    TORCH_CPU_INDEX,
     pinned,
-    pip_settings,
-    wheelhouse,
 )
+from tests.setup.wheelhouse import container_pip_conf, pip_settings, wheelhouse
 
 BASE = "orchestrator-test/base"
 PYTORCH = "orchestrator-test/pytorch"
 TENSORFLOW = "orchestrator-test/tensorflow"
-TORCH_CPU_INDEX = "https://download.pytorch.org/whl/cpu"
 CERTIFICATES = ("PIP_CERT", "SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE")
 
 
@@ -145,10 +144,9 @@ def torch_wheels(python: str, machine: str) -> tuple[tuple[str, ...], Path]:
 
 def tensorflow_wheels(python: str, machine: str) -> tuple[tuple[str, ...], Path]:
     """Requirements and wheels of the TensorFlow image."""
-    constraints = ROOT / "tests" / "setup" / "constraints-tensorflow.txt"
     names = ("tensorflow-cpu", "keras", "scikit-learn")
-    requirements = tuple(pinned(name, constraints) for name in names)
-    return requirements, wheelhouse(requirements, constraints, python, machine)
+    requirements = tuple(pinned(name, TENSORFLOW_CONSTRAINTS) for name in names)
+    return requirements, wheelhouse(requirements, TENSORFLOW_CONSTRAINTS, python, machine)
 
 
 def framework_build(name: str, base: str, wheels: tuple[tuple[str, ...], Path]) -> Build:

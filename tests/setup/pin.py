@@ -30,7 +30,7 @@ def pins(frozen: str) -> str:
 def main() -> None:
     """Upgrade, then write the file."""
     pip = [sys.executable, "-m", "pip"]
-    newest = ["install", "--upgrade", "--upgrade-strategy", "eager", f"torch=={pinned('torch')}"]
+    newest = ["install", "--upgrade", "--upgrade-strategy", "eager", pinned("torch")]
     project = ["-e", f"{ROOT}[{','.join(DEV_EXTRAS)}]"]
     subprocess.run([*pip, *newest, *project], check=True)
     frozen = subprocess.run([*pip, "freeze", "--all"], check=True, capture_output=True, text=True)

@@ -11,8 +11,6 @@ from urllib.parse import urlsplit
 
 from tests.setup.cache import SetupError, cache_folder, say
 
-ROOT = Path(__file__).resolve().parent.parent.parent
-CONSTRAINTS = ROOT / "constraints.txt"
 ADDRESSES = ("index-url", "extra-index-url", "find-links")
 PLAIN_SETTINGS = ("trusted-host", "proxy", "default-timeout")
 NEWEST_MANYLINUX = 28  # glibc 2.28: every base image here is newer
@@ -51,12 +49,6 @@ def platforms(machine: str) -> list[str]:
     names = [f"manylinux_2_{minor}_{machine}" for minor in range(NEWEST_MANYLINUX, 4, -1)]
     names += [f"manylinux{year}_{machine}" for year in ("2014", "2010", "1")]
     return [word for name in [*names, f"linux_{machine}"] for word in ("--platform", name)]
-
-
-def pinned(package: str, constraints: Path = CONSTRAINTS) -> str:
-    """`package==version` of a constraints file."""
-    lines = constraints.read_text(encoding="utf-8").splitlines()
-    return next(line for line in lines if line.startswith(f"{package}=="))
 
 
 def wheelhouse(
