@@ -11,12 +11,13 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
-from typing import Any
-
-from orchestrator_runtime.contract import ExitRecord, PhaseRecord, StopRequest
+from typing import TYPE_CHECKING, Any
 
 from orchestrator.spec.job import TrainingJobSpec
 from orchestrator.spec.record import HostRecord
+
+if TYPE_CHECKING:  # the contract's record shapes exist for type checkers only
+    from orchestrator_runtime.contract import ExitRecord, PhaseRecord, StopRequest
 
 Handle = dict[str, Any]
 """JSON value that finds a running host again after a restart of the service."""
