@@ -21,6 +21,7 @@ from tests.setup import apt
 HOME_LABEL = "orchestrator.home"
 PATIENCE_SECONDS = float(os.environ.get("ORCHESTRATOR_TEST_PATIENCE_SECONDS", "10"))
 TEMPORARY = "system-tmp"
+THEIRS = ("torchinductor_",)  # PyTorch's cache, made when a test imports it outside a job
 
 
 def belongs(pid: str, folder: str) -> bool:
@@ -101,10 +102,9 @@ def left_in_docker(folder: str) -> list[str]:
 
 def left_files(folder: str) -> list[str]:
     """Entries of the folder that TMPDIR names during the session."""
-    try:
-        return [f"temporary file {path.name}" for path in Path(folder, TEMPORARY).iterdir()]
-    except FileNotFoundError:
-        return []
+    place = Path(folder, TEMPORARY)
+    names = sorted(path.name for path in place.iterdir()) if place.is_dir() else []
+    return [f"temporary file {name}" for name in names if not name.startswith(THEIRS)]
 
 
 LOOKS = (left_processes, left_mounts, left_in_docker, left_files)
