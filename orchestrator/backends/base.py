@@ -10,13 +10,13 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
 from enum import StrEnum
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from orchestrator.spec.job import TrainingJobSpec
-from orchestrator.spec.record import HostRecord
 
 if TYPE_CHECKING:  # the contract's record shapes exist for type checkers only
+    from orchestrator.spec.record import HostRecord
+    from orchestrator.spec.job import TrainingJobSpec
+    from pathlib import Path
     from orchestrator_runtime.contract import ExitRecord, PhaseRecord, StopRequest
 
 Handle = dict[str, Any]

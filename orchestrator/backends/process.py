@@ -15,7 +15,7 @@ import threading
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, TYPE_CHECKING
 
 from orchestrator_runtime import contract, launch
 
@@ -32,8 +32,9 @@ from orchestrator.backends.base import (
 from orchestrator.backends.environment import inherited_environment
 from orchestrator.errors import BackendError, CapacityUnavailable, ImageError, InvalidSpec
 from orchestrator.failpoints import failpoint
-from orchestrator.packaging.requirements import Installation, environment_key, install_plan
-from orchestrator.spec.job import TrainingJobSpec
+
+if TYPE_CHECKING:
+    from orchestrator.spec.job import TrainingJobSpec
 
 SUPERVISOR_ERRORS = "supervisor.err"
 RECORDS_TARGET = "/run/orchestrator/records"
@@ -177,7 +178,6 @@ class ProcessBackend(Backend):
         ml = host_directory / contract.ML_DIRECTORY
         base = contract.ML if fenced else str(ml)
         python = spec.python or self._settings.python
-        installation = self._installation(spec, base, python)
         cwd = f"{base}/{contract.CODE}"
         return {
             "format": contract.FORMAT,
@@ -186,15 +186,11 @@ class ProcessBackend(Backend):
             "host": host,
             "ml": str(ml),
             "base": base,
-            "argv": self._argv(spec, installation.python if installation else python, cwd),
+            "argv": self._argv(spec, python, cwd),
             "cwd": cwd,
             "environment": self._environment(context, host, python),
             "secrets": str(host_directory / "secrets.json") if context.secrets else None,
-            "install": (
-                {"argv": installation.argv, "environment": installation.environment}
-                if installation
-                else None
-            ),
+            "install": None,
             "sandbox": self._sandbox(context, host, cwd),
             "limits": {
                 "max_runtime_seconds": spec.stopping_condition.max_runtime_in_seconds,
@@ -210,11 +206,6 @@ class ProcessBackend(Backend):
             "compression": spec.output_data_config.compression_type,
             "notify": str(self._settings.notify) if self._settings.notify else None,
         }
-
-    def _installation(self, spec: TrainingJobSpec, base: str, python: str) -> Installation | None:
-        if spec.source_code is None or spec.source_code.requirements is None:
-            return None
-        raise NotImplementedError(environment_key, install_plan, base, python)
 
     @staticmethod
     def _argv(spec: TrainingJobSpec, python: str, cwd: str) -> list[str]:

@@ -12,15 +12,17 @@ import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TYPE_CHECKING
 from urllib.parse import unquote, urlparse
 
 from orchestrator_runtime import contract
 
-from orchestrator.backends.base import AttemptContext
 from orchestrator.errors import InputError
 from orchestrator.packaging.archive import extract_archive
 from orchestrator.spec.job import Channel
+
+if TYPE_CHECKING:
+    from orchestrator.backends.base import AttemptContext
 
 InputFetcher = Callable[[Channel, Path, int, int], None]
 """Copies a channel into a directory: (channel, directory, rank, number of hosts)."""

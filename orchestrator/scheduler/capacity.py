@@ -7,11 +7,14 @@ is never starved by small ones of its own kind.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from orchestrator.spec.job import Resources
 from orchestrator.store.base import ResourceLease
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from orchestrator.spec.job import Resources
+    from collections.abc import Sequence
 
 EPSILON = 1e-9
 

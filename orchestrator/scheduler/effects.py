@@ -3,12 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
-from datetime import datetime
-from typing import Protocol
+from typing import Protocol, TYPE_CHECKING
 
-from orchestrator.backends.base import AttemptContext, Backend, Observation
-from orchestrator.blobs.base import BlobStore
 from orchestrator.errors import (
     CapacityUnavailable,
     ImageError,
@@ -22,12 +18,18 @@ from orchestrator.errors import (
 from orchestrator.logs.excerpt import ErrorExcerpt, error_excerpt
 from orchestrator.logs.file import host_log
 from orchestrator.scheduler.explain import explain
-from orchestrator.scheduler.outcome import Verdict
 from orchestrator.scheduler.publish import publish
 from orchestrator.scheduler.reconcile import Collected, StartFault
-from orchestrator.scheduler.workspace import Workspace
-from orchestrator.spec.record import Explanation, HostRecord, MetricValue, TrainingJobRecord
 from orchestrator.spec.state import EndReason, TrainingJobStatus
+
+if TYPE_CHECKING:
+    from orchestrator.backends.base import AttemptContext, Backend, Observation
+    from orchestrator.blobs.base import BlobStore
+    from orchestrator.scheduler.outcome import Verdict
+    from orchestrator.spec.record import Explanation, HostRecord, MetricValue, TrainingJobRecord
+    from orchestrator.scheduler.workspace import Workspace
+    from datetime import datetime
+    from collections.abc import Mapping, Sequence
 
 logger = logging.getLogger(__name__)
 

@@ -5,12 +5,15 @@ from __future__ import annotations
 import re
 import signal
 
-from orchestrator_runtime.contract import ExitRecord
 
-from orchestrator.logs.excerpt import ErrorExcerpt
-from orchestrator.scheduler.outcome import Verdict
 from orchestrator.spec.record import Explanation
 from orchestrator.spec.state import EndReason
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from orchestrator.scheduler.outcome import Verdict
+    from orchestrator.logs.excerpt import ErrorExcerpt
+    from orchestrator_runtime.contract import ExitRecord
 
 _SIGNAL_MEANING = {
     "SIGKILL": "killed from outside the program, often by the system when memory ran out",

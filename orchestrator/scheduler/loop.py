@@ -9,16 +9,12 @@ from __future__ import annotations
 
 import logging
 from collections import defaultdict
-from collections.abc import Callable, Mapping
-from concurrent.futures import Executor
 from dataclasses import dataclass, field, replace
 
 from orchestrator.backends.base import HostStatus, Observation
-from orchestrator.clock import Clock
 from orchestrator.errors import EngineUnreachable, OrchestratorError
 from orchestrator.failpoints import failpoint
 from orchestrator.scheduler.capacity import Demand, Machine, Placement, impossible, place
-from orchestrator.scheduler.effects import Effects
 from orchestrator.scheduler.outcome import Verdict
 from orchestrator.scheduler.reconcile import (
     Action,
@@ -33,6 +29,13 @@ from orchestrator.scheduler.reconcile import (
 from orchestrator.spec.record import HostRecord, TrainingJobRecord
 from orchestrator.spec.state import EndReason, SecondaryStatus
 from orchestrator.store.base import DriverLease, JobUpdate, Store
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from orchestrator.scheduler.effects import Effects
+    from orchestrator.clock import Clock
+    from concurrent.futures import Executor
+    from collections.abc import Callable, Mapping
 
 logger = logging.getLogger(__name__)
 
@@ -145,7 +148,8 @@ class Driver:
             observations = self._effects.observe(job)
         except EngineUnreachable as error:
             observations = [
-                Observation(h.host, HostStatus.UNREACHABLE, detail=error.message) for h in job.hosts
+                Observation(h.host, HostStatus.UNREACHABLE, detail=error.message)
+                for h in job.hosts
             ]
         except OrchestratorError as error:
             observations = [Observation(h.host, HostStatus.ABSENT) for h in job.hosts]

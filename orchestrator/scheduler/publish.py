@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from pathlib import Path
 
-from orchestrator.backends.base import AttemptContext, Observation
-from orchestrator.blobs.base import BlobStore
 from orchestrator.failpoints import failpoint
 from orchestrator.packaging.archive import merge_archives
 from orchestrator.spec.record import Artifact
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from orchestrator.blobs.base import BlobStore
+    from orchestrator.backends.base import AttemptContext, Observation
+    from pathlib import Path
+    from collections.abc import Sequence
 
 PUBLISHED = "output"
 
@@ -83,4 +86,3 @@ def _merged_directories(packed: list[Path], target: Path) -> Path:
                 destination.parent.mkdir(parents=True, exist_ok=True)
                 destination.hardlink_to(path)
     return target
-

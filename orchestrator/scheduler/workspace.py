@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import json
 import shutil
-from pathlib import Path
 
 from orchestrator.backends.base import AttemptContext
 from orchestrator.backends.staging import read_json, write_json
-from orchestrator.spec.record import TrainingJobRecord
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from orchestrator.spec.record import TrainingJobRecord
+    from pathlib import Path
 
 SECRETS_FILE = "secrets.json"
 

@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import difflib
 import shutil
-from collections.abc import Mapping
-from pathlib import Path
 
-from orchestrator.backends.base import Backend
 from orchestrator.backends.staging import local_path
 from orchestrator.catalogue import lookup
 from orchestrator.errors import (
@@ -17,7 +14,13 @@ from orchestrator.errors import (
     LimitExceeded,
 )
 from orchestrator.scheduler.capacity import Demand, Machine, impossible
-from orchestrator.spec.job import TrainingJobSpec
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from orchestrator.spec.job import TrainingJobSpec
+    from orchestrator.backends.base import Backend
+    from pathlib import Path
+    from collections.abc import Mapping
 
 MINIMUM_FREE_BYTES = 64 << 20
 

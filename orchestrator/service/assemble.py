@@ -3,22 +3,21 @@
 from __future__ import annotations
 
 import os
-import shutil
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, TYPE_CHECKING
 
 import orchestrator_runtime
 
 from orchestrator import __version__
 from orchestrator.backends import gpus
-from orchestrator.backends.base import Backend
 from orchestrator.backends.process import ProcessBackend, ProcessSettings
 from orchestrator.blobs.base import BlobStore, Selection
 from orchestrator.blobs.local import LocalBlobStore
 from orchestrator.blobs.router import RoutedBlobStore
+from orchestrator.blobs.s3 import S3BlobStore, S3Settings
 from orchestrator.clock import Clock, SystemClock
 from orchestrator.errors import NotFound
 from orchestrator.home import prepare_home, socket_path
@@ -34,8 +33,12 @@ from orchestrator.service.logs import LogService
 from orchestrator.service.metrics import MetricService
 from orchestrator.service.runtime import install_runtime
 from orchestrator.settings import Settings
-from orchestrator.spec.job import Channel
-from orchestrator.store.base import DriverLease, Store
+from orchestrator.store.sql import open_store
+
+if TYPE_CHECKING:
+    from orchestrator.spec.job import Channel
+    from orchestrator.store.base import DriverLease, Store
+    from orchestrator.backends.base import Backend
 
 ACTION_THREADS = 16
 OTHER_DRIVER_POLL_SECONDS = 0.05
@@ -223,16 +226,12 @@ def _credential_directories() -> tuple[Path, ...]:
 
 
 def _open_store(settings: Settings) -> Store:
-    from orchestrator.store.sql import open_store  # noqa: PLC0415  # SQLAlchemy is dear to load
-
-    return open_store(settings.store_url, home=settings.home)
+    if settings.database_url is not None:
+        return open_store(settings.database_url)
+    return open_store(settings.home / "store.sqlite3")
 
 
 def _open_blobs(settings: Settings) -> BlobStore:
     local = LocalBlobStore(settings.home / "blobs")
-    return RoutedBlobStore(local, s3_endpoint=settings.s3_endpoint)
-
-
-def find_program(name: str) -> str | None:
-    """Return where a program is, for ``doctor``."""
-    return shutil.which(name)
+    s3 = S3Settings(endpoint_url=settings.s3_endpoint)
+    return RoutedBlobStore(local, {"s3": lambda: S3BlobStore(s3)})

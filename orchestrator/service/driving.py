@@ -13,13 +13,16 @@ import platform
 import socket
 import threading
 import uuid
-from collections.abc import Callable
 from pathlib import Path
 
-from orchestrator.clock import Clock
 from orchestrator.errors import OrchestratorError, StaleLock, StoreError
 from orchestrator.scheduler.loop import LEASE_SECONDS, Driver
-from orchestrator.store.base import DriverLease, Store
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from orchestrator.store.base import DriverLease, Store
+    from orchestrator.clock import Clock
+    from collections.abc import Callable
 
 logger = logging.getLogger(__name__)
 

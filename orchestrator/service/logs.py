@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 
 from orchestrator_runtime import contract
 
 from orchestrator.backends.base import attempt_directory
-from orchestrator.clock import Clock
 from orchestrator.errors import NotFound
 from orchestrator.logs.file import LogFile, host_log
-from orchestrator.scheduler.workspace import Workspace
-from orchestrator.service.changes import Changes
-from orchestrator.spec.record import TrainingJobRecord
-from orchestrator.store.base import Store
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from orchestrator.store.base import Store
+    from orchestrator.spec.record import TrainingJobRecord
+    from orchestrator.service.changes import Changes
+    from orchestrator.scheduler.workspace import Workspace
+    from orchestrator.clock import Clock
+    from pathlib import Path
 
 GROWTH_POLL_SECONDS = 0.05
 
@@ -57,9 +60,7 @@ class LogService:
         clock: The time.
     """
 
-    def __init__(
-        self, store: Store, workspace: Workspace, changes: Changes, clock: Clock
-    ) -> None:
+    def __init__(self, store: Store, workspace: Workspace, changes: Changes, clock: Clock) -> None:
         self._store = store
         self._workspace = workspace
         self._changes = changes

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Callable
 from dataclasses import asdict
 from datetime import datetime
-from typing import Any
+from typing import Any, TYPE_CHECKING
 
 from orchestrator.errors import InvalidSpec
-from orchestrator.service.assemble import Service
 from orchestrator.spec.job import Tag, TrainingJobSpec
-from orchestrator.spec.record import TrainingJobRecord
 from orchestrator.spec.state import EndReason, TrainingJobStatus
 from orchestrator.store.base import JobSummary, ListQuery, SortBy
+
+if TYPE_CHECKING:
+    from orchestrator.spec.record import TrainingJobRecord
+    from orchestrator.service.assemble import Service
+    from collections.abc import Callable
 
 
 def methods(service: Service) -> dict[str, Callable[..., Any]]:
@@ -52,15 +54,11 @@ class _Methods:
         return {"jobs": [summary(job) for job in page.jobs], "next_cursor": page.next_cursor}
 
     def wait(self, name: str, after: int, timeout_seconds: float) -> dict[str, Any]:
-        return record(
-            self._service.jobs.wait(name, after=after, timeout_seconds=timeout_seconds)
-        )
+        return record(self._service.jobs.wait(name, after=after, timeout_seconds=timeout_seconds))
 
     def stop(self, name: str, grace_seconds: float | None = None) -> dict[str, Any]:
         return record(
-            self._service.jobs.stop(
-                name, intent=EndReason.USER_STOP, grace_seconds=grace_seconds
-            )
+            self._service.jobs.stop(name, intent=EndReason.USER_STOP, grace_seconds=grace_seconds)
         )
 
     def delete(self, name: str) -> None:

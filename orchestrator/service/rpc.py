@@ -9,14 +9,16 @@ from __future__ import annotations
 
 import json
 import logging
-import socket
 import socketserver
 import threading
 from collections.abc import Callable
-from pathlib import Path
-from typing import Any
+from typing import Any, TYPE_CHECKING
 
 from orchestrator.errors import InvalidSpec, OrchestratorError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+    import socket
 
 logger = logging.getLogger(__name__)
 
@@ -35,9 +37,7 @@ def answer(methods: Methods, line: bytes) -> dict[str, Any]:
     try:
         return {"result": _call(methods, line)}
     except OrchestratorError as error:
-        return {
-            "error": {"code": error.code, "message": error.message, "details": error.details}
-        }
+        return {"error": {"code": error.code, "message": error.message, "details": error.details}}
     except Exception as error:
         logger.exception("request failed")
         return {"error": {"code": "internal", "message": f"internal error: {error!r}"}}

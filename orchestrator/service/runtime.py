@@ -11,7 +11,10 @@ import hashlib
 import os
 import py_compile
 import shutil
-from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 _MAIN = '''"""Start of the runtime: ``python3 -I -S DIR/__main__.py VERB ...``."""
 
@@ -65,4 +68,3 @@ def _install(package: Path, sources: list[Path], target: Path) -> None:
         if not target.exists():
             raise
         shutil.rmtree(temporary, ignore_errors=True)  # another process was first
-

@@ -87,6 +87,8 @@ class SourceArchive(Spec):
     """Path of the script inside the archive; ``.py`` or ``.sh``."""
     requirements: str | None = None
     """Path of the requirements file inside the archive."""
+    dependencies: tuple[str, ...] = Field(default=(), max_length=500)
+    """Requirements declared inline in the script (PEP 723)."""
     arguments: tuple[str, ...] = Field(default=(), max_length=100)
     """Extra command-line arguments, after the hyperparameters."""
 

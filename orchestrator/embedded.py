@@ -1,0 +1,299 @@
+"""The local way in: SDK and CLI use a home directory without any service URL.
+
+If a driver (or ``serve``) is alive, its socket answers: nothing heavy is loaded here. If not,
+reading opens the home in this process, and a submit first starts a small detached driver, so
+that a job never depends on the process that submitted it.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+import shutil
+import socket
+import subprocess  # noqa: S404  # argv lists only
+import sys
+import threading
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote, urlparse
+
+from orchestrator.errors import NotFound, OrchestratorError, Unavailable, error_from_code
+from orchestrator.home import prepare_home, socket_path
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from orchestrator.service.assemble import Service
+
+DRIVER_SOCKET = "driver.sock"
+DRIVER_LOG = "driver.log"
+START_SECONDS = 30.0
+START_POLL_SECONDS = 0.01
+CALL_SLACK_SECONDS = 60.0
+
+# What can be answered without anybody driving. Everything else needs a driver.
+READS = frozenset(
+    {
+        "info",
+        "describe",
+        "list_jobs",
+        "tags",
+        "counts",
+        "log_streams",
+        "read_log",
+        "metric_names",
+        "metric_curve",
+        "delete",
+        "set_tags",
+    }
+)
+
+
+class LocalTransport:
+    """A transport to a home directory on this machine; see ``sdk.transport.Transport``.
+
+    Args:
+        home: The home directory.
+    """
+
+    def __init__(self, home: Path) -> None:
+        self.home = home
+        self._local = threading.local()
+        self._service: Service | None = None
+        self._methods: dict[str, Callable[..., Any]] = {}
+        self._lock = threading.Lock()
+        self._connections: list[socket.socket] = []
+
+    # -- calls -----------------------------------------------------------------------------
+
+    def call(self, method: str, **params: Any) -> Any:
+        """Call a use case, wherever it can be answered."""
+        stream = self._stream()
+        if stream is None and method in READS:
+            return self._direct(method, **params)
+        if stream is None:
+            start_driver(self.home)
+            stream = self._stream()
+        if stream is None:
+            raise Unavailable(
+                f"the driver of {self.home} ended at once; see {self.home / DRIVER_LOG}"
+            )
+        return self._ask(stream, method, params)
+
+    def _direct(self, method: str, **params: Any) -> Any:
+        """Answer from the home itself, in this process (loads the store)."""
+        with self._lock:
+            if self._service is None:
+                from orchestrator.service.assemble import open_service  # noqa: PLC0415
+                from orchestrator.service.methods import methods  # noqa: PLC0415
+                from orchestrator.settings import Settings  # noqa: PLC0415
+
+                self._service = open_service(Settings(home=self.home))
+                self._methods = methods(self._service)
+        return self._methods[method](**params)
+
+    def _stream(self) -> Any:
+        """Return this thread's connection to the driver, or None when there is none."""
+        stream = getattr(self._local, "stream", None)
+        if stream is None:
+            connection = connect_driver(self.home)
+            if connection is not None:
+                with self._lock:
+                    self._connections.append(connection)
+                stream = self._local.stream = connection.makefile("rwb")
+        return stream
+
+    def _ask(self, stream: Any, method: str, params: dict[str, Any]) -> Any:
+        try:
+            stream.write(json.dumps({"method": method, "params": params}).encode() + b"\n")
+            stream.flush()
+            line = stream.readline()
+        except OSError as error:
+            line = b""
+            cause: Exception | None = error
+        else:
+            cause = None
+        if not line:
+            self._local.stream = None
+            raise Unavailable("the driver went away; the call can be made again") from cause
+        answer = json.loads(line)
+        if "error" in answer:
+            error = answer["error"]
+            raise error_from_code(error["code"], error["message"], error.get("details"))
+        return answer["result"]
+
+    # -- the interface ---------------------------------------------------------------------
+
+    def info(self) -> dict[str, Any]:
+        """Return what the service is and can do."""
+        return self.call("info")  # type: ignore[no-any-return]
+
+    def put_source(self, archive: Path) -> str:
+        """Put a packed source into the home's blob store; return its digest."""
+        from orchestrator.blobs.local import LocalBlobStore  # noqa: PLC0415
+
+        prepare_home(self.home)
+        return LocalBlobStore(self.home / "blobs").put_file(archive).digest
+
+    def submit(
+        self, spec: dict[str, Any], *, secrets: dict[str, str], idempotency_key: str
+    ) -> dict[str, Any]:
+        """Submit a job; starts a driver if there is none."""
+        request = {"spec": spec, "secrets": secrets, "idempotency_key": idempotency_key}
+        try:
+            return self.call("submit", **request)  # type: ignore[no-any-return]
+        except Unavailable:
+            # The driver may have been ending itself; the key makes the second call safe.
+            return self.call("submit", **request)  # type: ignore[no-any-return]
+
+    def describe(self, name: str) -> dict[str, Any]:
+        """Return a job's record."""
+        return self.call("describe", name=name)  # type: ignore[no-any-return]
+
+    def list_jobs(self, **query: Any) -> dict[str, Any]:
+        """Return one page of jobs."""
+        return self.call("list_jobs", **query)  # type: ignore[no-any-return]
+
+    def wait(self, name: str, *, after: int, timeout_seconds: float) -> dict[str, Any]:
+        """Return a job's record at its next change."""
+        return self.call(  # type: ignore[no-any-return]
+            "wait", name=name, after=after, timeout_seconds=timeout_seconds
+        )
+
+    def stop(self, name: str, *, grace_seconds: float | None = None) -> dict[str, Any]:
+        """Ask a job to stop."""
+        return self.call("stop", name=name, grace_seconds=grace_seconds)  # type: ignore[no-any-return]
+
+    def delete(self, name: str) -> None:
+        """Forget an ended job."""
+        self.call("delete", name=name)
+
+    def tags(self, name: str) -> list[dict[str, str]]:
+        """Return a job's tags."""
+        return self.call("tags", name=name)  # type: ignore[no-any-return]
+
+    def set_tags(
+        self, name: str, *, put: list[dict[str, str]], remove: list[str]
+    ) -> list[dict[str, str]]:
+        """Change a job's tags."""
+        return self.call("set_tags", name=name, put=put, remove=remove)  # type: ignore[no-any-return]
+
+    def log_streams(self, name: str) -> list[dict[str, Any]]:
+        """Return a job's log streams."""
+        return self.call("log_streams", name=name)  # type: ignore[no-any-return]
+
+    def read_log(self, name: str, **request: Any) -> dict[str, Any]:
+        """Return bytes of one stream."""
+        chunk: dict[str, Any] = self.call("read_log", name=name, **request)
+        return {**chunk, "data": base64.b64decode(chunk["data"])}
+
+    def metric_names(self, name: str) -> list[str]:
+        """Return the names of a job's metrics."""
+        return self.call("metric_names", name=name)  # type: ignore[no-any-return]
+
+    def metric_curve(self, name: str, metric: str, *, max_points: int = 2000) -> dict[str, Any]:
+        """Return one curve."""
+        return self.call(  # type: ignore[no-any-return]
+            "metric_curve", name=name, metric=metric, max_points=max_points
+        )
+
+    def download(self, name: str, kind: str, destination: Path) -> Path:
+        """Copy an artifact into a directory."""
+        artifact = self.describe(name)["artifacts"].get(kind)
+        if artifact is None:
+            raise NotFound(f"training job {name!r} left no {kind} artifact")
+        return fetch_artifact(artifact["uri"], destination)
+
+    def close(self) -> None:
+        """Close the connections and the home, if it was opened here."""
+        with self._lock:
+            for connection in self._connections:
+                connection.close()
+            self._connections.clear()
+            if self._service is not None:
+                self._service.close()
+                self._service = None
+        self._local = threading.local()
+
+
+def fetch_artifact(uri: str, destination: Path) -> Path:
+    """Copy what is at an address into a directory; return the copy's path."""
+    destination.mkdir(parents=True, exist_ok=True)
+    target = destination / uri.rstrip("/").rpartition("/")[2]
+    source = Path(unquote(urlparse(uri).path)) if uri.startswith("file://") else Path(uri)
+    if uri.startswith("s3://"):
+        from orchestrator.blobs.s3 import S3BlobStore  # noqa: PLC0415  # loads boto3
+
+        S3BlobStore().fetch_to(uri, target)
+    elif source.is_dir():
+        shutil.copytree(source, target, dirs_exist_ok=True)
+    else:
+        shutil.copyfile(source, target)
+    return target
+
+
+def connect_driver(home: Path) -> socket.socket | None:
+    """Return a connection to the home's driver, or None when none answers."""
+    connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        connection.connect(str(socket_path(home, DRIVER_SOCKET)))
+    except OSError:
+        connection.close()
+        return None
+    return connection
+
+
+def start_driver(home: Path) -> None:
+    """Start a detached driver for a home and wait until it answers.
+
+    Raises:
+        Unavailable: It does not come up; the message has the end of its log.
+    """
+    prepare_home(home)
+    log = home / DRIVER_LOG
+    offset = log.stat().st_size if log.exists() else 0
+    with log.open("ab") as output:
+        process = subprocess.Popen(  # noqa: S603
+            [sys.executable, "-m", "orchestrator.embedded", str(home)],
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=output,
+            start_new_session=True,
+            cwd="/",
+        )
+    deadline = time.monotonic() + START_SECONDS
+    while time.monotonic() < deadline:
+        connection = connect_driver(home)
+        if connection is not None:
+            connection.close()
+            return
+        if process.poll() not in {None, 0}:
+            break
+        time.sleep(START_POLL_SECONDS)
+    said = log.read_bytes()[offset:][-2000:].decode("utf-8", "replace").strip()
+    raise Unavailable(f"the driver of {home} did not start: {said or 'no answer in time'}")
+
+
+def main(argv: list[str]) -> int:
+    """Drive a home until nothing is left to do: ``python -m orchestrator.embedded HOME``."""
+    import logging  # noqa: PLC0415  # only the driver process logs
+
+    from orchestrator.service.assemble import open_service  # noqa: PLC0415
+    from orchestrator.service.background import run_driver  # noqa: PLC0415
+    from orchestrator.settings import Settings  # noqa: PLC0415
+
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(message)s")
+    home = Path(argv[0])
+    try:
+        service = open_service(Settings(home=home))
+    except OrchestratorError as error:
+        sys.stderr.write(f"{error.message}\n")
+        return 1
+    return run_driver(service, socket_path(home, DRIVER_SOCKET))
+
+
+if __name__ == "__main__":
+    os.umask(0o077)
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,84 @@
+"""What a trainer is made of. Names follow ``sagemaker.train.configs`` of SageMaker SDK v3."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any, Literal, TYPE_CHECKING
+
+from pydantic import BeforeValidator, Field
+
+from orchestrator.spec.base import Spec
+from orchestrator.spec.job import InputMode, InstanceGroup
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+AnyPath = Annotated[str, BeforeValidator(lambda value: str(value))]
+
+
+class SourceCode(Spec):
+    """Your code: a directory with an entry script, or a single file."""
+
+    source_dir: AnyPath | None = None
+    """Directory that is packed; None = the directory of nothing but the entry script."""
+    entry_script: AnyPath
+    """``.py`` or ``.sh``; relative to ``source_dir``, or a path of its own without one."""
+    requirements: AnyPath | None = None
+    """Requirements file, relative to ``source_dir``. Inline PEP 723 dependencies also work."""
+    ignore_patterns: tuple[str, ...] | None = None
+    """Names that are not packed; None = .git, caches, virtual environments, …"""
+    arguments: tuple[str, ...] = ()
+    """Command-line arguments after the hyperparameters."""
+
+    @classmethod
+    def from_function(cls, function: Callable[..., Any]) -> SourceCode:
+        """Make source code of a function that stands on its own.
+
+        Its source text is written to a script (nothing is pickled); hyperparameters become its
+        keyword arguments. What it uses it must import itself.
+
+        Raises:
+            InvalidSpec: The function's source cannot be read.
+        """
+        from orchestrator.sdk.function import script_of  # noqa: PLC0415  # rarely used
+
+        return cls(entry_script=str(script_of(function)))
+
+
+class Compute(Spec):
+    """Where it runs and what it takes."""
+
+    instance_type: str = "local"
+    """A label here; capacity counts the fields below."""
+    instance_count: int = Field(default=1, ge=1)
+    """Number of hosts, ``algo-1`` … ``algo-N``."""
+    instance_groups: tuple[InstanceGroup, ...] = ()
+    volume_size_in_gb: int = Field(default=30, ge=1)
+    keep_alive_period_in_seconds: int = Field(default=0, ge=0, le=21600)
+    cpus: float = Field(default=1, gt=0)
+    gpus: int | None = Field(default=None, ge=0)
+    memory_gib: float | None = Field(default=None, gt=0)
+    share_gpus: bool = False
+    limit_cpus: bool = False
+    backend: Literal["process", "docker"] | None = None
+    """None = docker for a training image, else process."""
+    python: AnyPath | None = None
+    """Interpreter of the process back end; None = the one you submit from."""
+
+
+class InputData(Spec):
+    """A named input channel."""
+
+    channel_name: str
+    data_source: AnyPath
+    """Local path, ``file:///…`` or ``s3://…``."""
+    content_type: str | None = None
+    input_mode: InputMode | None = None
+    s3_data_distribution_type: Literal["FullyReplicated", "ShardedByS3Key"] = "FullyReplicated"
+    writable: bool = False
+
+    def uri(self) -> str:
+        """Return the channel's address; local paths become absolute."""
+        if "://" in self.data_source:
+            return self.data_source
+        return str(Path(self.data_source).expanduser().absolute())

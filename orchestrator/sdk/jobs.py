@@ -1,0 +1,264 @@
+"""Handles of jobs: look, wait, follow, stop, download; also of jobs that others started."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, TYPE_CHECKING
+
+from orchestrator.errors import JobFailed
+from orchestrator.sdk.lines import LineAssembler, OutputLine
+from orchestrator.sdk.transport import Transport, connect
+from orchestrator.spec.base import Saved
+from orchestrator.spec.record import Artifact, Explanation, MetricValue, TrainingJobRecord
+from orchestrator.spec.state import EndReason, TrainingJobStatus
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+LONG_POLL_SECONDS = 10.0
+
+
+class TrainingResult(Saved):
+    """What a completed (or stopped) job left."""
+
+    name: str
+    status: TrainingJobStatus
+    end_reason: EndReason
+    metrics: dict[str, float]
+    """The last value of every metric."""
+    model: Artifact | None
+    output: Artifact | None
+    training_seconds: float | None
+
+
+class TrainingJob:
+    """One training job. Get one by ``ModelTrainer.train``, ``TrainingJob.get`` or ``list``.
+
+    Args:
+        record: Its present state.
+        transport: How the service is reached.
+    """
+
+    def __init__(self, record: TrainingJobRecord, transport: Transport) -> None:
+        self._record = record
+        self._transport = transport
+
+    # -- finding ---------------------------------------------------------------------------
+
+    @classmethod
+    def get(cls, name: str, transport: Transport | None = None) -> TrainingJob:
+        """Attach to a job by name, running or ended.
+
+        Raises:
+            NotFound: There is no such job.
+        """
+        transport = transport or connect()
+        return cls(_parse(transport.describe(name)), transport)
+
+    @classmethod
+    def list(cls, transport: Transport | None = None, **query: Any) -> Iterator[TrainingJob]:
+        """Yield jobs, newest first.
+
+        Args:
+            query: ``name_contains``, ``status_equals``, ``created_after``, ``sort_by``, …
+        """
+        transport = transport or connect()
+        cursor: str | None = None
+        while True:
+            page = transport.list_jobs(**query, cursor=cursor)
+            for row in page["jobs"]:
+                yield cls.get(row["name"], transport)
+            cursor = page["next_cursor"]
+            if cursor is None:
+                return
+
+    # -- looking ---------------------------------------------------------------------------
+
+    @property
+    def name(self) -> str:
+        """The training job's name."""
+        return self._record.name
+
+    @property
+    def record(self) -> TrainingJobRecord:
+        """The state as last seen; ``refresh`` looks again."""
+        return self._record
+
+    @property
+    def status(self) -> TrainingJobStatus:
+        """The status as last seen."""
+        return self._record.status
+
+    @property
+    def explanation(self) -> Explanation | None:
+        """Why the job failed, if it has."""
+        return self._record.explanation
+
+    def refresh(self) -> TrainingJob:
+        """Look again and return this handle."""
+        self._record = _parse(self._transport.describe(self.name))
+        return self
+
+    def __repr__(self) -> str:
+        return f"TrainingJob({self.name!r}, {self.status.value}/{self._record.secondary_status.value})"
+
+    def _repr_html_(self) -> str:
+        from orchestrator.sdk.notebook import job_html  # noqa: PLC0415  # notebooks only
+
+        return job_html(self._record)
+
+    # -- waiting ---------------------------------------------------------------------------
+
+    def wait(
+        self,
+        *,
+        logs: bool = False,
+        timeout_seconds: float | None = None,
+        on_line: Callable[[OutputLine], None] | None = None,
+        on_change: Callable[[TrainingJobRecord], None] | None = None,
+    ) -> TrainingJob:
+        """Wait until the job has ended; return this handle. Never stops the job.
+
+        Args:
+            logs: Print the log lines of all hosts as they come.
+            timeout_seconds: Raise TimeoutError after this time; None = wait for ever.
+            on_line: Gets every log line instead of printing it.
+            on_change: Gets the record at every change.
+
+        Raises:
+            TimeoutError: The time is over; the job goes on.
+        """
+        from orchestrator.sdk.follow import follow_job  # noqa: PLC0415  # keeps import light
+
+        self._record = follow_job(
+            self._transport,
+            self._record,
+            on_line=on_line or (_print_line if logs else None),
+            on_change=on_change,
+            timeout_seconds=timeout_seconds,
+        )
+        return self
+
+    def result(self, timeout_seconds: float | None = None) -> TrainingResult:
+        """Wait for the end and return what the job left.
+
+        Raises:
+            JobFailed: It failed; ``.explanation`` says why.
+            TimeoutError: The time is over; the job goes on.
+        """
+        record = self.wait(timeout_seconds=timeout_seconds).record
+        if record.status is TrainingJobStatus.FAILED or record.end_reason is None:
+            raise JobFailed(
+                failure_text(record),
+                explanation=(
+                    record.explanation.model_dump(mode="json") if record.explanation else None
+                ),
+            )
+        started, ended = record.training_started_at, record.training_ended_at
+        return TrainingResult(
+            name=record.name,
+            status=record.status,
+            end_reason=record.end_reason,
+            metrics={metric.name: metric.value for metric in record.final_metrics},
+            model=record.artifacts.get("model"),
+            output=record.artifacts.get("output"),
+            training_seconds=(ended - started).total_seconds() if started and ended else None,
+        )
+
+    # -- acting ----------------------------------------------------------------------------
+
+    def stop(self, *, grace_seconds: float | None = None, wait: bool = False) -> TrainingJob:
+        """Ask the job to stop gracefully; its artifacts are kept.
+
+        Raises:
+            InvalidState: It has ended already.
+        """
+        self._record = _parse(self._transport.stop(self.name, grace_seconds=grace_seconds))
+        return self.wait() if wait else self
+
+    def delete(self) -> None:
+        """Forget the ended job and remove its files in the home directory."""
+        self._transport.delete(self.name)
+
+    # -- logs, metrics, artifacts ----------------------------------------------------------
+
+    def logs(
+        self, *, host: str = "algo-1", attempt: int | None = None, follow: bool = False
+    ) -> Iterator[str]:
+        """Yield the log lines of one host.
+
+        Args:
+            attempt: None = the present one.
+            follow: Wait for more until the job has ended.
+        """
+        assembler = LineAssembler(host)
+        offset = 0
+        while True:
+            chunk = self._transport.read_log(
+                self.name,
+                host=host,
+                attempt=attempt,
+                offset=offset,
+                wait_seconds=LONG_POLL_SECONDS if follow else 0,
+            )
+            yield from (line.text for line in assembler.feed(chunk["data"]))
+            at_end = not chunk["data"] and not follow
+            offset = chunk["next_offset"]
+            if chunk["finished"] or at_end:
+                yield from (line.text for line in assembler.close())
+                return
+
+    def metrics(self) -> dict[str, float]:
+        """Return the last value of every metric."""
+        final = {metric.name: metric.value for metric in self._record.final_metrics}
+        if self.status.is_terminal:
+            return final
+        curves = {name: self.curve(name) for name in self._transport.metric_names(self.name)}
+        return {name: curve["values"][-1] for name, curve in curves.items() if curve["values"]}
+
+    def final_metrics(self) -> tuple[MetricValue, ...]:
+        """Return the last values with their steps and times; empty before the end."""
+        return self._record.final_metrics
+
+    def curve(self, metric: str, *, max_points: int = 2000) -> dict[str, Any]:
+        """Return one metric over time: ``steps``, ``times`` (epoch seconds), ``values``."""
+        return self._transport.metric_curve(self.name, metric, max_points=max_points)
+
+    def download(self, destination: str | Path = ".", *, kind: str = "model") -> Path:
+        """Put an artifact into a directory and return its path.
+
+        Args:
+            kind: ``model`` or ``output``.
+
+        Raises:
+            NotFound: The job left no such artifact.
+        """
+        return self._transport.download(self.name, kind, Path(destination))
+
+
+def failure_text(record: TrainingJobRecord) -> str:
+    """Return why a job failed, for people: what, where, what the log said, what to do."""
+    why = record.explanation
+    if why is None:
+        return f"training job {record.name} {record.status.value}: {record.message}"
+    lines = [f"training job {record.name} failed: {why.summary}"]
+    if why.host:
+        lines.append(
+            f"  on host {why.host}" + (f", at {why.user_frame}" if why.user_frame else "")
+        )
+    if why.exit_code is not None or why.signal:
+        lines.append(f"  exit code {why.exit_code}" + (f" ({why.signal})" if why.signal else ""))
+    if why.hint:
+        lines.append(f"  hint: {why.hint}")
+    if why.log_tail:
+        lines.append("  last log lines:")
+        lines.extend(f"    {line}" for line in why.log_tail)
+    return "\n".join(lines)
+
+
+def _parse(data: dict[str, Any]) -> TrainingJobRecord:
+    return TrainingJobRecord.model_validate(data)
+
+
+def _print_line(line: OutputLine) -> None:
+    print(line.text)  # noqa: T201  # what the caller asked for

@@ -1,0 +1,287 @@
+"""``ModelTrainer``: describe a training job once, train as often as you like."""
+
+from __future__ import annotations
+
+import json
+import os
+import uuid
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, TYPE_CHECKING
+
+from orchestrator import ids
+from orchestrator.errors import InvalidSpec
+from orchestrator.home import default_python
+from orchestrator.sdk.config import Compute, InputData, SourceCode
+from orchestrator.sdk.jobs import TrainingJob
+from orchestrator.sdk.transport import Transport, connect
+from orchestrator.spec.job import (
+    AlgorithmSpecification,
+    Channel,
+    CheckpointConfig,
+    MetricDefinition,
+    OutputDataConfig,
+    ResourceConfig,
+    Resources,
+    RetryStrategy,
+    SourceArchive,
+    StoppingCondition,
+    Tag,
+    TensorBoardOutputConfig,
+    TrainingJobSpec,
+)
+from orchestrator.spec.record import TrainingJobRecord
+
+if TYPE_CHECKING:
+    from orchestrator.sdk.lines import OutputLine
+    from collections.abc import Callable, Mapping, Sequence
+
+
+class ModelTrainer:
+    """Trains a script, a directory, a function or an image.
+
+    Nouns and argument names follow ``sagemaker.train.ModelTrainer`` where the idea is the same.
+
+    Args:
+        source_code: Your code, or a function that stands on its own.
+        training_image: Image of the docker back end.
+        compute: Where it runs and what it takes.
+        base_job_name: Beginning of the jobs' names.
+        hyperparameters: Become ``--name value`` arguments and ``SM_HP_*`` variables.
+        environment: Variables of the program.
+        secrets: Names of variables whose values are taken from your environment when you
+            train, and are shown nowhere.
+        input_data_config: Channels of every ``train`` call.
+        output_data_config: Where artifacts go.
+        stopping_condition: Time limits.
+        retry_strategy: Answers to infrastructure faults.
+        checkpoint_config: Where checkpoints are kept.
+        tensorboard_output_config: Where event files are kept.
+        metric_definitions: ``MetricDefinition`` values or ``{"Name", "Regex"}`` mappings.
+        tags: ``{name: value}``.
+        priority: Higher starts first.
+        enable_network_isolation: No network for the job.
+        stop_grace_seconds: Time between SIGTERM and SIGKILL.
+        transport: How the service is reached; by default see ``connect``.
+    """
+
+    def __init__(
+        self,
+        *,
+        source_code: SourceCode | Callable[..., Any] | str | Path | None = None,
+        training_image: str | None = None,
+        compute: Compute | None = None,
+        base_job_name: str | None = None,
+        hyperparameters: Mapping[str, Any] | None = None,
+        environment: Mapping[str, str] | None = None,
+        secrets: Sequence[str] = (),
+        input_data_config: Sequence[InputData] = (),
+        output_data_config: OutputDataConfig | None = None,
+        stopping_condition: StoppingCondition | None = None,
+        retry_strategy: RetryStrategy | None = None,
+        checkpoint_config: CheckpointConfig | None = None,
+        tensorboard_output_config: TensorBoardOutputConfig | None = None,
+        metric_definitions: Sequence[MetricDefinition | Mapping[str, str]] = (),
+        tags: Mapping[str, str] | None = None,
+        priority: int = 0,
+        enable_network_isolation: bool = False,
+        entrypoint: Sequence[str] | None = None,
+        arguments: Sequence[str] | None = None,
+        stop_grace_seconds: float = 120,
+        transport: Transport | None = None,
+    ) -> None:
+        self.source_code = _source_code(source_code)
+        self.training_image = training_image
+        self.compute = compute or Compute()
+        self.base_job_name = base_job_name or self._default_base_name()
+        self.hyperparameters = dict(hyperparameters or {})
+        self.environment = dict(environment or {})
+        self.secrets = tuple(secrets)
+        self.input_data_config = tuple(input_data_config)
+        self.output_data_config = output_data_config or OutputDataConfig()
+        self.stopping_condition = stopping_condition or StoppingCondition()
+        self.retry_strategy = retry_strategy or RetryStrategy()
+        self.checkpoint_config = checkpoint_config
+        self.tensorboard_output_config = tensorboard_output_config
+        self.metric_definitions = tuple(_metric_definition(m) for m in metric_definitions)
+        self.tags = dict(tags or {})
+        self.priority = priority
+        self.enable_network_isolation = enable_network_isolation
+        self.entrypoint = tuple(entrypoint) if entrypoint else None
+        self.arguments = tuple(arguments) if arguments else None
+        self.stop_grace_seconds = stop_grace_seconds
+        self._transport = transport
+
+    def train(
+        self,
+        input_data_config: Sequence[InputData] | None = None,
+        *,
+        wait: bool = True,
+        logs: bool = True,
+        job_name: str | None = None,
+        on_line: Callable[[OutputLine], None] | None = None,
+        on_change: Callable[[TrainingJobRecord], None] | None = None,
+    ) -> TrainingJob:
+        """Submit a job and return its handle.
+
+        Args:
+            input_data_config: Channels; replaces the trainer's own of the same name.
+            wait: Return when the job has ended. Interrupting detaches; the job goes on.
+            logs: While waiting, print the log lines.
+            job_name: Its name; by default base name and time.
+            on_line: While waiting, gets every log line instead.
+            on_change: While waiting, gets the record at every change.
+
+        Raises:
+            InvalidSpec: A rule is broken; nothing was started.
+        """
+        transport = self._transport or connect()
+        secrets = self._secret_values()
+        source = self._upload(transport)
+        spec = self._spec(job_name, source, input_data_config)
+        record = transport.submit(
+            spec.model_dump(mode="json", exclude_defaults=True),
+            secrets=secrets,
+            idempotency_key=uuid.uuid4().hex,
+        )
+        job = TrainingJob(TrainingJobRecord.model_validate(record), transport)
+        if wait:
+            self._wait(job, logs=logs, on_line=on_line, on_change=on_change)
+        return job
+
+    @staticmethod
+    def _wait(
+        job: TrainingJob,
+        *,
+        logs: bool,
+        on_line: Callable[[OutputLine], None] | None,
+        on_change: Callable[[TrainingJobRecord], None] | None,
+    ) -> None:
+        from orchestrator.sdk.notebook import in_notebook, wait_in_notebook  # noqa: PLC0415
+
+        if in_notebook() and on_line is None and on_change is None:
+            wait_in_notebook(job, logs=logs)
+        else:
+            job.wait(logs=logs, on_line=on_line, on_change=on_change)
+
+    # -- parts of the specification --------------------------------------------------------
+
+    def _default_base_name(self) -> str:
+        if self.source_code is not None:
+            script = Path(self.source_code.entry_script)
+            directory = self.source_code.source_dir
+            name = Path(directory).absolute().name if directory else script.stem
+            return ids.base_name(name)
+        if self.training_image:
+            return ids.base_name(self.training_image.rpartition("/")[2].partition(":")[0])
+        return "job"
+
+    def _secret_values(self) -> dict[str, str]:
+        missing = [name for name in self.secrets if name not in os.environ]
+        if missing:
+            raise InvalidSpec(
+                f"every secret needs a value, got none for {missing[0]!r}; set the environment "
+                "variable of that name before you train"
+            )
+        return {name: os.environ[name] for name in self.secrets}
+
+    def _upload(self, transport: Transport) -> SourceArchive | None:
+        if self.source_code is None:
+            return None
+        from orchestrator.sdk.upload import upload_source  # noqa: PLC0415  # loads tarfile
+
+        return upload_source(self.source_code, transport)
+
+    def _spec(
+        self,
+        job_name: str | None,
+        source: SourceArchive | None,
+        input_data_config: Sequence[InputData] | None,
+    ) -> TrainingJobSpec:
+        compute = self.compute
+        backend = compute.backend or ("docker" if self.training_image else "process")
+        return TrainingJobSpec.parse(
+            {
+                "training_job_name": job_name
+                or ids.unique_name(self.base_job_name, datetime.now(UTC)),
+                "algorithm_specification": AlgorithmSpecification.parse(
+                    {
+                        "training_image": self.training_image,
+                        "metric_definitions": self.metric_definitions,
+                        "container_entrypoint": self.entrypoint,
+                        "container_arguments": self.arguments,
+                    }
+                ),
+                "source_code": source,
+                "hyper_parameters": {k: _encode(v) for k, v in self.hyperparameters.items()},
+                "environment": self.environment,
+                "secrets": self.secrets,
+                "input_data_config": self._channels(input_data_config),
+                "output_data_config": self.output_data_config,
+                "resource_config": ResourceConfig.parse(
+                    compute.model_dump(
+                        include={
+                            "instance_type",
+                            "instance_count",
+                            "instance_groups",
+                            "volume_size_in_gb",
+                            "keep_alive_period_in_seconds",
+                        }
+                    )
+                ),
+                "resources": Resources.parse(
+                    compute.model_dump(
+                        include={"cpus", "gpus", "memory_gib", "share_gpus", "limit_cpus"}
+                    )
+                ),
+                "stopping_condition": self.stopping_condition,
+                "retry_strategy": self.retry_strategy,
+                "checkpoint_config": self.checkpoint_config,
+                "tensor_board_output_config": self.tensorboard_output_config,
+                "tags": [Tag(key=key, value=value) for key, value in self.tags.items()],
+                "priority": self.priority,
+                "enable_network_isolation": self.enable_network_isolation,
+                "backend": backend,
+                "python": (compute.python or default_python()) if backend == "process" else None,
+                "stop_grace_seconds": self.stop_grace_seconds,
+            }
+        )
+
+    def _channels(self, given: Sequence[InputData] | None) -> list[Channel]:
+        by_name = {channel.channel_name: channel for channel in self.input_data_config}
+        by_name |= {channel.channel_name: channel for channel in given or ()}
+        return [
+            Channel.parse(
+                {
+                    "channel_name": data.channel_name,
+                    "uri": data.uri(),
+                    "content_type": data.content_type,
+                    "input_mode": data.input_mode,
+                    "s3_data_distribution_type": data.s3_data_distribution_type,
+                    "writable": data.writable,
+                }
+            )
+            for data in by_name.values()
+        ]
+
+
+def _source_code(given: SourceCode | Callable[..., Any] | str | Path | None) -> SourceCode | None:
+    if given is None or isinstance(given, SourceCode):
+        return given
+    if callable(given):
+        return SourceCode.from_function(given)
+    path = Path(given)
+    if path.is_dir():
+        return SourceCode(source_dir=str(path), entry_script="train.py")
+    return SourceCode(entry_script=str(path))
+
+
+def _metric_definition(given: MetricDefinition | Mapping[str, str]) -> MetricDefinition:
+    if isinstance(given, MetricDefinition):
+        return given
+    return MetricDefinition.parse({key.lower(): value for key, value in given.items()})
+
+
+def _encode(value: Any) -> str:
+    """Return a hyperparameter as SageMaker sends it: strings as they are, all else as JSON."""
+    return value if isinstance(value, str) else json.dumps(value)

@@ -1,0 +1,120 @@
+"""How the SDK reaches the service: one interface, whichever way."""
+
+from __future__ import annotations
+
+import importlib
+import os
+from typing import Any, Protocol, TYPE_CHECKING
+
+from orchestrator.home import home_directory
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+URL_VARIABLE = "ORCHESTRATOR_URL"
+
+
+class Transport(Protocol):
+    """The use cases as calls with JSON values. Thread-safe.
+
+    Raises (any method):
+        OrchestratorError: What the service raised, rebuilt on this side.
+        Unavailable: The service does not answer.
+    """
+
+    def info(self) -> dict[str, Any]:
+        """Return what the service is and can do."""
+        ...
+
+    def put_source(self, archive: Path) -> str:
+        """Upload a packed source; return its digest. Idempotent."""
+        ...
+
+    def submit(
+        self, spec: dict[str, Any], *, secrets: dict[str, str], idempotency_key: str
+    ) -> dict[str, Any]:
+        """Submit a job; return its record. A repeated call returns the same job."""
+        ...
+
+    def describe(self, name: str) -> dict[str, Any]:
+        """Return a job's record."""
+        ...
+
+    def list_jobs(self, **query: Any) -> dict[str, Any]:
+        """Return ``{"jobs": [...], "next_cursor": ...}``; see ``store.base.ListQuery``."""
+        ...
+
+    def wait(self, name: str, *, after: int, timeout_seconds: float) -> dict[str, Any]:
+        """Return a job's record once its revision is above ``after``, or when time is over."""
+        ...
+
+    def stop(self, name: str, *, grace_seconds: float | None = None) -> dict[str, Any]:
+        """Ask a job to stop; return its record."""
+        ...
+
+    def delete(self, name: str) -> None:
+        """Forget an ended job and its files."""
+        ...
+
+    def tags(self, name: str) -> list[dict[str, str]]:
+        """Return a job's tags."""
+        ...
+
+    def set_tags(
+        self, name: str, *, put: list[dict[str, str]], remove: list[str]
+    ) -> list[dict[str, str]]:
+        """Change a job's tags and return them all."""
+        ...
+
+    def log_streams(self, name: str) -> list[dict[str, Any]]:
+        """Return a job's log streams: host, attempt, size_bytes, finished."""
+        ...
+
+    def read_log(
+        self,
+        name: str,
+        *,
+        host: str,
+        attempt: int | None = None,
+        offset: int = 0,
+        limit_bytes: int = 1 << 20,
+        wait_seconds: float = 0,
+    ) -> dict[str, Any]:
+        """Return bytes of one stream: data (bytes), next_offset, finished."""
+        ...
+
+    def metric_names(self, name: str) -> list[str]:
+        """Return the names of the metrics a job has reported so far."""
+        ...
+
+    def metric_curve(self, name: str, metric: str, *, max_points: int = 2000) -> dict[str, Any]:
+        """Return one curve: steps, times (epoch seconds), values, total_points."""
+        ...
+
+    def download(self, name: str, kind: str, destination: Path) -> Path:
+        """Put an artifact (``model`` or ``output``) into a directory; return its path."""
+        ...
+
+    def close(self) -> None:
+        """Release connections. Idempotent."""
+        ...
+
+
+def connect(
+    url: str | None = None, *, home: Path | None = None, token: str | None = None
+) -> Transport:
+    """Return a transport to the service.
+
+    Args:
+        url: Of a running service; by default ``$ORCHESTRATOR_URL``. Without one, the home
+            directory is used directly.
+        home: Home directory; by default ``$ORCHESTRATOR_HOME`` or ``~/.orchestrator``.
+        token: Bearer token for the URL; by default ``$ORCHESTRATOR_TOKEN`` or the one in the
+            home directory.
+    """
+    url = url or os.environ.get(URL_VARIABLE)
+    if url:
+        http: Any = importlib.import_module("orchestrator.sdk.http")
+        return http.HttpTransport(url, token=token, home=home or home_directory())  # type: ignore[no-any-return]
+    embedded: Any = importlib.import_module("orchestrator.embedded")
+    return embedded.LocalTransport(home or home_directory())  # type: ignore[no-any-return]

@@ -1,0 +1,69 @@
+"""Packs source code and hands it to the service."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+
+from orchestrator.errors import InvalidSpec
+from orchestrator.packaging.script import (
+    choose_entry_script,
+    choose_requirements,
+    inline_metadata_of,
+)
+from orchestrator.packaging.source import pack_source
+from orchestrator.spec.job import SourceArchive
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from orchestrator.sdk.transport import Transport
+    from orchestrator.sdk.config import SourceCode
+
+
+def upload_source(code: SourceCode, transport: Transport) -> SourceArchive:
+    """Pack, check and upload source code; return how the spec refers to it.
+
+    Raises:
+        InvalidSpec: The directory, entry script or requirements file is wrong.
+        LimitExceeded: It is too large.
+    """
+    source, entry = _located(code)
+    with tempfile.NamedTemporaryFile(suffix=".tar.gz") as archive:
+        packed = pack_source(source, archive, ignore_patterns=code.ignore_patterns)
+        archive.flush()
+        entry = choose_entry_script(packed.files, entry)
+        requirements = choose_requirements(packed.files, code.requirements)
+        digest = transport.put_source(Path(archive.name))
+    return SourceArchive.parse(
+        {
+            "digest": digest,
+            "entry_script": entry,
+            "requirements": requirements,
+            "dependencies": _inline_dependencies(source, entry) if requirements is None else (),
+            "arguments": code.arguments,
+        }
+    )
+
+
+def _located(code: SourceCode) -> tuple[Path, str]:
+    """Return what is packed, and the entry script's name in it."""
+    if code.source_dir is not None:
+        directory = Path(code.source_dir).expanduser()
+        if not directory.is_dir():
+            raise InvalidSpec(f"source_dir must be a directory, got {code.source_dir!r}")
+        return directory, code.entry_script
+    script = Path(code.entry_script).expanduser()
+    if not script.is_file():
+        raise InvalidSpec(
+            f"entry_script must be an existing file, got {code.entry_script!r}; "
+            "relative paths start from the current directory"
+        )
+    return script, script.name
+
+
+def _inline_dependencies(source: Path, entry: str) -> tuple[str, ...]:
+    script = source / entry if source.is_dir() else source
+    if script.suffix != ".py":
+        return ()
+    metadata = inline_metadata_of(script)
+    return metadata.dependencies if metadata is not None else ()

@@ -1,0 +1,50 @@
+"""The life of a detached driver: serves the socket, drives, ends itself when nothing is left."""
+
+from __future__ import annotations
+
+import signal
+import threading
+
+from orchestrator.service.methods import methods
+from orchestrator.service.rpc import RpcServer
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from orchestrator.service.assemble import Service
+    from types import FrameType
+    from pathlib import Path
+
+IDLE_CHECK_SECONDS = 0.5
+
+
+def run_driver(service: Service, socket: Path) -> int:
+    """Drive until idle for the settings' linger time, or until SIGTERM. Running jobs go on.
+
+    Returns at once, with success, when another process drives already.
+    """
+    if not service.driving.try_start():
+        service.close()
+        return 0
+    stop = threading.Event()
+
+    def ask_to_stop(_signal: int, _frame: FrameType | None) -> None:
+        stop.set()
+
+    signal.signal(signal.SIGTERM, ask_to_stop)
+    signal.signal(signal.SIGINT, ask_to_stop)
+    server = RpcServer(socket, methods(service))
+    linger = service.settings.driver_linger_seconds
+    try:
+        while not stop.wait(min(IDLE_CHECK_SECONDS, linger or 0.05)):
+            if not service.driving.is_driving:
+                return 1
+            if service.driving.idle_seconds() >= linger and not server.connections:
+                # New clients are refused first, so that none is accepted and then forgotten.
+                server.close()
+                if service.driving.idle_seconds() >= linger and not server.connections:
+                    return 0
+                server = RpcServer(socket, methods(service))
+    finally:
+        server.close()
+        service.close()
+    return 0
