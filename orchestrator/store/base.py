@@ -269,6 +269,10 @@ class Store(ABC):
         """Take the lease of a scope, or None while another owner's lease holds.
 
         Args:
+            scope: What to drive.
+            owner: Who asks, for people; a holder that asks again gets a new token.
+            now: The time, for the expiry of leases only: safety rests on tokens.
+            ttl_seconds: How long the lease holds unless renewed.
             force: Take it whatever the row says, because a file lock already decided.
         """
 

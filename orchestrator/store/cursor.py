@@ -1,0 +1,67 @@
+"""Page positions: opaque, signed, and good for one query only."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hashlib
+import hmac
+import json
+from dataclasses import replace
+
+from orchestrator.errors import InvalidSpec
+from orchestrator.store.base import ListQuery
+from orchestrator.store.rules import fingerprint
+
+_SIGNATURE_BYTES = 16
+Position = list[str | int]
+"""Values of the sort columns of the last row of a page."""
+
+
+def encode(key: bytes, query: ListQuery, position: Position) -> str:
+    """Return the cursor of the page that follows a row.
+
+    Args:
+        key: Secret of this store, so that nobody can make cursors up.
+        query: What is listed.
+        position: Sort values of the last row given out.
+    """
+    body = json.dumps([_digest(query), *position], separators=(",", ":")).encode()
+    return base64.urlsafe_b64encode(_sign(key, body) + body).decode().rstrip("=")
+
+
+def decode(key: bytes, query: ListQuery) -> Position | None:
+    """Return the position in a query's cursor; None when it has none.
+
+    Raises:
+        InvalidSpec: The cursor is damaged, or comes from another query or store.
+    """
+    if query.cursor is None:
+        return None
+    try:
+        padding = "=" * (-len(query.cursor) % 4)
+        raw = base64.b64decode(query.cursor + padding, altchars=b"-_", validate=True)
+    except (ValueError, binascii.Error) as error:
+        raise _refused() from error
+    signature, body = raw[:_SIGNATURE_BYTES], raw[_SIGNATURE_BYTES:]
+    if not hmac.compare_digest(signature, _sign(key, body)):
+        raise _refused()
+    digest, *position = json.loads(body)
+    if digest != _digest(query):
+        raise _refused()
+    return list(position)
+
+
+def _refused() -> InvalidSpec:
+    return InvalidSpec(
+        "the next token must come, unchanged, from the page before, of a list with the same "
+        "filters and order; start again without it"
+    )
+
+
+def _digest(query: ListQuery) -> str:
+    return fingerprint(replace(query, limit=0, cursor=None))
+
+
+def _sign(key: bytes, body: bytes) -> bytes:
+    return hmac.new(key, body, hashlib.sha256).digest()[:_SIGNATURE_BYTES]

@@ -1,0 +1,1 @@
+"""Alembic's migrations. Imported only when an older database is upgraded."""

@@ -1,0 +1,83 @@
+"""Finds parts of names.
+
+Every run of one, two or three characters of a name is a token of a full-text row. A term is the
+conjunction of its own runs; what that finds is then compared with the name itself.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+from sqlalchemy import Connection, text
+
+from orchestrator.store.tables import GRAMS
+
+LONGEST_GRAM = 3
+_ADD = text(f"INSERT INTO {GRAMS} (rowid, grams) VALUES (:number, :grams)")  # noqa: S608
+_REMOVE = text(
+    f"INSERT INTO {GRAMS} ({GRAMS}, rowid, grams) VALUES ('delete', :number, :grams)"  # noqa: S608
+)
+_POSSIBLE = re.compile(r"[a-z0-9-]{1,63}")
+
+
+def grams(key: str) -> str:
+    """Return the tokens of a name."""
+    runs = {
+        key[start : start + length]
+        for length in range(1, LONGEST_GRAM + 1)
+        for start in range(len(key) - length + 1)
+    }
+    return " ".join(sorted(runs))
+
+
+def is_possible(term: str) -> bool:
+    """Return whether any legal name could have this part (in lower case)."""
+    return _POSSIBLE.fullmatch(term) is not None
+
+
+def add(connection: Connection, keys: Sequence[tuple[int, str]]) -> None:
+    """Make names findable, given as job number and name key."""
+    if connection.dialect.name == "sqlite":
+        connection.execute(_ADD, [{"number": n, "grams": grams(key)} for n, key in keys])
+
+
+def remove(connection: Connection, number: int, key: str) -> None:
+    """Forget a name."""
+    if connection.dialect.name == "sqlite":
+        connection.execute(_REMOVE, {"number": number, "grams": grams(key)})
+
+
+USED_GRAMS = 4
+"""Most tokens that one search asks for; the comparison with the name does the rest."""
+
+
+def term_grams(term: str) -> list[str]:
+    """Return the tokens that every name with this part has."""
+    if len(term) <= LONGEST_GRAM:
+        return [term]
+    return list(
+        dict.fromkeys(
+            term[start : start + LONGEST_GRAM] for start in range(len(term) - LONGEST_GRAM + 1)
+        )
+    )
+
+
+def most_telling(runs: Sequence[str], hits: dict[str, int], rare: int) -> list[str]:
+    """Return the few tokens that find a term best.
+
+    Args:
+        runs: The tokens, in their order in the term.
+        hits: Rows per token, counted up to ``rare`` + 1.
+        rare: Hits up to which a token is worth most.
+    """
+    telling = sorted((run for run in runs if hits[run] <= rare), key=lambda run: hits[run])
+    if telling:
+        return telling[:2]
+    step = (len(runs) - 1) / (USED_GRAMS - 1)
+    return list(dict.fromkeys(runs[round(place * step)] for place in range(USED_GRAMS)))
+
+
+def quoted(run: str) -> str:
+    """Return a token as FTS5's query language takes it."""
+    return f'"{run}"'

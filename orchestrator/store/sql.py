@@ -1,0 +1,344 @@
+"""The durable store: SQLAlchemy Core on SQLite or PostgreSQL."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import TypeVar, cast
+
+from sqlalchemy import Connection, select
+from sqlalchemy.exc import DBAPIError
+
+from orchestrator.clock import Clock, SystemClock
+from orchestrator.errors import InvalidSpec, NotFound, OrchestratorError
+from orchestrator.spec.job import Tag, TrainingJobSpec
+from orchestrator.spec.record import TrainingJobRecord
+from orchestrator.spec.state import EndReason, TrainingJobStatus
+from orchestrator.store import (
+    accept,
+    changes,
+    codec,
+    counts,
+    cursor,
+    leases,
+    listing,
+    migrate,
+    records,
+    rules,
+    tables,
+)
+from orchestrator.store.base import (
+    DriverLease,
+    IdempotencyKey,
+    JobUpdate,
+    ListQuery,
+    Page,
+    ResourceLease,
+    SortBy,
+    Store,
+)
+from orchestrator.store.commit import GroupCommit
+from orchestrator.store.engine import Database
+from orchestrator.store.failures import RowRefused
+from orchestrator.store.sqlite import BUSY_TIMEOUT_SECONDS, SqliteDatabase
+
+T = TypeVar("T")
+BACKUPS_KEPT = 3
+
+
+@dataclass(frozen=True)
+class _Stop:
+    name: str
+    intent: EndReason
+    grace_seconds: float | None
+    now: datetime
+
+
+_Durable = accept.Submission | _Stop
+
+
+def open_store(
+    where: str | Path | None = None,
+    *,
+    home: Path | None = None,
+    clock: Clock | None = None,
+    busy_timeout_seconds: float = BUSY_TIMEOUT_SECONDS,
+    before_sync: Callable[[], None] | None = None,
+) -> SqlStore:
+    """Open a store and bring its tables up to date; a new SQLite file is made.
+
+    Args:
+        where: Path of an SQLite file, or a ``sqlite:///`` or ``postgresql://`` URL.
+        home: Directory of ``store.sqlite3``, when ``where`` is not given.
+        clock: Source of the modification times that ``apply`` writes.
+        busy_timeout_seconds: How long to wait for another writer, or for the server to return.
+        before_sync: Called before each durable commit; for benchmarks.
+
+    Raises:
+        InvalidSpec: The URL names another database.
+        StoreError: It cannot be opened, or a newer program made it.
+        StoreDamaged: The file is no sound database.
+    """
+    if where is None:
+        where = (home or Path()) / "store.sqlite3"
+    database = _database(str(where), busy_timeout_seconds, before_sync)
+    try:
+        migrate.prepare(database)
+    except BaseException:
+        database.close()
+        raise
+    return SqlStore(database, clock=clock)
+
+
+def _database(
+    where: str, timeout_seconds: float, before_sync: Callable[[], None] | None
+) -> Database:
+    scheme, separator, rest = where.partition("://")
+    if not separator or scheme == "sqlite":
+        path = Path(rest.removeprefix("/") if separator else where)
+        return SqliteDatabase(path, busy_timeout_seconds=timeout_seconds, before_sync=before_sync)
+    if scheme.partition("+")[0] in {"postgresql", "postgres"}:
+        from orchestrator.store.postgresql import PostgresqlDatabase  # noqa: PLC0415
+
+        return PostgresqlDatabase(where, retry_seconds=timeout_seconds, before_sync=before_sync)
+    raise InvalidSpec(
+        f"the store must be an SQLite file or a postgresql:// URL, got {scheme}://…; "
+        "MySQL and others are not supported"
+    )
+
+
+class SqlStore(Store):
+    """Rows in a database. Made by ``open_store``."""
+
+    def __init__(self, database: Database, *, clock: Clock | None = None) -> None:
+        self._database = database
+        self._clock: Clock = clock or SystemClock()
+        self._specs = records.SpecCache()
+        self._group: GroupCommit[_Durable, TrainingJobRecord] = GroupCommit(self._commit)
+        self._cursor_key = bytes.fromhex(self.meta(migrate.CURSOR_KEY))
+
+    # -- clients ---------------------------------------------------------------------------
+
+    def create_job(
+        self,
+        spec: TrainingJobSpec,
+        *,
+        arn: str,
+        now: datetime,
+        idempotency: IdempotencyKey | None = None,
+        notes: Mapping[str, str] | None = None,
+    ) -> TrainingJobRecord:
+        """See ``Store.create_job``."""
+        return self._group.submit(
+            accept.submission(spec, arn=arn, now=now, idempotency=idempotency, notes=notes)
+        )
+
+    def find_idempotent(self, idempotency: IdempotencyKey) -> TrainingJobRecord | None:
+        """See ``Store.find_idempotent``."""
+        with self._database.read() as connection:
+            return accept.find_idempotent(connection, idempotency, self._specs)
+
+    def get_job(self, name: str) -> TrainingJobRecord:
+        """See ``Store.get_job``."""
+        with self._database.read() as connection:
+            return records.by_name(connection, name, self._specs)
+
+    def list_jobs(self, query: ListQuery) -> Page:
+        """See ``Store.list_jobs``."""
+        rules.check_query(query)
+        position = cursor.decode(self._cursor_key, query)
+        with self._database.read() as connection:
+            rows = listing.page(connection, query, position)
+        shown = [codec.summary_of(row) for row in rows[: query.limit]]
+        if len(rows) <= query.limit:
+            return Page(tuple(shown), None)
+        last = rows[query.limit - 1]
+        behind: cursor.Position = [last["number"]]
+        if query.sort_by is SortBy.NAME:
+            behind = [last["name_key"]]
+        elif query.sort_by is SortBy.STATUS:
+            behind = [last["status"], last["number"]]
+        return Page(tuple(shown), cursor.encode(self._cursor_key, query, behind))
+
+    def count_by_status(self) -> dict[TrainingJobStatus, int]:
+        """See ``Store.count_by_status``."""
+        with self._database.read() as connection:
+            return counts.by_status(connection)
+
+    def request_stop(
+        self, name: str, *, intent: EndReason, grace_seconds: float | None, now: datetime
+    ) -> TrainingJobRecord:
+        """See ``Store.request_stop``."""
+        return self._group.submit(_Stop(name, intent, grace_seconds, now))
+
+    def delete_job(self, name: str) -> None:
+        """See ``Store.delete_job``."""
+
+        def work(connection: Connection, again: bool) -> None:
+            try:
+                changes.delete_job(connection, name)
+            except NotFound:
+                if not again:
+                    raise
+
+        self._database.write(work, durable=True)
+
+    def set_tags(self, name: str, *, put: Sequence[Tag], remove: Sequence[str]) -> tuple[Tag, ...]:
+        """See ``Store.set_tags``."""
+        return self._database.write(
+            lambda connection, _: changes.set_tags(connection, name, put, remove), durable=True
+        )
+
+    def get_tags(self, name: str) -> tuple[Tag, ...]:
+        """See ``Store.get_tags``."""
+        with self._database.read() as connection:
+            return records.load_tags(connection, records.number_of(connection, name))
+
+    # -- the driver ------------------------------------------------------------------------
+
+    def acquire_driver(
+        self, scope: str, *, owner: str, now: datetime, ttl_seconds: float, force: bool = False
+    ) -> DriverLease | None:
+        """See ``Store.acquire_driver``."""
+        return self._database.write(
+            lambda connection, _: leases.acquire(
+                connection, scope, owner=owner, now=now, ttl_seconds=ttl_seconds, force=force
+            ),
+            durable=True,
+        )
+
+    def renew_driver(
+        self, lease: DriverLease, *, now: datetime, ttl_seconds: float
+    ) -> DriverLease:
+        """See ``Store.renew_driver``."""
+        return self._database.write(
+            lambda connection, _: leases.renew(
+                connection, lease, now=now, ttl_seconds=ttl_seconds
+            ),
+            durable=False,
+        )
+
+    def release_driver(self, lease: DriverLease) -> None:
+        """See ``Store.release_driver``."""
+        self._database.write(
+            lambda connection, _: leases.release(connection, lease), durable=False
+        )
+
+    def active_jobs(self, scope: str, backends: Iterable[str]) -> list[TrainingJobRecord]:
+        """See ``Store.active_jobs``."""
+        with self._database.read() as connection:
+            return records.active(connection, scope, set(backends), self._specs)
+
+    def resource_leases(self, scope: str) -> list[ResourceLease]:
+        """See ``Store.resource_leases``."""
+        with self._database.read() as connection:
+            return leases.held(connection, scope)
+
+    def apply(self, updates: Sequence[JobUpdate], lease: DriverLease) -> list[bool]:
+        """See ``Store.apply``."""
+        now = self._clock.now()
+        mine: list[tuple[int, list[bool]]] = []  # of the last try: count of applies, answers
+
+        def work(connection: Connection, again: bool) -> list[bool]:
+            if again and mine and leases.applies(connection, lease) == mine[-1][0]:
+                return mine[-1][1]  # the try before was committed, its answer was lost
+            count = leases.fence(connection, lease)
+            applied = changes.apply(connection, updates, lease.scope, now)
+            mine.append((count, applied))
+            return applied
+
+        return self._database.write(work, durable=any(update.durable for update in updates))
+
+    # -- everybody -------------------------------------------------------------------------
+
+    def meta(self, key: str, default: str | None = None) -> str:
+        """See ``Store.meta``."""
+        with self._database.read() as connection:
+            found = _meta(connection, key)
+        if found is None and default is not None:
+            found = self._database.write(
+                lambda connection, _: _meta_or_set(connection, key, default), durable=True
+            )
+        if found is None:
+            raise NotFound(f"the store has no fact {key!r}")
+        return found
+
+    def backup(self) -> Path | None:
+        """Copy the database beside itself, keep the newest copies. None where a server does that.
+
+        Writers are not stopped. To be called every hour by whoever drives.
+        """
+        return self._database.backup(BACKUPS_KEPT)
+
+    def check(self) -> None:
+        """Read everything once; to be called when a service starts.
+
+        Raises:
+            StoreDamaged: The database is corrupt; the message names the newest backup.
+        """
+        self._database.check()
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._database.close()
+
+    # -- group commit ----------------------------------------------------------------------
+
+    def _commit(self, batch: Sequence[_Durable]) -> list[TrainingJobRecord | Exception]:
+        try:
+            return self._database.write(
+                lambda connection, _: self._answers(connection, batch), durable=True
+            )
+        except RowRefused:
+            return self._database.write(
+                lambda connection, _: [self._answer_alone(connection, member) for member in batch],
+                durable=True,
+            )
+
+    def _answers(
+        self, connection: Connection, batch: Sequence[_Durable]
+    ) -> list[TrainingJobRecord | Exception]:
+        new = [member for member in batch if isinstance(member, accept.Submission)]
+        accepted = iter(accept.accept(connection, new, self._specs) if new else [])
+        return [
+            self._stopped(connection, member) if isinstance(member, _Stop) else next(accepted)
+            for member in batch
+        ]
+
+    def _stopped(self, connection: Connection, stop: _Stop) -> TrainingJobRecord | Exception:
+        try:
+            changes.request_stop(
+                connection,
+                stop.name,
+                intent=stop.intent,
+                grace_seconds=stop.grace_seconds,
+                now=stop.now,
+            )
+            return records.by_name(connection, stop.name, self._specs)
+        except OrchestratorError as error:
+            return error
+
+    def _answer_alone(
+        self, connection: Connection, member: _Durable
+    ) -> TrainingJobRecord | Exception:
+        """Write one member of a batch so that its failure leaves the others unharmed."""
+        try:
+            with connection.begin_nested():
+                return self._answers(connection, [member])[0]
+        except DBAPIError as error:
+            return RowRefused(f"the state store refused the request: {error.orig}")
+
+
+def _meta(connection: Connection, key: str) -> str | None:
+    query = select(tables.meta.c.value).where(tables.meta.c.key == key)
+    return cast("str | None", connection.scalar(query))
+
+
+def _meta_or_set(connection: Connection, key: str, default: str) -> str:
+    found = _meta(connection, key)
+    if found is not None:
+        return found
+    connection.execute(tables.meta.insert().values(key=key, value=default))
+    return default
