@@ -387,3 +387,7 @@ class ProcessBackend(Backend):
         for host_directory in attempt.iterdir() if attempt.is_dir() else ():
             staging.discard_work(host_directory)
         failpoint("cleanup.after_remove")
+
+    def close(self) -> None:
+        """Let go of the supervisors: they go on without this process."""
+        self._spawned.clear()
