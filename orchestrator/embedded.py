@@ -69,18 +69,30 @@ class LocalTransport:
     # -- calls -----------------------------------------------------------------------------
 
     def call(self, method: str, **params: Any) -> Any:
-        """Call a use case, wherever it can be answered."""
-        stream = self._stream()
-        if stream is None and method in READS:
-            return self._direct(method, **params)
-        if stream is None:
-            start_driver(self.home)
+        """Call a use case, wherever it can be answered.
+
+        A driver that dies (or ends itself) meanwhile is replaced and asked again: every call may
+        be made twice, submits because of their idempotency key.
+
+        Raises:
+            Unavailable: No driver can be started.
+        """
+        for last_try in (False, True):
             stream = self._stream()
-        if stream is None:
-            raise Unavailable(
-                f"the driver of {self.home} ended at once; see {self.home / DRIVER_LOG}"
-            )
-        return self._ask(stream, method, params)
+            if stream is None and method in READS:
+                return self._direct(method, **params)
+            if stream is None:
+                start_driver(self.home)
+                stream = self._stream()
+            try:
+                if stream is not None:
+                    return self._ask(stream, method, params)
+            except Unavailable:
+                if last_try:
+                    raise
+        raise Unavailable(
+            f"the driver of {self.home} ended at once; see {self.home / DRIVER_LOG}"
+        )
 
     def _direct(self, method: str, **params: Any) -> Any:
         """Answer from the home itself, in this process (loads the store)."""
@@ -141,12 +153,9 @@ class LocalTransport:
         self, spec: dict[str, Any], *, secrets: dict[str, str], idempotency_key: str
     ) -> dict[str, Any]:
         """Submit a job; starts a driver if there is none."""
-        request = {"spec": spec, "secrets": secrets, "idempotency_key": idempotency_key}
-        try:
-            return self.call("submit", **request)  # type: ignore[no-any-return]
-        except Unavailable:
-            # The driver may have been ending itself; the key makes the second call safe.
-            return self.call("submit", **request)  # type: ignore[no-any-return]
+        return self.call(  # type: ignore[no-any-return]
+            "submit", spec=spec, secrets=secrets, idempotency_key=idempotency_key
+        )
 
     def describe(self, name: str) -> dict[str, Any]:
         """Return a job's record."""
