@@ -12,7 +12,7 @@ import json
 import os
 import shutil
 import socket
-import subprocess  # noqa: S404  # argv lists only
+import subprocess  # argv lists only
 import sys
 import threading
 import time
@@ -25,6 +25,7 @@ from orchestrator.home import prepare_home, socket_path
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
     from orchestrator.service.assemble import Service
 
 DRIVER_SOCKET = "driver.sock"
@@ -90,9 +91,7 @@ class LocalTransport:
             except Unavailable:
                 if last_try:
                     raise
-        raise Unavailable(
-            f"the driver of {self.home} ended at once; see {self.home / DRIVER_LOG}"
-        )
+        raise Unavailable(f"the driver of {self.home} ended at once; see {self.home / DRIVER_LOG}")
 
     def _direct(self, method: str, **params: Any) -> Any:
         """Answer from the home itself, in this process (loads the store)."""
@@ -132,8 +131,8 @@ class LocalTransport:
             raise Unavailable("the driver went away; the call can be made again") from cause
         answer = json.loads(line)
         if "error" in answer:
-            error = answer["error"]
-            raise error_from_code(error["code"], error["message"], error.get("details"))
+            said = answer["error"]
+            raise error_from_code(said["code"], said["message"], said.get("details"))
         return answer["result"]
 
     # -- the interface ---------------------------------------------------------------------
@@ -264,7 +263,7 @@ def start_driver(home: Path) -> None:
     log = home / DRIVER_LOG
     offset = log.stat().st_size if log.exists() else 0
     with log.open("ab") as output:
-        process = subprocess.Popen(  # noqa: S603
+        process = subprocess.Popen(
             [sys.executable, "-m", "orchestrator.embedded", str(home)],
             stdin=subprocess.DEVNULL,
             stdout=output,

@@ -7,9 +7,12 @@ from __future__ import annotations
 
 import os
 import re
-from datetime import datetime
+from typing import TYPE_CHECKING
 
 from orchestrator.errors import InvalidSpec
+
+if TYPE_CHECKING:
+    from datetime import datetime
 
 JOB_NAME_MAX_LENGTH = 63
 JOB_NAME_PATTERN = r"^[a-zA-Z0-9](-*[a-zA-Z0-9]){0,62}$"

@@ -12,12 +12,13 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
-
 if TYPE_CHECKING:  # the contract's record shapes exist for type checkers only
-    from orchestrator.spec.record import HostRecord
-    from orchestrator.spec.job import TrainingJobSpec
     from pathlib import Path
+
     from orchestrator_runtime.contract import ExitRecord, PhaseRecord, StopRequest
+
+    from orchestrator.spec.job import TrainingJobSpec
+    from orchestrator.spec.record import HostRecord
 
 Handle = dict[str, Any]
 """JSON value that finds a running host again after a restart of the service."""

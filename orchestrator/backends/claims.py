@@ -117,6 +117,7 @@ def _never_started(
         "artifacts": {},
         "log_bytes": 0,
         "log_truncated": False,
+        "records_dropped": 0,
         "peak_memory_bytes": None,
         "limits_by": "none",
         "sandbox": "none",
@@ -130,7 +131,7 @@ def kill_strays(directory: Path, proc: Path = Path("/proc")) -> list[int]:
     are known by the records variable in their environment, which names the host directory.
     """
     mark = f"{contract.RECORDS_VARIABLE}={directory / contract.RECORDS_FIFO}".encode()
-    killed = []
+    killed: list[int] = []
     if not proc.is_dir():
         return killed
     for entry in proc.iterdir():

@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import os
 import signal
-import subprocess  # noqa: S404  # argv lists only
+import subprocess  # argv lists only
 import sys
 import threading
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any, TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from orchestrator_runtime import contract, launch
 
@@ -95,7 +95,7 @@ class ProcessBackend(Backend):
     def _namespaces_work(self) -> bool:
         argv = [self._settings.supervisor_python, "-I", "-S", str(self._settings.runtime)]
         try:
-            done = subprocess.run(  # noqa: S603
+            done = subprocess.run(
                 [*argv, "try-namespaces"], capture_output=True, timeout=10, check=False
             )
         except (OSError, subprocess.TimeoutExpired):
@@ -105,12 +105,14 @@ class ProcessBackend(Backend):
     def capabilities(self) -> Capabilities:
         """Return what can be done here; the first call tries the sandbox (about 10 ms)."""
         fenced = self.isolation != "none"
-        missing = ()
+        missing: tuple[str, ...] = ()
         if not fenced:
             missing = (
-                "no sandbox: scripts that hard-code /opt/ml do not find it (SM_* variables "
-                "still work), and jobs see and may change all of your files; on Linux install "
-                "bubblewrap (apt-get install bubblewrap)",
+                (
+                    "no sandbox: scripts that hard-code /opt/ml do not find it (SM_* variables "
+                    "still work), and jobs see and may change all of your files; on Linux install "
+                    "bubblewrap (apt-get install bubblewrap)"
+                ),
             )
         return Capabilities(
             isolation=self.isolation,
@@ -330,7 +332,7 @@ class ProcessBackend(Backend):
             running = self._spawned.get(directory)
             if running is not None and running.poll() is None:
                 return
-            self._spawned[directory] = subprocess.Popen(  # noqa: S603
+            self._spawned[directory] = subprocess.Popen(
                 argv,
                 stdin=subprocess.DEVNULL,
                 stdout=errors,

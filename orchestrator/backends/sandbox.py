@@ -7,10 +7,9 @@ for machines without bubblewrap: the runtime's own ``sandbox.enter`` builds it a
 from __future__ import annotations
 
 import shutil
-import subprocess  # noqa: S404  # argv lists only
+import subprocess  # argv lists only
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from orchestrator_runtime import contract
 
@@ -62,7 +61,7 @@ def bubblewrap_prefix(fence: Fence, program: str = "bwrap") -> list[str]:
     return [*argv, "--cap-drop", "ALL", "--chdir", fence.cwd, "--"]
 
 
-def namespaces(fence: Fence) -> dict[str, Any]:
+def namespaces(fence: Fence) -> contract.NamespacePlan:
     """Return the same fence in the form that the runtime's ``sandbox.enter`` reads."""
     binds = [[entry, entry, "ro"] for entry in fence.opt_entries]
     binds += [[source, target, "rw"] for source, target in fence.writable]
@@ -92,7 +91,7 @@ def bubblewrap_works(program: str | None = None) -> bool:
     fence = Fence("algo-1", (), (), (), (), network=True, cwd="/", opt_entries=())
     argv = [*bubblewrap_prefix(fence, program), "/bin/sh", "-c", ":"]
     try:
-        done = subprocess.run(argv, capture_output=True, timeout=10, check=False)  # noqa: S603
+        done = subprocess.run(argv, capture_output=True, timeout=10, check=False)
     except (OSError, subprocess.TimeoutExpired):
         return False
     return done.returncode == 0

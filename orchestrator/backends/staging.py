@@ -12,7 +12,7 @@ import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlparse
 
 from orchestrator_runtime import contract
@@ -148,6 +148,9 @@ def prepare_host(
     """Create one host's directory with everything the program reads; return it.
 
     Args:
+        context: The attempt.
+        host: Which of its hosts.
+        network_interface: What the host calls the interface to its peers.
         fetch: Copies the channels that cannot be shown in place.
         link_channels: Show local channels by symbolic link, where nothing can be mounted.
 

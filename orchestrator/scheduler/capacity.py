@@ -8,13 +8,14 @@ is never starved by small ones of its own kind.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-
-from orchestrator.store.base import ResourceLease
 from typing import TYPE_CHECKING
 
+from orchestrator.store.base import ResourceLease
+
 if TYPE_CHECKING:
-    from orchestrator.spec.job import Resources
     from collections.abc import Sequence
+
+    from orchestrator.spec.job import Resources
 
 EPSILON = 1e-9
 

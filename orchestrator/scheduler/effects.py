@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from typing import Protocol, TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from orchestrator.errors import (
     CapacityUnavailable,
@@ -23,13 +23,14 @@ from orchestrator.scheduler.reconcile import Collected, StartFault
 from orchestrator.spec.state import EndReason, TrainingJobStatus
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from datetime import datetime
+
     from orchestrator.backends.base import AttemptContext, Backend, Observation
     from orchestrator.blobs.base import BlobStore
     from orchestrator.scheduler.outcome import Verdict
-    from orchestrator.spec.record import Explanation, HostRecord, MetricValue, TrainingJobRecord
     from orchestrator.scheduler.workspace import Workspace
-    from datetime import datetime
-    from collections.abc import Mapping, Sequence
+    from orchestrator.spec.record import Explanation, HostRecord, MetricValue, TrainingJobRecord
 
 logger = logging.getLogger(__name__)
 

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import re
 import signal
-
+from typing import TYPE_CHECKING
 
 from orchestrator.spec.record import Explanation
 from orchestrator.spec.state import EndReason
-from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from orchestrator.scheduler.outcome import Verdict
-    from orchestrator.logs.excerpt import ErrorExcerpt
     from orchestrator_runtime.contract import ExitRecord
+
+    from orchestrator.logs.excerpt import ErrorExcerpt
+    from orchestrator.scheduler.outcome import Verdict
 
 _SIGNAL_MEANING = {
     "SIGKILL": "killed from outside the program, often by the system when memory ran out",
@@ -28,23 +28,31 @@ _SIGNAL_MEANING = {
 _HINTS: tuple[tuple[str, str], ...] = (
     (
         r"ModuleNotFoundError|No module named",
-        "the package is not installed where the job runs: add it to requirements.txt, or choose "
-        "an interpreter (python=) or image that has it",
+        (
+            "the package is not installed where the job runs: add it to requirements.txt, or choose "
+            "an interpreter (python=) or image that has it"
+        ),
     ),
     (
         r"ImportError",
-        "the package is there but does not fit: check its version in requirements.txt against "
-        "the interpreter or image",
+        (
+            "the package is there but does not fit: check its version in requirements.txt against "
+            "the interpreter or image"
+        ),
     ),
     (
         r"FileNotFoundError|No such file or directory",
-        "inputs are read from SM_CHANNEL_<NAME> (/opt/ml/input/data/<name>); pass the path as a "
-        "channel, paths of your own machine are not part of the job",
+        (
+            "inputs are read from SM_CHANNEL_<NAME> (/opt/ml/input/data/<name>); pass the path as a "
+            "channel, paths of your own machine are not part of the job"
+        ),
     ),
     (
         r"Read-only file system|PermissionError",
-        "a job may write below /opt/ml/model, /opt/ml/output, /opt/ml/checkpoints and /tmp; "
-        "input channels are read-only unless writable=True",
+        (
+            "a job may write below /opt/ml/model, /opt/ml/output, /opt/ml/checkpoints and /tmp; "
+            "input channels are read-only unless writable=True"
+        ),
     ),
     (
         r"No space left on device",
@@ -60,8 +68,10 @@ _HINTS: tuple[tuple[str, str], ...] = (
     ),
     (
         r"unrecognized arguments|the following arguments are required",
-        "hyperparameters arrive as command-line arguments (--name value): make the script's "
-        "parser accept them",
+        (
+            "hyperparameters arrive as command-line arguments (--name value): make the script's "
+            "parser accept them"
+        ),
     ),
     (
         r"ConnectionError|Network is unreachable|Temporary failure in name resolution",

@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 from collections import defaultdict
 from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
 
 from orchestrator.backends.base import HostStatus, Observation
 from orchestrator.errors import EngineUnreachable, OrchestratorError
@@ -29,13 +30,13 @@ from orchestrator.scheduler.reconcile import (
 from orchestrator.spec.record import HostRecord, TrainingJobRecord
 from orchestrator.spec.state import EndReason, SecondaryStatus
 from orchestrator.store.base import DriverLease, JobUpdate, Store
-from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from orchestrator.scheduler.effects import Effects
-    from orchestrator.clock import Clock
-    from concurrent.futures import Executor
     from collections.abc import Callable, Mapping
+    from concurrent.futures import Executor
+
+    from orchestrator.clock import Clock
+    from orchestrator.scheduler.effects import Effects
 
 logger = logging.getLogger(__name__)
 
@@ -266,7 +267,7 @@ class Driver:
             except OrchestratorError as error:
                 logger.warning("%s of %s: %s", action.kind, job.name, error.message)
                 self._back_off(attempt)
-            except Exception as error:  # noqa: BLE001  # the fault must not end the driver
+            except Exception as error:  # the fault must not end the driver
                 logger.exception("%s of %s failed", action.kind, job.name)
                 if action.kind is ActionKind.START:
                     attempt.start_fault = StartFault(EndReason.INTERNAL, repr(error))

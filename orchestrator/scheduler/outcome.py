@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-
+from typing import TYPE_CHECKING
 
 from orchestrator.backends.base import HostStatus, Observation
 from orchestrator.spec.state import EndReason
-from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from orchestrator.spec.job import RetryStrategy
-    from orchestrator_runtime.contract import ExitRecord
     from collections.abc import Sequence
+
+    from orchestrator_runtime.contract import ExitRecord
+
+    from orchestrator.spec.job import RetryStrategy
 
 PEER_FAILED = "peer_failed"
 """Stop intent of hosts that are stopped because another host of their job failed."""

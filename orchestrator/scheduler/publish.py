@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
 
 from orchestrator.failpoints import failpoint
 from orchestrator.packaging.archive import merge_archives
 from orchestrator.spec.record import Artifact
-from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from orchestrator.blobs.base import BlobStore
-    from orchestrator.backends.base import AttemptContext, Observation
-    from pathlib import Path
     from collections.abc import Sequence
+    from pathlib import Path
+
+    from orchestrator.backends.base import AttemptContext, Observation
+    from orchestrator.blobs.base import BlobStore
 
 PUBLISHED = "output"
 
@@ -62,13 +63,13 @@ def _publish_kind(
             packed.append((path, record["files"]))
     if not packed:
         return None
-    source = packed[0][0] if len(packed) == 1 else _merged(kind, context, [p for p, _ in packed])
+    source = packed[0][0] if len(packed) == 1 else _merged(context, [p for p, _ in packed])
     uri = f"{output_uri(context)}/{source.name}"
     transfer = blobs.upload(source, uri, link=True)
     return Artifact(uri=uri, bytes=transfer.size_bytes, files=sum(files for _, files in packed))
 
 
-def _merged(kind: str, context: AttemptContext, packed: list[Path]) -> Path:
+def _merged(context: AttemptContext, packed: list[Path]) -> Path:
     target = context.host_directory(context.hosts[0].host).parent / packed[0].name
     if packed[0].is_dir():
         return _merged_directories(packed, target)

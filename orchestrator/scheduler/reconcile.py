@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import StrEnum
-
+from typing import TYPE_CHECKING
 
 from orchestrator.backends.base import HostStatus, Observation
 from orchestrator.clock import from_epoch
@@ -25,11 +25,11 @@ from orchestrator.spec.record import (
 )
 from orchestrator.spec.state import EndReason, SecondaryStatus, TrainingJobStatus, may_follow
 from orchestrator.store.base import JobUpdate
-from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from orchestrator_runtime.contract import ExitRecord
     from collections.abc import Sequence
+
+    from orchestrator_runtime.contract import ExitRecord
 
 FAILURE_REASON_MAX_CHARACTERS = 1024
 _IN_ATTEMPT = (SecondaryStatus.DOWNLOADING, SecondaryStatus.TRAINING, SecondaryStatus.UPLOADING)

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import json
 import shutil
+from typing import TYPE_CHECKING
 
 from orchestrator.backends.base import AttemptContext
 from orchestrator.backends.staging import read_json, write_json
-from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from orchestrator.spec.record import TrainingJobRecord
     from pathlib import Path
+
+    from orchestrator.spec.record import TrainingJobRecord
 
 SECRETS_FILE = "secrets.json"
 

@@ -5,94 +5,23 @@ from __future__ import annotations
 import queue
 import threading
 import time
-from typing import Any, TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from orchestrator.errors import Unavailable
+from orchestrator.errors import OrchestratorError, Unavailable
 from orchestrator.sdk.lines import LineAssembler, OutputLine
 from orchestrator.spec.record import TrainingJobRecord
 
 if TYPE_CHECKING:
-    from orchestrator.sdk.transport import Transport
     from collections.abc import Callable
+
+    from orchestrator.sdk.transport import Transport
 
 LONG_POLL_SECONDS = 10.0
 RECONNECT_SECONDS = 0.5
+QUEUED_EVENTS = 1024
 
 _Event = tuple[str, Any]
-
-
-class _Reader(threading.Thread):
-    """Reads one host's log of one attempt into the queue until it is finished."""
-
-    def __init__(
-        self, transport: Transport, name: str, host: str, attempt: int, events: queue.Queue[_Event]
-    ) -> None:
-        super().__init__(name=f"log {host}", daemon=True)
-        self._transport = transport
-        self._job = name
-        self._host = host
-        self._attempt = attempt
-        self._events = events
-        self._abandoned = threading.Event()
-
-    def abandon(self) -> None:
-        """End after the present call."""
-        self._abandoned.set()
-
-    def run(self) -> None:
-        assembler = LineAssembler(self._host)
-        offset, finished = 0, False
-        while not finished and not self._abandoned.is_set():
-            try:
-                chunk = self._transport.read_log(
-                    self._job,
-                    host=self._host,
-                    attempt=self._attempt,
-                    offset=offset,
-                    wait_seconds=LONG_POLL_SECONDS,
-                )
-            except Unavailable:
-                self._abandoned.wait(RECONNECT_SECONDS)
-                continue
-            offset, finished = chunk["next_offset"], chunk["finished"]
-            self._events.put(("lines", assembler.feed(chunk["data"])))
-        self._events.put(("lines", assembler.close()))
-        self._events.put(("end", self._host))
-
-
-class _Watcher(threading.Thread):
-    """Waits for changes of the record and puts each into the queue."""
-
-    def __init__(
-        self, transport: Transport, record: TrainingJobRecord, events: queue.Queue[_Event]
-    ) -> None:
-        super().__init__(name="watch", daemon=True)
-        self._transport = transport
-        self._record = record
-        self._events = events
-        self._abandoned = threading.Event()
-
-    def abandon(self) -> None:
-        """End after the present call."""
-        self._abandoned.set()
-
-    def run(self) -> None:
-        record = self._record
-        while not record.status.is_terminal and not self._abandoned.is_set():
-            try:
-                data = self._transport.wait(
-                    record.name, after=record.revision, timeout_seconds=LONG_POLL_SECONDS
-                )
-            except Unavailable:
-                self._abandoned.wait(RECONNECT_SECONDS)
-                continue
-            except Exception as error:  # noqa: BLE001  # handed to the waiting thread
-                self._events.put(("error", error))
-                return
-            newer = TrainingJobRecord.model_validate(data)
-            if newer.revision > record.revision:
-                record = newer
-                self._events.put(("record", record))
+"""Kind and value: a new record, lines, the end of a host's log, or an error."""
 
 
 def follow_job(
@@ -109,60 +38,181 @@ def follow_job(
     on at the same byte.
 
     Args:
+        transport: How the service is reached.
+        record: The job as last seen.
         on_line: Gets every line, called in the caller's thread.
         on_change: Gets every new record, called in the caller's thread.
+        timeout_seconds: How long to wait; None = for ever.
 
     Raises:
         TimeoutError: The time is over; the job goes on.
     """
     if on_line is None and record.status.is_terminal:
         return record
-    deadline = time.monotonic() + timeout_seconds if timeout_seconds is not None else None
-    events: queue.Queue[_Event] = queue.Queue(maxsize=1024)
-    watcher = _Watcher(transport, record, events)
-    readers: dict[tuple[int, str], _Reader] = {}
+    follower = _Follower(transport, record, on_line, on_change)
+    try:
+        return follower.run(timeout_seconds)
+    finally:
+        follower.abandon()
 
-    def read_attempt(current: TrainingJobRecord) -> None:
-        if on_line is None:
+
+class _Poller(threading.Thread):
+    """Makes long-polling calls and puts what they bring into the queue."""
+
+    def __init__(self, name: str, transport: Transport, events: queue.Queue[_Event]) -> None:
+        super().__init__(name=name, daemon=True)
+        self.transport = transport
+        self.abandoned = threading.Event()
+        self._events = events
+
+    def run(self) -> None:
+        """Poll until there is no more to come; the service may go away in between."""
+        try:
+            more = True
+            while more and not self.abandoned.is_set():
+                try:
+                    more = self.poll()
+                except Unavailable:
+                    self.abandoned.wait(RECONNECT_SECONDS)
+        except OrchestratorError as error:
+            self.put("error", error)
+
+    def poll(self) -> bool:
+        """Make one call; return whether there is more to come."""
+        raise AssertionError("a poller must say what it polls")
+
+    def put(self, kind: str, value: Any) -> None:
+        """Hand something over; waits while the queue is full, unless nobody reads any more."""
+        while not self.abandoned.is_set():
+            try:
+                self._events.put((kind, value), timeout=RECONNECT_SECONDS)
+            except queue.Full:
+                continue
             return
-        for host, _, _ in current.spec.hosts if current.attempt else ():
-            if (current.attempt, host) not in readers:
-                reader = _Reader(transport, current.name, host, current.attempt, events)
-                readers[current.attempt, host] = reader
+
+
+class _LogReader(_Poller):
+    """Reads one host's log of one attempt until it is finished."""
+
+    def __init__(
+        self, transport: Transport, events: queue.Queue[_Event], job: str, host: str, attempt: int
+    ) -> None:
+        super().__init__(f"log {host}", transport, events)
+        self._job = job
+        self._host = host
+        self._attempt = attempt
+        self._offset = 0
+        self._assembler = LineAssembler(host)
+
+    def poll(self) -> bool:
+        chunk = self.transport.read_log(
+            self._job,
+            host=self._host,
+            attempt=self._attempt,
+            offset=self._offset,
+            wait_seconds=LONG_POLL_SECONDS,
+        )
+        self._offset = chunk["next_offset"]
+        lines = self._assembler.feed(chunk["data"])
+        if chunk["finished"]:
+            lines += self._assembler.close()
+        if lines:
+            self.put("lines", lines)
+        if chunk["finished"]:
+            self.put("end", self._host)
+        return not chunk["finished"]
+
+
+class _RecordWatcher(_Poller):
+    """Waits for changes of the record until the job has ended."""
+
+    def __init__(
+        self, transport: Transport, events: queue.Queue[_Event], record: TrainingJobRecord
+    ) -> None:
+        super().__init__("watch", transport, events)
+        self._record = record
+
+    def poll(self) -> bool:
+        if self._record.status.is_terminal:
+            return False
+        data = self.transport.wait(
+            self._record.name, after=self._record.revision, timeout_seconds=LONG_POLL_SECONDS
+        )
+        newer = TrainingJobRecord.model_validate(data)
+        if newer.revision > self._record.revision:
+            self._record = newer
+            self.put("record", newer)
+        return not newer.status.is_terminal
+
+
+class _Follower:
+    """Runs the pollers and hands their events on, in the caller's thread."""
+
+    def __init__(
+        self,
+        transport: Transport,
+        record: TrainingJobRecord,
+        on_line: Callable[[OutputLine], None] | None,
+        on_change: Callable[[TrainingJobRecord], None] | None,
+    ) -> None:
+        self._transport = transport
+        self._record = record
+        self._on_line = on_line
+        self._on_change = on_change
+        self._events: queue.Queue[_Event] = queue.Queue(QUEUED_EVENTS)
+        self._watcher = _RecordWatcher(transport, self._events, record)
+        self._readers: dict[tuple[int, str], _LogReader] = {}
+        self._ended = 0
+
+    def run(self, timeout_seconds: float | None) -> TrainingJobRecord:
+        deadline = None if timeout_seconds is None else time.monotonic() + timeout_seconds
+        self._read_logs()
+        self._watcher.start()
+        while not (self._record.status.is_terminal and self._ended == len(self._readers)):
+            self._take(*self._next(deadline))
+        return self._record
+
+    def abandon(self) -> None:
+        """Let the pollers end after their present call."""
+        for poller in (self._watcher, *self._readers.values()):
+            poller.abandoned.set()
+
+    def _read_logs(self) -> None:
+        """Start a reader for every host of the present attempt that has none."""
+        if self._on_line is None or not self._record.attempt:
+            return
+        for host, _, _ in self._record.spec.hosts:
+            key = (self._record.attempt, host)
+            if key not in self._readers:
+                reader = _LogReader(
+                    self._transport, self._events, self._record.name, host, self._record.attempt
+                )
+                self._readers[key] = reader
                 reader.start()
 
-    read_attempt(record)
-    watcher.start()
-    ended = 0
-    try:
-        while not (record.status.is_terminal and ended == len(readers)):
-            kind, value = _next(events, deadline, record.name)
-            if kind == "record":
-                record = value
-                read_attempt(record)
-                if on_change is not None:
-                    on_change(record)
-            elif kind == "lines" and on_line is not None:
-                for line in value:
-                    on_line(line)
-            elif kind == "end":
-                ended += 1
-            elif kind == "error":
-                raise value
-    finally:
-        watcher.abandon()
-        for reader in readers.values():
-            reader.abandon()
-    return record
+    def _next(self, deadline: float | None) -> _Event:
+        while True:
+            left = 1.0 if deadline is None else min(1.0, deadline - time.monotonic())
+            if left <= 0:
+                raise TimeoutError(
+                    f"training job {self._record.name} has not ended in time; it goes on"
+                )
+            try:
+                # A bounded wait lets KeyboardInterrupt through on every platform.
+                return self._events.get(timeout=left)
+            except queue.Empty:
+                continue
 
-
-def _next(events: queue.Queue[_Event], deadline: float | None, name: str) -> _Event:
-    while True:
-        left = deadline - time.monotonic() if deadline is not None else None
-        if left is not None and left <= 0:
-            raise TimeoutError(f"training job {name} has not ended in time; it goes on")
-        try:
-            # A bounded wait lets KeyboardInterrupt through on every platform.
-            return events.get(timeout=min(left, 1.0) if left is not None else 1.0)
-        except queue.Empty:
-            continue
+    def _take(self, kind: str, value: Any) -> None:
+        if kind == "record":
+            self._record = value
+            self._read_logs()
+            if self._on_change is not None:
+                self._on_change(value)
+        elif kind == "lines" and self._on_line is not None:
+            for line in value:
+                self._on_line(line)
+        elif kind == "end":
+            self._ended += 1
+        elif kind == "error":
+            raise value

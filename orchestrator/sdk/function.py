@@ -6,7 +6,7 @@ import inspect
 import tempfile
 import textwrap
 from pathlib import Path
-from typing import Any, TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from orchestrator.errors import InvalidSpec
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from orchestrator.errors import JobFailed
 from orchestrator.sdk.lines import LineAssembler, OutputLine
@@ -60,6 +60,7 @@ class TrainingJob:
         """Yield jobs, newest first.
 
         Args:
+            transport: How the service is reached.
             query: ``name_contains``, ``status_equals``, ``created_after``, ``sort_by``, …
         """
         transport = transport or connect()
@@ -188,6 +189,7 @@ class TrainingJob:
         """Yield the log lines of one host.
 
         Args:
+            host: Whose log.
             attempt: None = the present one.
             follow: Wait for more until the job has ended.
         """
@@ -228,6 +230,7 @@ class TrainingJob:
         """Put an artifact into a directory and return its path.
 
         Args:
+            destination: Directory; made if missing.
             kind: ``model`` or ``output``.
 
         Raises:

@@ -6,10 +6,9 @@ import html
 import sys
 from typing import TYPE_CHECKING, Any
 
-
 if TYPE_CHECKING:
-    from orchestrator.spec.record import TrainingJobRecord
     from orchestrator.sdk.jobs import TrainingJob
+    from orchestrator.spec.record import TrainingJobRecord
 
 _COLOURS = {"Completed": "#1a7f37", "Failed": "#cf222e", "Stopped": "#9a6700"}
 

@@ -7,7 +7,7 @@ import os
 import uuid
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from orchestrator import ids
 from orchestrator.errors import InvalidSpec
@@ -33,8 +33,9 @@ from orchestrator.spec.job import (
 from orchestrator.spec.record import TrainingJobRecord
 
 if TYPE_CHECKING:
-    from orchestrator.sdk.lines import OutputLine
     from collections.abc import Callable, Mapping, Sequence
+
+    from orchestrator.sdk.lines import OutputLine
 
 
 class ModelTrainer:

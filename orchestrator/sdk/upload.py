@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from orchestrator.errors import InvalidSpec
 from orchestrator.packaging.script import (
@@ -13,11 +14,10 @@ from orchestrator.packaging.script import (
 )
 from orchestrator.packaging.source import pack_source
 from orchestrator.spec.job import SourceArchive
-from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from orchestrator.sdk.transport import Transport
     from orchestrator.sdk.config import SourceCode
+    from orchestrator.sdk.transport import Transport
 
 
 def upload_source(code: SourceCode, transport: Transport) -> SourceArchive:
@@ -28,12 +28,13 @@ def upload_source(code: SourceCode, transport: Transport) -> SourceArchive:
         LimitExceeded: It is too large.
     """
     source, entry = _located(code)
-    with tempfile.NamedTemporaryFile(suffix=".tar.gz") as archive:
-        packed = pack_source(source, archive, ignore_patterns=code.ignore_patterns)
-        archive.flush()
+    with tempfile.TemporaryDirectory(prefix="orchestrator-source-") as directory:
+        archive = Path(directory) / "source.tar.gz"
+        with archive.open("wb") as into:
+            packed = pack_source(source, into, ignore_patterns=code.ignore_patterns)
         entry = choose_entry_script(packed.files, entry)
         requirements = choose_requirements(packed.files, code.requirements)
-        digest = transport.put_source(Path(archive.name))
+        digest = transport.put_source(archive)
     return SourceArchive.parse(
         {
             "digest": digest,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import shutil
+from typing import TYPE_CHECKING
 
 from orchestrator.backends.staging import local_path
 from orchestrator.catalogue import lookup
@@ -14,13 +15,13 @@ from orchestrator.errors import (
     LimitExceeded,
 )
 from orchestrator.scheduler.capacity import Demand, Machine, impossible
-from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from orchestrator.spec.job import TrainingJobSpec
-    from orchestrator.backends.base import Backend
-    from pathlib import Path
     from collections.abc import Mapping
+    from pathlib import Path
+
+    from orchestrator.backends.base import Backend
+    from orchestrator.spec.job import TrainingJobSpec
 
 MINIMUM_FREE_BYTES = 64 << 20
 

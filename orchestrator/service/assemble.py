@@ -7,7 +7,7 @@ import sys
 from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
 from pathlib import Path
-from typing import Any, TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import orchestrator_runtime
 
@@ -19,7 +19,7 @@ from orchestrator.blobs.local import LocalBlobStore
 from orchestrator.blobs.router import RoutedBlobStore
 from orchestrator.blobs.s3 import S3BlobStore, S3Settings
 from orchestrator.clock import Clock, SystemClock
-from orchestrator.errors import NotFound
+from orchestrator.errors import InputError, NotFound
 from orchestrator.home import prepare_home, socket_path
 from orchestrator.scheduler.capacity import Machine
 from orchestrator.scheduler.effects import Effects
@@ -36,9 +36,9 @@ from orchestrator.settings import Settings
 from orchestrator.store.sql import open_store
 
 if TYPE_CHECKING:
+    from orchestrator.backends.base import Backend
     from orchestrator.spec.job import Channel
     from orchestrator.store.base import DriverLease, Store
-    from orchestrator.backends.base import Backend
 
 ACTION_THREADS = 16
 OTHER_DRIVER_POLL_SECONDS = 0.05
@@ -125,8 +125,11 @@ class Service:
         return socket_path(self.home, WAKE_SOCKET)
 
     def _fetch(self, channel: Channel, directory: Path, rank: int, hosts: int) -> None:
-        data_type = "ManifestFile" if channel.s3_data_type == "ManifestFile" else "S3Prefix"
-        selection = Selection(data_type, channel.s3_data_distribution_type, rank, hosts)
+        if channel.s3_data_type == "AugmentedManifestFile":
+            raise InputError(
+                "AugmentedManifestFile needs input_mode Pipe, which does not exist here"
+            )
+        selection = Selection(channel.s3_data_type, channel.s3_data_distribution_type, rank, hosts)
         self.blobs.download(channel.uri, directory, selection=selection)
 
     def _poll_seconds(self) -> float:

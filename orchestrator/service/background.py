@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import signal
 import threading
+from typing import TYPE_CHECKING
 
 from orchestrator.service.methods import methods
 from orchestrator.service.rpc import RpcServer
-from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from orchestrator.service.assemble import Service
-    from types import FrameType
     from pathlib import Path
+    from types import FrameType
+
+    from orchestrator.service.assemble import Service
 
 IDLE_CHECK_SECONDS = 0.5
 

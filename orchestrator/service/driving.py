@@ -14,15 +14,16 @@ import socket
 import threading
 import uuid
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from orchestrator.errors import OrchestratorError, StaleLock, StoreError
 from orchestrator.scheduler.loop import LEASE_SECONDS, Driver
-from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from orchestrator.store.base import DriverLease, Store
-    from orchestrator.clock import Clock
     from collections.abc import Callable
+
+    from orchestrator.clock import Clock
+    from orchestrator.store.base import DriverLease, Store
 
 logger = logging.getLogger(__name__)
 

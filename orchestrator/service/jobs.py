@@ -5,22 +5,23 @@ from __future__ import annotations
 import hashlib
 import json
 import threading
+from typing import TYPE_CHECKING
 
 from orchestrator import ids
 from orchestrator.errors import InvalidState, NotFound
 from orchestrator.failpoints import failpoint
 from orchestrator.spec.state import EndReason
 from orchestrator.store.base import IdempotencyKey, ListQuery, Page, Store
-from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from orchestrator.spec.record import TrainingJobRecord
-    from orchestrator.spec.job import Tag, TrainingJobSpec
-    from orchestrator.service.changes import Changes
-    from orchestrator.service.admission import Admission
-    from orchestrator.scheduler.workspace import Workspace
-    from orchestrator.clock import Clock
     from collections.abc import Callable, Mapping, Sequence
+
+    from orchestrator.clock import Clock
+    from orchestrator.scheduler.workspace import Workspace
+    from orchestrator.service.admission import Admission
+    from orchestrator.service.changes import Changes
+    from orchestrator.spec.job import Tag, TrainingJobSpec
+    from orchestrator.spec.record import TrainingJobRecord
 
 
 class JobService:
@@ -149,6 +150,8 @@ class JobService:
         """Ask a job to stop. Idempotent.
 
         Args:
+            name: Which job.
+            intent: Why it shall stop; becomes its end reason.
             grace_seconds: Time between SIGTERM and SIGKILL; None = as the spec says.
 
         Raises:

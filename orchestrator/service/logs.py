@@ -3,21 +3,22 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from orchestrator_runtime import contract
 
 from orchestrator.backends.base import attempt_directory
 from orchestrator.errors import NotFound
 from orchestrator.logs.file import LogFile, host_log
-from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from orchestrator.store.base import Store
-    from orchestrator.spec.record import TrainingJobRecord
-    from orchestrator.service.changes import Changes
-    from orchestrator.scheduler.workspace import Workspace
-    from orchestrator.clock import Clock
     from pathlib import Path
+
+    from orchestrator.clock import Clock
+    from orchestrator.scheduler.workspace import Workspace
+    from orchestrator.service.changes import Changes
+    from orchestrator.spec.record import TrainingJobRecord
+    from orchestrator.store.base import Store
 
 GROWTH_POLL_SECONDS = 0.05
 
@@ -113,7 +114,11 @@ class LogService:
         """Read one stream from a byte offset; wait for more when there is nothing yet.
 
         Args:
+            name: Which job.
+            host: Whose log.
             attempt: None = the present one.
+            offset: Where to begin, in bytes.
+            limit_bytes: At most so many.
             wait_seconds: How long to wait for bytes or for the end.
 
         Raises:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 from dataclasses import asdict
 from datetime import datetime
-from typing import Any, TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from orchestrator.errors import InvalidSpec
 from orchestrator.spec.job import Tag, TrainingJobSpec
@@ -13,9 +13,10 @@ from orchestrator.spec.state import EndReason, TrainingJobStatus
 from orchestrator.store.base import JobSummary, ListQuery, SortBy
 
 if TYPE_CHECKING:
-    from orchestrator.spec.record import TrainingJobRecord
-    from orchestrator.service.assemble import Service
     from collections.abc import Callable
+
+    from orchestrator.service.assemble import Service
+    from orchestrator.spec.record import TrainingJobRecord
 
 
 def methods(service: Service) -> dict[str, Callable[..., Any]]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from orchestrator_runtime import contract
 
@@ -12,10 +12,11 @@ from orchestrator.metrics.store import MetricStore
 from orchestrator.spec.record import MetricValue, TrainingJobRecord
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from orchestrator.backends.base import AttemptContext
     from orchestrator.scheduler.workspace import Workspace
     from orchestrator.store.base import Store
-    from pathlib import Path
 
 
 class MetricService:

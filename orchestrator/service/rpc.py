@@ -12,13 +12,13 @@ import logging
 import socketserver
 import threading
 from collections.abc import Callable
-from typing import Any, TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from orchestrator.errors import InvalidSpec, OrchestratorError
 
 if TYPE_CHECKING:
-    from pathlib import Path
     import socket
+    from pathlib import Path
 
 logger = logging.getLogger(__name__)
 
