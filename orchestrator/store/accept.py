@@ -65,7 +65,7 @@ def submission(
         arn=arn,
         now=now,
         idempotency=idempotency,
-        spec_json=codec.encode_spec(spec),
+        spec_json=rules.encode_spec(spec),
         name_key=rules.name_key(spec.training_job_name),
         notes=dict(notes or {}),
     )

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import TypeAdapter, ValidationError
 
-from orchestrator.errors import InvalidSpec, StoreError
+from orchestrator.errors import StoreError
 from orchestrator.spec.job import Tag, TrainingJobSpec
 from orchestrator.spec.record import (
     Artifact,
@@ -38,21 +38,6 @@ def clean(text: str) -> str:
 def encode_json(value: Any) -> str:
     """Return compact JSON text that every database takes."""
     return clean(json.dumps(value, ensure_ascii=False, separators=(",", ":")))
-
-
-def encode_spec(spec: TrainingJobSpec) -> str:
-    """Return a specification as it is stored.
-
-    Raises:
-        InvalidSpec: It holds text that is no Unicode.
-    """
-    try:
-        return spec.model_dump_json()
-    except ValueError as error:
-        raise InvalidSpec(
-            f"every text of a specification must be valid Unicode, got {error}; remove the lone "
-            "surrogates"
-        ) from error
 
 
 def decode_spec(name: str, text: str) -> TrainingJobSpec:

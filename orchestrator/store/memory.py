@@ -87,6 +87,7 @@ class MemoryStore(Store):
     ) -> TrainingJobRecord:
         """See ``Store.create_job``."""
         rules.check_idempotency(idempotency)
+        rules.encode_spec(spec)
         with self._lock:
             first = self._first_answer(idempotency) if idempotency else None
             if first is not None:

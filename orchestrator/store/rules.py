@@ -9,7 +9,7 @@ from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 
 from orchestrator.errors import InvalidSpec, InvalidState, LimitExceeded
-from orchestrator.spec.job import Tag
+from orchestrator.spec.job import Tag, TrainingJobSpec
 from orchestrator.spec.record import Transition
 from orchestrator.spec.state import EndReason, SecondaryStatus, TrainingJobStatus, may_follow
 from orchestrator.store.base import (
@@ -213,12 +213,29 @@ def check_idempotency(key: IdempotencyKey | None) -> None:
     Raises:
         InvalidSpec: It is empty or too long.
     """
-    if key is None or 1 <= len(key.key) <= MAX_IDEMPOTENCY_KEY_LENGTH:
+    if key is None:
+        return
+    if 1 <= len(key.key) <= MAX_IDEMPOTENCY_KEY_LENGTH and key.key.isprintable():
         return
     raise InvalidSpec(
-        f"an idempotency key must have 1 to {MAX_IDEMPOTENCY_KEY_LENGTH} characters, "
-        f"got {len(key.key)}; use a UUID"
+        f"an idempotency key must have 1 to {MAX_IDEMPOTENCY_KEY_LENGTH} printable characters, "
+        f"got {len(key.key)} ({key.key[:40]!r}…); use a UUID"
     )
+
+
+def encode_spec(spec: TrainingJobSpec) -> str:
+    """Return a specification as it is stored.
+
+    Raises:
+        InvalidSpec: It holds text that is no Unicode.
+    """
+    try:
+        return spec.model_dump_json()
+    except ValueError as error:
+        raise InvalidSpec(
+            f"every text of a specification must be valid Unicode, got {error}; remove the lone "
+            "surrogates"
+        ) from error
 
 
 def name_taken(name: str) -> str:
