@@ -6,9 +6,7 @@ import sys
 
 from orchestrator_runtime import contract
 
-USAGE = (
-    "usage: supervise HOST_DIRECTORY | train [-- PROGRAM [ARGUMENT ...]] | probe | install ...\n"
-)
+USAGE = "usage: supervise HOST_DIRECTORY | train [-- PROGRAM [ARGUMENT ...]] | probe\n"
 
 
 def main(arguments: list[str]) -> int:

@@ -48,7 +48,11 @@ def take_secrets(plan: HostPlan) -> dict[str, str]:
 
 
 def program_environment(
-    plan: HostPlan, directory: str, config: env.JobConfig, secrets: Mapping[str, str]
+    plan: HostPlan,
+    directory: str,
+    config: env.JobConfig,
+    secrets: Mapping[str, str],
+    scratch: str | None,
 ) -> dict[str, str]:
     """Return the program's whole environment.
 
@@ -65,8 +69,8 @@ def program_environment(
     values["TORCH_DISABLE_SHARE_RDZV_TCP_STORE"] = "1"
     if cpus is not None:
         values["OMP_NUM_THREADS"] = str(max(int(cpus), 1))
-    if kind == "none":
-        values["TMPDIR"] = os.path.join(directory, contract.SCRATCH_DIRECTORY)
+    if scratch is not None:
+        values["TMPDIR"] = scratch
     values.update(
         env.sagemaker_environment(
             config,
@@ -84,9 +88,14 @@ def program_environment(
     values.update(secrets)
     values[contract.ATTEMPT_VARIABLE] = str(plan["attempt"])
     runtime = contract.RUNTIME if fenced else os.path.dirname(os.path.dirname(__file__))
-    path = values.get("PYTHONPATH")
-    values["PYTHONPATH"] = f"{path}{os.pathsep}{runtime}" if path else runtime
+    values["PYTHONPATH"] = with_runtime(values.get("PYTHONPATH"), runtime)
     return values
+
+
+def with_runtime(path: str | None, runtime: str) -> str:
+    """Return a PYTHONPATH with the runtime at its end."""
+    parts = [part for part in (path or "").split(os.pathsep) if part]
+    return os.pathsep.join(parts if runtime in parts else [*parts, runtime])
 
 
 def count_gpus(environment: Mapping[str, str]) -> int:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import os
 
-from orchestrator_runtime import cgroups, contract, exitrecord, files
+from orchestrator_runtime import cgroups, contract, exitrecord, files, tree
 from orchestrator_runtime.child import Launch
 from orchestrator_runtime.environment import program_environment, read_config, take_secrets
 from orchestrator_runtime.intake import RecordIntake
 from orchestrator_runtime.limits import MemoryWatch
 from orchestrator_runtime.mask import Masker
 from orchestrator_runtime.pump import LogPump, last_lines
+from orchestrator_runtime.scratch import Scratch
 from orchestrator_runtime.status import Status, now
 from orchestrator_runtime.watch import Watch
 
@@ -30,7 +31,16 @@ class HostRun:
         self._status = status
         limits, secrets = plan["limits"], take_secrets(plan)
         self._masker = Masker(secrets.values())
-        self._environment = program_environment(plan, directory, read_config(plan["ml"]), secrets)
+        self._scratch: Scratch | None = None
+        if plan["sandbox"]["kind"] == "none":
+            self._scratch = Scratch(os.path.join(directory, contract.SCRATCH_DIRECTORY))
+        self._environment = program_environment(
+            plan,
+            directory,
+            read_config(plan["ml"]),
+            secrets,
+            self._scratch.path if self._scratch is not None else None,
+        )
         self._pump = LogPump(directory, limits["log_bytes"], self._masker)
         self._intake = RecordIntake(directory, self._masker, contract.RECORDS_QUOTA_BYTES)
         name = f"orchestrator-{plan['job_name']}-{plan['attempt']}-{plan['host']}-{os.getpid()}"
@@ -48,7 +58,7 @@ class HostRun:
         )
         self._started_at: float | None = None
         if plan["sandbox"]["kind"] != "bubblewrap":
-            _adopt_orphans()
+            tree.adopt_orphans()
 
     def run(self) -> ExitRecord:
         """Run to the end and return what to record."""
@@ -63,6 +73,8 @@ class HostRun:
                 ending = self._train()
         finally:
             self._memory.close()
+            if self._scratch is not None:
+                self._scratch.close()
         self._intake.drain()
         self._status.enter(contract.PHASE_UPLOADING)
         artifacts, problem = self._pack()
@@ -225,12 +237,3 @@ def _has_entries(directory: str) -> bool:
             return next(entries, None) is not None
     except OSError:
         return False
-
-
-def _adopt_orphans() -> None:
-    import sys  # noqa: PLC0415
-
-    if sys.platform.startswith("linux") and os.getpid() != 1:
-        from orchestrator_runtime.native import adopt_orphans  # noqa: PLC0415 -- not in bubblewrap
-
-        adopt_orphans()

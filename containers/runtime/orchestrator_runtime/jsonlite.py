@@ -49,6 +49,8 @@ def _native() -> tuple[Callable[[str], Any], Callable[[Any], str]]:
             value, end = scan(stripped, 0)
         except StopIteration as error:
             raise ValueError(f"no JSON value at character {error.value}") from None
+        except SystemError:  # the scanner finds no json.decoder.JSONDecodeError to raise
+            raise ValueError("malformed JSON value") from None
         if end != len(stripped):
             raise ValueError(f"extra data after the JSON value at character {end}")
         return value

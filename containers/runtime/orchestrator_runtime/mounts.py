@@ -52,10 +52,12 @@ def apply(plan: NamespacePlan) -> None:
             opened.append((os.open(source, os.O_PATH | os.O_CLOEXEC), target))
     for target in plan["hide"]:
         _mount("tmpfs", target, "tmpfs", _NOSUID | _NODEV, "mode=0755")
+        targets.own(target)
         modes[target] = "ro"
     for target in plan["tmpfs"]:
         targets.make(target, stat.S_IFDIR)
         _mount("tmpfs", target, "tmpfs", _NOSUID | _NODEV, "mode=1777")
+        targets.own(target)
         modes[target] = "rw"
     for descriptor, target in opened:
         targets.make(target, os.fstat(descriptor).st_mode)
@@ -88,7 +90,11 @@ class _Targets:
     """Makes mount points where there are none, in tmpfs laid over what is there."""
 
     def __init__(self) -> None:
-        self._covered: set[str] = set()
+        self._ours: set[str] = set()
+
+    def own(self, directory: str) -> None:
+        """Note a tmpfs of ours: mount points in it are simply made."""
+        self._ours.add(directory)
 
     def make(self, target: str, mode: int) -> None:
         """Make one mount point: a directory, or an empty file for anything else."""
@@ -101,9 +107,9 @@ class _Targets:
             raise OSError(
                 errno.ENOENT, f"{target} cannot be served: its directory is missing in /"
             )
-        if not any(above == top or above.startswith(top + "/") for top in self._covered):
+        if not any(above == top or above.startswith(top + "/") for top in self._ours):
             _cover(above)
-            self._covered.add(above)
+            self._ours.add(above)
         if stat.S_ISDIR(mode):
             os.makedirs(target, mode=0o755)
             return

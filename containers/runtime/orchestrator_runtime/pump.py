@@ -37,26 +37,13 @@ def enlarge_pipe(descriptor: int) -> None:
         return  # over the user's pipe quota: the default size works too
 
 
-class LogPump:
-    """The log of one host. ``reader`` is to be watched; ``writer`` is the program's output."""
+class Pump:
+    """The pipe that a program writes to. ``reader`` is to be watched, ``writer`` is its output."""
 
-    def __init__(self, directory: str, quota: int, masker: Masker) -> None:
-        """Open the log, which may already hold lines of the back end.
-
-        Raises:
-            OSError: It cannot be opened.
-        """
-        self._log = os.open(os.path.join(directory, contract.LOG_FILE), _APPEND, 0o600)
-        self._index = os.open(os.path.join(directory, contract.LOG_INDEX_FILE), _APPEND, 0o600)
-        self._quota = quota
-        self._masker = masker
-        self._indexed_at = 0
-        self._dropped = 0
-        self._full = False
-        self.truncated = False
-        self.bytes = os.fstat(self._log).st_size
+    def __init__(self, masker: Masker) -> None:
         self.tail = b""
         self.reader = self.writer = -1
+        self._masker = masker
 
     def open_pipe(self) -> None:
         """Make a fresh pipe for the next program."""
@@ -71,19 +58,15 @@ class LogPump:
             self.writer = -1
 
     def read(self) -> bool:
-        """Move what is there from the pipe to the log; False at its end."""
+        """Move what is there from the pipe to its place; False at its end."""
         try:
             chunk = os.read(self.reader, CHUNK_BYTES)
         except BlockingIOError:
             return True
         if not chunk:
             return False
-        self._put(self._masker.feed(chunk) if self._masker else chunk)
+        self._take(self._masker.feed(chunk) if self._masker else chunk)
         return True
-
-    def note(self, text: str) -> None:
-        """Add a line of the platform to the log."""
-        self._put(b"[orchestrator] " + self._masker.hide(text.encode("utf-8", "replace")) + b"\n")
 
     def close_pipe(self) -> None:
         """Close this program's pipe and write what was held back."""
@@ -91,7 +74,51 @@ class LogPump:
         if self.reader >= 0:
             os.close(self.reader)
             self.reader = -1
-        self._put(self._masker.end())
+        self._take(self._masker.end())
+
+    def _take(self, data: bytes) -> None:
+        if not data:
+            return
+        kept = self.tail + data if len(data) < TAIL_BYTES else data
+        self.tail = kept[-TAIL_BYTES:]
+        self._put(data)
+
+    def _put(self, data: bytes) -> None:
+        raise NotImplementedError
+
+
+class ConsolePump(Pump):
+    """Passes the output on to this process's own."""
+
+    def _put(self, data: bytes) -> None:
+        try:
+            files.write_all(1, data)
+        except OSError:  # nobody reads any more; the program shall not notice
+            return
+
+
+class LogPump(Pump):
+    """The log of one host."""
+
+    def __init__(self, directory: str, quota: int, masker: Masker) -> None:
+        """Open the log, which may already hold lines of the back end.
+
+        Raises:
+            OSError: It cannot be opened.
+        """
+        super().__init__(masker)
+        self._log = os.open(os.path.join(directory, contract.LOG_FILE), _APPEND, 0o600)
+        self._index = os.open(os.path.join(directory, contract.LOG_INDEX_FILE), _APPEND, 0o600)
+        self._quota = quota
+        self._indexed_at = 0
+        self._dropped = 0
+        self._full = False
+        self.truncated = False
+        self.bytes = os.fstat(self._log).st_size
+
+    def note(self, text: str) -> None:
+        """Add a line of the platform to the log."""
+        self._put(b"[orchestrator] " + self._masker.hide(text.encode("utf-8", "replace")) + b"\n")
 
     def sync(self) -> None:
         """Make the log durable. A failing disk is marked as a cut."""
@@ -102,11 +129,6 @@ class LogPump:
             self.truncated = True
 
     def _put(self, data: bytes) -> None:
-        if not data:
-            return
-        self.tail = (
-            (self.tail + data)[-TAIL_BYTES:] if len(data) < TAIL_BYTES else data[-TAIL_BYTES:]
-        )
         if self._full:
             return
         room = self._quota - self.bytes

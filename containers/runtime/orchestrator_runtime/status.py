@@ -30,8 +30,9 @@ def now() -> float:
 class Status:
     """What this host is doing, and since when."""
 
-    def __init__(self, directory: str, plan: HostPlan) -> None:
-        self._path = os.path.join(directory, contract.STATUS_FILE)
+    def __init__(self, directory: str | None, plan: HostPlan | None) -> None:
+        """Start without a phase. Without a directory nothing is written, without a plan nobody told."""
+        self._path = os.path.join(directory, contract.STATUS_FILE) if directory else None
         self._plan = plan
         self.phases: list[PhaseRecord] = []
         self.program_pid: int | None = None
@@ -44,6 +45,8 @@ class Status:
 
     def write(self) -> None:
         """Write ``status.json``. A full disk is no reason to disturb the job."""
+        if self._path is None:
+            return
         try:
             files.write_object(
                 self._path,
@@ -60,9 +63,9 @@ class Status:
 
     def poke(self, phase: str) -> None:
         """Send one datagram to whoever listens; never waits, never fails."""
-        address = self._plan["notify"]
-        if not address:
+        if self._plan is None or not self._plan["notify"]:
             return
+        address = self._plan["notify"]
         message = jsonlite.dumps(
             {
                 "job_name": self._plan["job_name"],

@@ -21,8 +21,10 @@ ROUND_SECONDS = 0.5
 """How often programs that appeared meanwhile are asked too."""
 
 
-def read_request(directory: str) -> StopRequest | None:
+def read_request(directory: str | None) -> StopRequest | None:
     """Return the driver's request to stop, None if there is none (or none that can be read)."""
+    if directory is None:
+        return None
     try:
         request = files.read_object(os.path.join(directory, contract.STOP_FILE))
         return {

@@ -117,6 +117,17 @@ def handles_sigterm(pid: int) -> bool:
     return False
 
 
+def adopt_orphans() -> None:
+    """Become the parent of descendants whose own parent ends, so that none can hide.
+
+    The first process of a container is that already; other systems than Linux cannot.
+    """
+    if sys.platform.startswith("linux") and os.getpid() != 1:
+        from orchestrator_runtime import native  # noqa: PLC0415 -- ctypes; bubblewrap needs it not
+
+        native.adopt_orphans()
+
+
 def send(pids: Iterable[int], number: int) -> None:
     """Signal processes; those that ended meanwhile are passed over."""
     for pid in pids:

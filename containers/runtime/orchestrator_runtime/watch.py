@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from orchestrator_runtime.contract import Outcome
     from orchestrator_runtime.intake import RecordIntake
     from orchestrator_runtime.limits import MemoryWatch
-    from orchestrator_runtime.pump import LogPump
+    from orchestrator_runtime.pump import Pump
     from orchestrator_runtime.status import Status
 else:
     import _signal
@@ -37,11 +37,11 @@ class Watch:
 
     def __init__(
         self,
-        directory: str,
+        directory: str | None,
         *,
         watcher: signals.Signals,
-        pump: LogPump,
-        intake: RecordIntake,
+        pump: Pump,
+        intake: RecordIntake | None,
         status: Status,
         memory: MemoryWatch,
         grace_seconds: float,
@@ -89,7 +89,7 @@ class Watch:
         ending.status, ending.error = child.status, child.error
         if child.inner_status is not None:
             ending.status = child.inner_status
-        if ending.error is None and ending.sandboxed and child.inner_exit is None and child.status:
+        if ending.sandboxed and self._never_executed(child):
             ending.error = self._sandbox_error()
         ending.out_of_memory_kills = self._memory.kills()
         return ending
@@ -106,8 +106,9 @@ class Watch:
     def _sources(self, child: Child) -> dict[int, Callable[[], object]]:
         sources: dict[int, Callable[[], object]] = {
             self._watcher.descriptor: self._on_signals,
-            self._intake.descriptor: self._intake.read,
         }
+        if self._intake is not None:
+            sources[self._intake.descriptor] = self._intake.read
         if self._pump.reader >= 0:
             sources[self._pump.reader] = self._on_output
         if child.report >= 0:
@@ -197,6 +198,13 @@ class Watch:
             if ready and not self._pump.read():
                 break
         self._pump.close_pipe()
+
+    def _never_executed(self, child: Child) -> bool:
+        """Return whether bubblewrap gave up by itself, before the program: it ends with 1 then."""
+        status = child.status
+        if status is None or child.inner_exit is not None or self.stop.outcome is not None:
+            return False
+        return os.WIFEXITED(status) and os.WEXITSTATUS(status) == 1
 
     def _sandbox_error(self) -> str:
         lines = self._pump.tail.decode("utf-8", "replace").splitlines()

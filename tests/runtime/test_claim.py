@@ -1,0 +1,95 @@
+"""A host directory belongs to the first supervisor, for ever."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import signal
+import time
+from pathlib import Path
+
+from tests.runtime.hosts import Host, eventually
+
+WAIT = "import time; print('up', flush=True); time.sleep(60)"
+
+
+def is_locked(path: Path) -> bool:
+    with path.open("rb") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+        return False
+
+
+class TestAClaim:
+    def test_lets_exactly_one_of_many_supervisors_run_the_program(self, host: Host):
+        host.shell("echo started")
+        host.write("plan.json", host.plan)
+        contenders = [host.popen() for _ in range(8)]
+        codes = [process.wait(timeout=60) for process in contenders]
+        assert sorted(codes) == [0] + [75] * 7
+        assert host.log == b"started\n"
+
+    def test_that_is_taken_is_left_alone_with_everything_beside_it(self, host: Host):
+        host.shell("true")
+        host.write("plan.json", host.plan)
+        (host.directory / "claim.json").touch()  # a stop before the start
+        before = sorted(path.name for path in host.directory.iterdir())
+        assert host.popen().wait(timeout=60) == 75
+        assert sorted(path.name for path in host.directory.iterdir()) == before
+        assert (host.directory / "claim.json").read_bytes() == b""
+
+    def test_appears_whole_and_locked(self, host: Host):
+        host.program(WAIT).write("plan.json", host.plan)
+        path = host.directory / "claim.json"
+        host.process = host.popen()
+        while not path.exists():
+            time.sleep(0)
+        assert is_locked(path)
+        claim = host.read("claim.json")
+        assert claim["pid"] == host.process.pid
+        assert claim["host"] == "algo-1"
+        assert claim["boot_id"] and claim["start_time"] and len(claim["token"]) == 32
+
+    def test_is_locked_as_long_as_the_supervisor_lives(self, fenced: Host):
+        fenced.program(WAIT).start().says(b"up")
+        path = fenced.directory / "claim.json"
+        assert is_locked(path)
+        os.kill(fenced.pid, signal.SIGKILL)
+        # No process of the sandbox has inherited the lock, and none outlives the supervisor.
+        eventually(lambda: not is_locked(path), "the lock to be gone")
+
+    def test_stays_when_the_host_has_ended(self, host: Host):
+        host.shell("true").run()
+        assert (host.directory / "claim.json").exists()
+        assert not is_locked(host.directory / "claim.json")
+        assert host.popen().wait(timeout=60) == 75
+
+
+def test_a_killed_supervisor_takes_its_program_along(fenced: Host):
+    fenced.marked().program(WAIT).start().says(b"up")
+    assert fenced.processes()
+    os.kill(fenced.pid, signal.SIGKILL)
+    eventually(lambda: not fenced.processes(), "the end of the program")
+
+
+def test_a_plan_that_cannot_be_read_ends_in_a_record_that_says_so(host: Host):
+    host.process = host.popen()
+    record = host.end()
+    assert record["outcome"] == "internal"
+    assert "plan.json" in record["message"]
+
+
+def test_a_plan_of_another_release_ends_in_a_record_that_says_so(host: Host):
+    host.plan["format"] = 99
+    record = host.shell("true").run()
+    assert record["outcome"] == "internal"
+    assert "different releases" in record["message"]
+
+
+def test_a_plan_that_lacks_a_field_ends_in_a_record_with_the_place(host: Host):
+    del host.plan["limits"]
+    record = host.shell("true").run()
+    assert record["outcome"] == "internal"
+    assert "KeyError: 'limits' (hostrun.py:" in record["message"]
