@@ -10,6 +10,7 @@ from __future__ import annotations
 import base64
 import json
 import os
+import select
 import shutil
 import socket
 import subprocess  # argv lists only
@@ -31,8 +32,10 @@ if TYPE_CHECKING:
 DRIVER_SOCKET = "driver.sock"
 DRIVER_LOG = "driver.log"
 START_SECONDS = 30.0
+OTHER_DRIVER_SECONDS = 5.0
+READY = b"ready"
 START_POLL_SECONDS = 0.01
-CALL_SLACK_SECONDS = 60.0
+RECONNECT_SECONDS = 10.0
 
 # What can be answered without anybody driving. Everything else needs a driver.
 READS = frozenset(
@@ -78,20 +81,20 @@ class LocalTransport:
         Raises:
             Unavailable: No driver can be started.
         """
-        for last_try in (False, True):
+        deadline = time.monotonic() + RECONNECT_SECONDS
+        while True:
             stream = self._stream()
             if stream is None and method in READS:
                 return self._direct(method, **params)
             if stream is None:
                 start_driver(self.home)
-                stream = self._stream()
+                continue
             try:
-                if stream is not None:
-                    return self._ask(stream, method, params)
+                return self._ask(stream, method, params)
             except Unavailable:
-                if last_try:
+                if time.monotonic() > deadline:
                     raise
-        raise Unavailable(f"the driver of {self.home} ended at once; see {self.home / DRIVER_LOG}")
+                time.sleep(START_POLL_SECONDS)  # a dying driver's socket takes connections
 
     def _direct(self, method: str, **params: Any) -> Any:
         """Answer from the home itself, in this process (loads the store)."""
@@ -254,7 +257,7 @@ def connect_driver(home: Path) -> socket.socket | None:
 
 
 def start_driver(home: Path) -> None:
-    """Start a detached driver for a home and wait until it answers.
+    """Start a detached driver for a home and wait until one answers.
 
     Raises:
         Unavailable: It does not come up; the message has the end of its log.
@@ -262,30 +265,49 @@ def start_driver(home: Path) -> None:
     prepare_home(home)
     log = home / DRIVER_LOG
     offset = log.stat().st_size if log.exists() else 0
-    with log.open("ab") as output:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "orchestrator.embedded", str(home)],
-            stdin=subprocess.DEVNULL,
-            stdout=output,
-            stderr=output,
-            start_new_session=True,
-            cwd="/",
-        )
-    deadline = time.monotonic() + START_SECONDS
+    reader, writer = os.pipe()
+    with os.fdopen(reader, "rb") as told, log.open("ab") as output:
+        try:
+            subprocess.run(
+                [sys.executable, "-m", "orchestrator.embedded", str(home), str(writer)],
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
+                start_new_session=True,
+                cwd="/",
+                pass_fds=(writer,),
+                check=True,
+            )
+        finally:
+            os.close(writer)
+        ready, _, _ = select.select([told], [], [], START_SECONDS)
+        if ready and told.read(len(READY)) == READY:
+            return
+    if _answers_soon(home):  # another process was first to drive
+        return
+    said = log.read_bytes()[offset:][-2000:].decode("utf-8", "replace").strip()
+    raise Unavailable(f"the driver of {home} did not start: {said or 'it ended at once'}")
+
+
+def _answers_soon(home: Path) -> bool:
+    deadline = time.monotonic() + OTHER_DRIVER_SECONDS
     while time.monotonic() < deadline:
         connection = connect_driver(home)
         if connection is not None:
             connection.close()
-            return
-        if process.poll() not in {None, 0}:
-            break
+            return True
         time.sleep(START_POLL_SECONDS)
-    said = log.read_bytes()[offset:][-2000:].decode("utf-8", "replace").strip()
-    raise Unavailable(f"the driver of {home} did not start: {said or 'no answer in time'}")
+    return False
 
 
 def main(argv: list[str]) -> int:
-    """Drive a home until nothing is left to do: ``python -m orchestrator.embedded HOME``."""
+    """Drive a home until nothing is left to do: ``python -m orchestrator.embedded HOME FD``.
+
+    Leaves its parent at once, so that it is no child of whoever submits jobs. ``FD`` is told
+    when the socket answers.
+    """
+    if os.fork():
+        return 0
     import logging  # noqa: PLC0415  # only the driver process logs
 
     from orchestrator.service.assemble import open_service  # noqa: PLC0415
@@ -293,13 +315,18 @@ def main(argv: list[str]) -> int:
     from orchestrator.settings import Settings  # noqa: PLC0415
 
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(message)s")
-    home = Path(argv[0])
+    home, told = Path(argv[0]), int(argv[1])
     try:
         service = open_service(Settings(home=home))
     except OrchestratorError as error:
         sys.stderr.write(f"{error.message}\n")
         return 1
-    return run_driver(service, socket_path(home, DRIVER_SOCKET))
+
+    def tell() -> None:
+        os.write(told, READY)
+        os.close(told)
+
+    return run_driver(service, socket_path(home, DRIVER_SOCKET), on_ready=tell)
 
 
 if __name__ == "__main__":

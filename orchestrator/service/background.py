@@ -10,6 +10,7 @@ from orchestrator.service.methods import methods
 from orchestrator.service.rpc import RpcServer
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
     from types import FrameType
 
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 IDLE_CHECK_SECONDS = 0.5
 
 
-def run_driver(service: Service, socket: Path) -> int:
+def run_driver(service: Service, socket: Path, on_ready: Callable[[], None]) -> int:
     """Drive until idle for the settings' linger time, or until SIGTERM. Running jobs go on.
 
     Returns at once, with success, when another process drives already.
@@ -34,6 +35,7 @@ def run_driver(service: Service, socket: Path) -> int:
     signal.signal(signal.SIGTERM, ask_to_stop)
     signal.signal(signal.SIGINT, ask_to_stop)
     server = RpcServer(socket, methods(service))
+    on_ready()
     linger = service.settings.driver_linger_seconds
     try:
         while not stop.wait(min(IDLE_CHECK_SECONDS, linger or 0.05)):

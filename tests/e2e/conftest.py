@@ -1,0 +1,49 @@
+"""Real jobs in fresh homes."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from orchestrator import ModelTrainer, TrainingJob
+from orchestrator.embedded import LocalTransport
+
+pytest_plugins = ["orchestrator.testing.plugin"]
+
+
+@pytest.fixture
+def trainer(tmp_path: Path, orchestrator_transport: LocalTransport) -> Callable[..., ModelTrainer]:
+    """Make a trainer of a script's text."""
+
+    def make(script: str, *, name: str = "train.py", **arguments: Any) -> ModelTrainer:
+        source = tmp_path / "source"
+        source.mkdir(exist_ok=True)
+        (source / name).write_text(script, encoding="utf-8")
+        return ModelTrainer(
+            source_code=arguments.pop("source_code", str(source / name)),
+            transport=orchestrator_transport,
+            **arguments,
+        )
+
+    return make
+
+
+def eventually(condition: Callable[[], Any], seconds: float = 30) -> Any:
+    """Return the condition's value once it is true; real processes give no events to wait for."""
+    deadline = time.monotonic() + seconds
+    while True:
+        value = condition()
+        if value:
+            return value
+        assert time.monotonic() < deadline, f"not so within {seconds} s: {condition}"
+        time.sleep(0.01)
+
+
+def training(job: TrainingJob) -> TrainingJob:
+    """Wait until a job's program runs and has printed something."""
+    eventually(lambda: job.refresh().record.secondary_status == "Training" and list(job.logs()))
+    return job
