@@ -89,10 +89,12 @@ def wait_until_ready(process: subprocess.Popen[bytes], log: Path) -> None:
         if process.poll() is not None:
             break
         time.sleep(0.2)
-    state = f"exit code {process.returncode}" if process.returncode is not None else "no answer"
+    ended = process.poll()
     process.terminate()
-    tail = "\n".join(log.read_text(errors="replace").splitlines()[-5:])
-    raise SetupError(f"dockerd did not start within {START_SECONDS} s ({state}):\n{tail}")
+    state = "did not answer" if ended is None else f"ended with exit code {ended}"
+    lines = log.read_text(errors="replace").splitlines()
+    reasons = [line for line in lines if line.startswith("failed to start")] or lines[-3:]
+    raise SetupError(f"dockerd {state} within {START_SECONDS} s; see {log}\n" + "\n".join(reasons))
 
 
 def start() -> bool:

@@ -1,0 +1,181 @@
+"""Writing metric points for other programs: CSV, Parquet, TensorBoard event files.
+
+CSV needs nothing; the others need the extra ``export``. A file appears under its name when it is
+whole.
+"""
+
+from __future__ import annotations
+
+import csv
+import re
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack, contextmanager
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+from orchestrator.errors import InvalidSpec, Unavailable
+from orchestrator.metrics.points import MetricPoint
+
+COLUMNS = ("name", "step", "time", "value", "rank", "host", "attempt")
+_ROW_GROUP_POINTS = 10_000
+
+
+def export_points(points: Iterable[MetricPoint], path: Path, file_format: str) -> int:
+    """Write points and return how many there were.
+
+    Args:
+        points: As ``MetricStore.iterate`` gives them.
+        path: The file to write or replace; for TensorBoard a directory, made where it is missing.
+        file_format: ``csv``, ``parquet`` or ``tensorboard``.
+
+    Raises:
+        InvalidSpec: For another format.
+        Unavailable: When the extra ``export`` is not installed.
+        OSError: When the file cannot be written.
+    """
+    writers = {"csv": export_csv, "parquet": export_parquet, "tensorboard": export_tensorboard}
+    if file_format not in writers:
+        raise InvalidSpec(
+            f"the format must be one of {', '.join(writers)}, got {file_format!r}; choose one of them"
+        )
+    return writers[file_format](points, path)
+
+
+def export_csv(points: Iterable[MetricPoint], path: Path) -> int:
+    """Write a CSV file with a header; times in ISO 8601, values as Python prints them."""
+    count = 0
+    with _replacing(path) as partial, partial.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(COLUMNS)
+        for point in points:
+            count += 1
+            source = point.source
+            writer.writerow(
+                (
+                    point.name,
+                    point.step,
+                    point.time.isoformat(timespec="microseconds"),
+                    point.value,
+                    point.rank,
+                    source.host,
+                    source.attempt,
+                )
+            )
+    return count
+
+
+def export_parquet(points: Iterable[MetricPoint], path: Path) -> int:
+    """Write a Parquet file, zstd-compressed, with times as UTC timestamps in microseconds."""
+    try:
+        import pyarrow as pa
+        from pyarrow import parquet
+    except ImportError as error:
+        raise _missing("Parquet", "pyarrow") from error
+    schema = pa.schema(
+        [
+            ("name", pa.dictionary(pa.int32(), pa.string())),
+            ("step", pa.int64()),
+            ("time", pa.timestamp("us", tz="UTC")),
+            ("value", pa.float64()),
+            ("rank", pa.int32()),
+            ("host", pa.dictionary(pa.int32(), pa.string())),
+            ("attempt", pa.int32()),
+        ]
+    )
+    count = 0
+    with (
+        _replacing(path) as partial,
+        parquet.ParquetWriter(partial, schema, compression="zstd") as writer,
+    ):
+        for block in _blocks(points):
+            columns = zip(*map(_row, block), strict=True)
+            arrays = [
+                pa.array(column, kind) for column, kind in zip(columns, schema.types, strict=True)
+            ]
+            writer.write_table(pa.Table.from_arrays(arrays, schema=schema))
+            count += len(block)
+    return count
+
+
+def export_tensorboard(points: Iterable[MetricPoint], directory: Path) -> int:
+    """Write event files, one TensorBoard run for each attempt, host and rank.
+
+    A metric without steps gets the number of the point as its step.
+    """
+    try:
+        from tensorboard.compat.proto.event_pb2 import Event
+        from tensorboard.compat.proto.summary_pb2 import Summary
+        from tensorboard.summary.writer.record_writer import RecordWriter
+    except ImportError as error:
+        raise _missing("TensorBoard", "tensorboard") from error
+    writers: dict[str, Any] = {}
+    places: Counter[tuple[str, str]] = Counter()
+    count = 0
+    with ExitStack() as stack:
+        for point in points:
+            count += 1
+            run, seconds = _run_name(point), point.time_us / 1_000_000
+            if run not in writers:
+                path = directory / run / f"events.out.tfevents.{int(seconds):010d}.orchestrator"
+                file = stack.enter_context(_event_file(path))
+                writers[run] = RecordWriter(file)
+                head = Event(wall_time=seconds, file_version="brain.Event:2")
+                writers[run].write(head.SerializeToString())
+            step = places[run, point.name] if point.step is None else point.step
+            places[run, point.name] += 1
+            value = Summary.Value(tag=point.name, simple_value=point.value)
+            event = Event(wall_time=seconds, step=step, summary=Summary(value=[value]))
+            writers[run].write(event.SerializeToString())
+    return count
+
+
+def _run_name(point: MetricPoint) -> str:
+    host = re.sub(r"[^\w.-]", "_", point.source.host)
+    rank = "" if point.rank is None else f"-rank-{point.rank}"
+    return f"attempt-{point.source.attempt}-{host}{rank}"
+
+
+@contextmanager
+def _event_file(path: Path) -> Iterator[Any]:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with _replacing(path) as partial, partial.open("wb") as file:
+        yield file
+
+
+@contextmanager
+def _replacing(path: Path) -> Iterator[Path]:
+    """Give a path to write to that takes the place of ``path`` if all goes well."""
+    partial = path.with_name(f"partial-{path.name.removeprefix('events.out.tfevents.')}")
+    try:
+        yield partial
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def _blocks(points: Iterable[MetricPoint]) -> Iterator[list[MetricPoint]]:
+    rest = iter(points)
+    while block := list(islice(rest, _ROW_GROUP_POINTS)):
+        yield block
+
+
+def _row(point: MetricPoint) -> tuple[Any, ...]:
+    source = point.source
+    return (
+        point.name,
+        point.step,
+        point.time_us,
+        point.value,
+        point.rank,
+        source.host,
+        source.attempt,
+    )
+
+
+def _missing(what: str, package: str) -> Unavailable:
+    return Unavailable(
+        f"writing {what} needs the package {package}, which is not installed; "
+        "install it with: pip install 'orchestrator[export]', or export CSV"
+    )
