@@ -19,6 +19,9 @@ from orchestrator_runtime import contract
 from orchestrator.backends import staging
 from orchestrator.backends.base import AttemptContext, HostStatus, Observation
 
+# In a container a program can put anything in the claim's place: never follow, never block.
+_LOOK = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK
+
 
 def is_claimed(directory: Path) -> bool:
     """Return whether somebody decides over this host directory already."""
@@ -28,8 +31,8 @@ def is_claimed(directory: Path) -> bool:
 def living_supervisor(directory: Path) -> int | None:
     """Return the process id of the supervisor that holds the claim, or None."""
     try:
-        descriptor = os.open(directory / contract.CLAIM_FILE, os.O_RDONLY)
-    except FileNotFoundError:
+        descriptor = os.open(directory / contract.CLAIM_FILE, _LOOK)
+    except OSError:
         return None
     try:
         fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
@@ -50,8 +53,8 @@ def _claimed_pid(descriptor: int) -> int | None:
 def is_alive(directory: Path) -> bool:
     """Return whether the claim is locked by its owner."""
     try:
-        descriptor = os.open(directory / contract.CLAIM_FILE, os.O_RDONLY)
-    except FileNotFoundError:
+        descriptor = os.open(directory / contract.CLAIM_FILE, _LOOK)
+    except OSError:
         return False
     try:
         fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)

@@ -214,12 +214,23 @@ def _place_mount(mount: Mount, ml: Path, link: bool) -> None:
         target.touch()
 
 
-def write_json(path: Path, content: Any, mode: int = 0o644) -> None:
-    """Write a JSON file so that a reader sees the old or the new content, never a part."""
+def write_json(
+    path: Path, content: Any, mode: int = 0o644, owner: tuple[int, int] | None = None
+) -> None:
+    """Write a JSON file so that a reader sees the old or the new content, never a part.
+
+    Args:
+        path: The file.
+        content: What it shall hold.
+        mode: Its permissions.
+        owner: User and group id that it is given to; None = our own.
+    """
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     temporary.unlink(missing_ok=True)
     descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
     with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+        if owner is not None:
+            os.fchown(descriptor, *owner)
         json.dump(content, file)
     temporary.replace(path)
 
