@@ -135,6 +135,10 @@ class BackendHarness(ABC):
         self.until(over, f"the end of {host}")
         return seen[-1]
 
+    def nothing_left(self, context: AttemptContext) -> None:
+        """Wait until an attempt has left nothing: a supervisor ends after its exit record."""
+        self.until(lambda: self.leftovers(context) == [], "nothing to be left")
+
     def ready(self, context: AttemptContext, host: str = "algo-1") -> None:
         """Wait until a program has printed ``ready``."""
         log = context.host_directory(host) / contract.LOG_FILE
@@ -267,7 +271,7 @@ class BackendContract:
         harness.backend.stop(context, "algo-1", handles["algo-1"], stop_request())
         harness.ended(context, "algo-1", handles["algo-1"])
         harness.backend.release(context)
-        assert harness.leftovers(context) == []
+        harness.nothing_left(context)
 
     # Doing things twice, and after a restart.
 
@@ -337,7 +341,7 @@ class BackendContract:
         assert record["outcome"] == "stopped"
         assert record["ended_at"] >= request["requested_at"] + 0.4
         harness.backend.release(context)
-        assert harness.leftovers(context) == []
+        harness.nothing_left(context)
 
     def test_a_host_stopped_before_its_start_never_starts(self, harness: BackendHarness) -> None:
         context = harness.context(Wish(Program.SUCCEEDS))
@@ -347,7 +351,7 @@ class BackendContract:
         record = exit_of(harness.ended(context, "algo-1", handle))
         assert (record["outcome"], record["started_at"]) == ("stopped", None)
         harness.backend.release(context)
-        assert harness.leftovers(context) == []
+        harness.nothing_left(context)
 
     # What happens behind the back end's back.
 
@@ -360,7 +364,7 @@ class BackendContract:
         assert (seen.status, seen.exit) == (HostStatus.LOST, None)
         assert seen.detail
         harness.backend.release(context)
-        assert harness.leftovers(context) == []
+        harness.nothing_left(context)
 
     # After the end.
 
@@ -372,7 +376,7 @@ class BackendContract:
         record = exit_of(harness.ended(context, "algo-1", handles["algo-1"]))
         harness.backend.release(context)
         harness.backend.release(context)
-        assert harness.leftovers(context) == []
+        harness.nothing_left(context)
         directory = context.host_directory("algo-1")
         assert b"ready" in (directory / contract.LOG_FILE).read_bytes()
         assert (directory / record["artifacts"]["model"]["path"]).exists()
