@@ -60,6 +60,16 @@ class _Attempt:
     measuring: bool = False
 
 
+@dataclass(frozen=True)
+class _Release:
+    """An ended attempt that must be cleaned up after."""
+
+    job: TrainingJobRecord
+    ended: bool
+    tries: int = 0
+    not_before: float = 0.0
+
+
 class Driver:
     """Drives all jobs of one scope.
 
@@ -101,6 +111,7 @@ class Driver:
         self._backends = tuple(backends)
         self._attempts: dict[tuple[int, int], _Attempt] = defaultdict(_Attempt)
         self._renewed_at = clock.monotonic()
+        self._unreleased: list[_Release] = []
 
     # -- one round -------------------------------------------------------------------------
 
@@ -116,8 +127,16 @@ class Driver:
         decided = [(job, self._decide(job)) for job in jobs]
         decided += self._place([job for job, d in decided if not job.hosts and d.update is None])
         self._apply(decided)
+        self._release_again()
         self._forget({(job.number, job.attempt) for job in jobs})
-        return len(jobs)
+        return len(jobs) + len(self._unreleased)
+
+    def _release_again(self) -> None:
+        """Try once more to clean up where that failed."""
+        due = [r for r in self._unreleased if r.not_before <= self._clock.monotonic()]
+        for release in due:
+            self._unreleased.remove(release)
+            self._submit_release(release)
 
     def _renew(self) -> None:
         now = self._clock.monotonic()
@@ -255,19 +274,22 @@ class Driver:
             self._wake()  # what was just decided may allow the next step at once
 
     def _dispatch(self, job: TrainingJobRecord, action: Action, update: JobUpdate | None) -> None:
+        if action.kind is ActionKind.RELEASE:
+            ended = update is not None and update.end_reason is not None
+            self._submit_release(_Release(job, ended))
+            return
         attempt = self._attempts[job.number, job.attempt]
         if action.kind in attempt.running:
             return
         attempt.running.add(action.kind)
-        ended = update is not None and update.end_reason is not None
 
         def work() -> None:
             try:
-                self._act(job, attempt, action, ended=ended)
+                self._act(job, attempt, action)
             except OrchestratorError as error:
                 logger.warning("%s of %s: %s", action.kind, job.name, error.message)
                 self._back_off(attempt)
-            except Exception as error:  # the fault must not end the driver
+            except Exception as error:  # the fault of one job must not end the driver
                 logger.exception("%s of %s failed", action.kind, job.name)
                 if action.kind is ActionKind.START:
                     attempt.start_fault = StartFault(EndReason.INTERNAL, repr(error))
@@ -278,9 +300,26 @@ class Driver:
 
         self._executor.submit(work)
 
-    def _act(
-        self, job: TrainingJobRecord, attempt: _Attempt, action: Action, *, ended: bool
-    ) -> None:
+    def _submit_release(self, release: _Release) -> None:
+        def work() -> None:
+            try:
+                self._effects.release(release.job, ended=release.ended)
+            except (OrchestratorError, OSError) as error:
+                logger.warning("cleaning up after %s: %s", release.job.name, error)
+                pause = RETRY_SECONDS[min(release.tries, len(RETRY_SECONDS) - 1)]
+                self._unreleased.append(
+                    replace(
+                        release,
+                        tries=release.tries + 1,
+                        not_before=self._clock.monotonic() + pause,
+                    )
+                )
+            finally:
+                self._wake()
+
+        self._executor.submit(work)
+
+    def _act(self, job: TrainingJobRecord, attempt: _Attempt, action: Action) -> None:
         if action.kind is ActionKind.START:
             self._start(job, attempt)
         elif action.kind is ActionKind.STOP:
@@ -289,8 +328,6 @@ class Driver:
         elif action.kind is ActionKind.COLLECT:
             found = action.verdict or Verdict(EndReason.INTERNAL, None, "no verdict")
             attempt.collected = self._effects.collect(job, self._effects.observe(job), found)
-        else:
-            self._effects.release(job, ended=ended)
 
     def _start(self, job: TrainingJobRecord, attempt: _Attempt) -> None:
         result = self._effects.start(job)

@@ -119,15 +119,17 @@ def reconcile(job: TrainingJobRecord, view: View, now: datetime) -> Decision:
         return _queued(job, now)
     if any(seen.status is HostStatus.UNREACHABLE for seen in view.observations):
         return _waiting(job, "the engine does not answer; nothing is concluded about its hosts")
-    if view.start_fault is not None and view.start_fault.reason is not None:
-        return _start_failed(job, view, view.start_fault, now)
-    if view.observations and all(_has_ended(seen) for seen in view.observations):
+    if _ended_all(view.observations):
         return _ended(job, view, now)
     return _living(job, view, now)
 
 
 def _is_placed(job: TrainingJobRecord) -> bool:
     return bool(job.hosts)
+
+
+def _ended_all(observations: Sequence[Observation]) -> bool:
+    return bool(observations) and all(_has_ended(seen) for seen in observations)
 
 
 def _has_ended(seen: Observation) -> bool:
@@ -182,7 +184,8 @@ def _stop_intent(job: TrainingJobRecord, view: View, now: datetime) -> str | Non
         return job.stop_intent.value
     if _older_than(job, job.spec.stopping_condition.max_wait_time_in_seconds, now):
         return EndReason.MAX_WAIT.value
-    if any(failed(seen) for seen in view.observations):
+    # Hosts that never started are "stopped" too: a late start of theirs is thereby ruled out.
+    if any(failed(seen) for seen in view.observations) or _final_fault(view) is not None:
         return PEER_FAILED
     return None
 
@@ -253,20 +256,28 @@ def _reached_at(seen: Observation, phase: SecondaryStatus) -> float | None:
 # -- ended -------------------------------------------------------------------------------------
 
 
-def _start_failed(
-    job: TrainingJobRecord, view: View, fault: StartFault, now: datetime
-) -> Decision:
-    """Stop what did start, then end (or retry) with the fault as the reason."""
-    running = [seen for seen in view.observations if seen.status is HostStatus.RUNNING]
-    if running:
-        if PEER_FAILED in view.stops_sent or ActionKind.STOP in view.running:
-            return Decision()
-        return Decision(actions=(Action(ActionKind.STOP, intent=PEER_FAILED),))
-    reason = fault.reason or EndReason.INTERNAL
-    return _conclude(job, view, Verdict(reason, fault.host, fault.message), now)
+def _final_fault(view: View) -> StartFault | None:
+    """Return why a host cannot be started; a fault whose host runs all the same means nothing."""
+    fault = view.start_fault
+    if fault is None or fault.reason is None:
+        return None
+    return fault if any(_never_ran(seen) for seen in view.observations) else None
+
+
+def _never_ran(seen: Observation) -> bool:
+    if seen.status is HostStatus.ABSENT:
+        return True
+    return seen.exit is not None and seen.exit["started_at"] is None
+
+
+def _fault_verdict(fault: StartFault) -> Verdict:
+    return Verdict(fault.reason or EndReason.INTERNAL, fault.host, fault.message)
 
 
 def _ended(job: TrainingJobRecord, view: View, now: datetime) -> Decision:
+    fault = _final_fault(view)
+    if fault is not None and job.stop_intent is None:
+        return _conclude(job, view, _fault_verdict(fault), now)
     return _conclude(job, view, verdict(view.observations, job.stop_intent), now)
 
 
@@ -276,10 +287,15 @@ def _conclude(job: TrainingJobRecord, view: View, found: Verdict, now: datetime)
         if ActionKind.COLLECT in view.running:
             return Decision()
         return Decision(_reached(job, view, now), (Action(ActionKind.COLLECT, verdict=found),))
-    retries = job.spec.retry_strategy
-    if job.stop_intent is None and may_retry(found.reason, job.attempt, retries):
+    if _retries(job, found):
         return _retry(job, found, now)
     return _end(job, found, now, view)
+
+
+def _retries(job: TrainingJobRecord, found: Verdict) -> bool:
+    if job.stop_intent is not None:
+        return False
+    return may_retry(found.reason, job.attempt, job.spec.retry_strategy)
 
 
 def _retry(job: TrainingJobRecord, found: Verdict, now: datetime) -> Decision:

@@ -19,11 +19,12 @@ from orchestrator.blobs.local import LocalBlobStore
 from orchestrator.blobs.router import RoutedBlobStore
 from orchestrator.blobs.s3 import S3BlobStore, S3Settings
 from orchestrator.clock import Clock, SystemClock
-from orchestrator.errors import InputError, NotFound
+from orchestrator.errors import InputError
 from orchestrator.home import prepare_home, socket_path
 from orchestrator.scheduler.capacity import Machine
 from orchestrator.scheduler.effects import Effects
 from orchestrator.scheduler.loop import Driver
+from orchestrator.scheduler.recover import release_leftovers
 from orchestrator.scheduler.workspace import Workspace
 from orchestrator.service.admission import Admission
 from orchestrator.service.changes import Changes
@@ -154,19 +155,7 @@ class Service:
         )
 
     def _clean_up(self) -> None:
-        """Release what a predecessor that died left marked."""
-        for name, attempt in self.workspace.marked():
-            try:
-                job = self.store.get_job(name)
-            except NotFound:
-                self.workspace.forget_mark(name, attempt)
-                continue
-            if job.status.is_terminal or job.attempt != attempt or not job.hosts:
-                past = job.model_copy(update={"attempt": attempt})
-                backend = self.backends.get(job.spec.backend)
-                if backend is not None:
-                    backend.release(self.workspace.context(past))
-                    self.workspace.unmark(past)
+        release_leftovers(self.store, self.workspace, self.backends)
 
     # -- the whole -------------------------------------------------------------------------
 

@@ -1,0 +1,50 @@
+"""What a new driver does first: it cleans up after attempts whose driver died before it could."""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING
+
+from orchestrator.errors import NotFound, OrchestratorError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from orchestrator.backends.base import Backend
+    from orchestrator.scheduler.workspace import Workspace
+    from orchestrator.spec.record import TrainingJobRecord
+    from orchestrator.store.base import Store
+
+logger = logging.getLogger(__name__)
+
+
+def release_leftovers(store: Store, workspace: Workspace, backends: Mapping[str, Backend]) -> None:
+    """Release every marked attempt that is not a job's present one any more. Idempotent.
+
+    What cannot be released now (an engine that does not answer) stays marked for the next time.
+    """
+    for name, attempt in workspace.marked():
+        try:
+            job = store.get_job(name)
+        except NotFound:
+            workspace.forget_mark(name, attempt)
+            continue
+        if not job.status.is_terminal and job.attempt == attempt and job.hosts:
+            continue
+        _release(job.model_copy(update={"attempt": attempt}), workspace, backends)
+
+
+def _release(
+    past: TrainingJobRecord, workspace: Workspace, backends: Mapping[str, Backend]
+) -> None:
+    backend = backends.get(past.spec.backend)
+    if backend is None:
+        return
+    try:
+        backend.release(workspace.context(past))
+    except OrchestratorError as error:
+        logger.warning("cleaning up after %s: %s", past.name, error.message)
+        return
+    if past.status.is_terminal:
+        workspace.forget_secrets(past.name)
+    workspace.unmark(past)
