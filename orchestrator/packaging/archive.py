@@ -6,6 +6,7 @@ Files are made relative to open directory handles, so that nothing is written ou
 from __future__ import annotations
 
 import gzip
+import hashlib
 import os
 import secrets
 import tarfile
@@ -165,6 +166,28 @@ def check_archive(
             raise reader.refuse(f"must have each member once, not {member.name!r}")
         seen.add(member, 0)
     return seen.files()
+
+
+def tar_digest(stream: BinaryIO, label: str, limits: ArchiveLimits = SOURCE_LIMITS) -> str:
+    """Return the digest of what is in an archive, however it is compressed.
+
+    For an archive made by ``pack_source`` this is its ``content_digest``.
+
+    Raises:
+        InputError: It is damaged, hostile or too large.
+    """
+    reader = ArchiveReader(stream, label, limits)
+    hasher = hashlib.sha256()
+    length = 0
+    for member in reader.members():
+        header = header_of(member).tobuf(tarfile.PAX_FORMAT, "utf-8", "surrogateescape")
+        padding = b"\0" * (-member.size % BLOCK)
+        for chunk in (header, *reader.chunks(), padding):
+            hasher.update(chunk)
+            length += len(chunk)
+    length += 2 * BLOCK
+    hasher.update(b"\0" * (2 * BLOCK + -length % tarfile.RECORDSIZE))
+    return hasher.hexdigest()
 
 
 def merge_archives(

@@ -131,9 +131,13 @@ def environment_key(
         source: Content digest of the source, if the requirements name files of it
             (``names_local_files``).
     """
-    lines = [line for line in _lines(requirements) if line]
-    text = json.dumps([1, lines, interpreter, platform, source])
+    text = json.dumps([1, normalised(requirements), interpreter, platform, source])
     return hashlib.sha256(text.encode("utf-8", "surrogateescape")).hexdigest()[:32]
+
+
+def normalised(requirements: str) -> str:
+    """Return the text of a requirements file without what pip does not see."""
+    return "\n".join(line for line in _lines(requirements) if line)
 
 
 def check_requirements(requirements: str, name: str = "requirements.txt") -> None:

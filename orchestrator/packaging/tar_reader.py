@@ -9,11 +9,12 @@ several ways round them.
 from __future__ import annotations
 
 import gzip
+import io
 import tarfile
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 from orchestrator.blobs.keys import split_name
 from orchestrator.errors import InputError
@@ -104,9 +105,17 @@ class ArchiveReader:
     def chunks(self) -> Iterator[bytes]:
         """Yield the content of the present file."""
         while self._left:
-            chunk = self._read(min(self._left, CHUNK_BYTES))
-            self._left -= len(chunk)
-            yield chunk
+            yield self.read_content(CHUNK_BYTES)
+
+    def stream(self) -> BinaryIO:
+        """Return the content of the present file as a stream, to be read to its end."""
+        return io.BufferedReader(_Content(self))
+
+    def read_content(self, size: int) -> bytes:
+        """Return up to ``size`` more bytes of the present file."""
+        data = self._read(min(self._left, size))
+        self._left -= len(data)
+        return data
 
     def refuse(self, rule: str) -> InputError:
         """Return the error for a broken rule."""
@@ -227,6 +236,21 @@ class ArchiveReader:
             raise self.refuse(
                 f"must not unpack to more than {self._limits.max_ratio} times its size"
             )
+
+
+class _Content(io.RawIOBase):
+    """The content of a reader's present file."""
+
+    def __init__(self, reader: ArchiveReader) -> None:
+        self._reader = reader
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        data = self._reader.read_content(len(buffer))
+        buffer[: len(data)] = data
+        return len(data)
 
 
 def _pax_records(data: bytes) -> dict[str, str] | None:

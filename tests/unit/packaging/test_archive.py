@@ -13,7 +13,13 @@ from hypothesis import strategies as st
 
 from orchestrator.blobs.files import remove_tree
 from orchestrator.errors import InputError, InvalidSpec
-from orchestrator.packaging.archive import check_archive, extract_archive, merge_archives
+from orchestrator.packaging.archive import (
+    check_archive,
+    extract_archive,
+    merge_archives,
+    tar_digest,
+)
+from orchestrator.packaging.source import pack_source_bytes
 from orchestrator.packaging.tar_reader import ArchiveLimits
 
 TYPES = {
@@ -378,6 +384,17 @@ def test_a_merge_that_fails_changes_nothing(hosts, tmp_path):
         merge_archives([good, tmp_path / "none"], tmp_path / "model.tar.gz")
     assert (tmp_path / "model.tar.gz").read_bytes() == b"before"
     assert len(list(tmp_path.iterdir())) == 3
+
+
+def test_the_digest_of_the_content_is_that_of_the_packer(tmp_path):
+    source = tmp_path / "source"
+    (source / "lib").mkdir(parents=True)
+    (source / "lib" / ("ü" * 100)).write_bytes(b"long name")
+    (source / "train.py").write_bytes(b"x" * 2_000_000)
+    data, packed = pack_source_bytes(source)
+    assert tar_digest(io.BytesIO(data), "archive") == packed.content_digest
+    again = gzip.compress(gzip.decompress(data), compresslevel=9)
+    assert tar_digest(io.BytesIO(again), "archive") == packed.content_digest
 
 
 def test_reading_loads_no_heavy_module():
