@@ -30,12 +30,22 @@ from orchestrator.backends.base import (
     attempt_directory,
 )
 from orchestrator.backends.environment import inherited_environment
+from orchestrator.backends.requirements import wanted
 from orchestrator.errors import BackendError, CapacityUnavailable, ImageError, InvalidSpec
 from orchestrator.failpoints import failpoint
+from orchestrator.packaging.requirements import (
+    InstallPlan,
+    environment_key,
+    install_plan,
+    is_installed,
+    mark_used,
+    probe_interpreter,
+)
 
 if TYPE_CHECKING:
     from orchestrator.spec.job import TrainingJobSpec
 
+ENVIRONMENTS = "envs"
 SUPERVISOR_ERRORS = "supervisor.err"
 RECORDS_TARGET = "/run/orchestrator/records"
 
@@ -181,6 +191,11 @@ class ProcessBackend(Backend):
         base = contract.ML if fenced else str(ml)
         python = spec.python or self._settings.python
         cwd = f"{base}/{contract.CODE}"
+        environment = self._environment(context, host, python)
+        installed = self._installed(context, base, python)
+        if installed is not None:
+            environment |= installed.program_environment(environment["PATH"])
+            python = installed.python
         return {
             "format": contract.FORMAT,
             "job_name": spec.training_job_name,
@@ -190,10 +205,10 @@ class ProcessBackend(Backend):
             "base": base,
             "argv": self._argv(spec, python, cwd),
             "cwd": cwd,
-            "environment": self._environment(context, host, python),
+            "environment": environment,
             "secrets": str(host_directory / "secrets.json") if context.secrets else None,
-            "install": None,
-            "sandbox": self._sandbox(context, host, cwd),
+            "install": installed.step() if _must_install(installed) else None,
+            "sandbox": self._sandbox(context, host, cwd, installed),
             "limits": {
                 "max_runtime_seconds": spec.stopping_condition.max_runtime_in_seconds,
                 "grace_seconds": spec.stop_grace_seconds,
@@ -208,6 +223,21 @@ class ProcessBackend(Backend):
             "compression": spec.output_data_config.compression_type,
             "notify": str(self._settings.notify) if self._settings.notify else None,
         }
+
+    def _installed(self, context: AttemptContext, base: str, python: str) -> InstallPlan | None:
+        """Return how the job gets its requirements; nothing is installed here."""
+        want = wanted(context)
+        if want is None:
+            return None
+        key = environment_key(want.text, probe_interpreter(python).identity, source=want.source)
+        fenced = self.isolation != "none"
+        return install_plan(
+            key=key,
+            directory=str(self._settings.home / ENVIRONMENTS / key),
+            requirements_path=f"{base}/{want.path}",
+            python=python,
+            runtime=contract.RUNTIME if fenced else str(self._settings.runtime),
+        )
 
     @staticmethod
     def _argv(spec: TrainingJobSpec, python: str, cwd: str) -> list[str]:
@@ -251,10 +281,12 @@ class ProcessBackend(Backend):
         }
         return environment
 
-    def _sandbox(self, context: AttemptContext, host: str, cwd: str) -> contract.SandboxPlan:
+    def _sandbox(
+        self, context: AttemptContext, host: str, cwd: str, installed: InstallPlan | None
+    ) -> contract.SandboxPlan:
         if self.isolation == "none":
             return {"kind": "none", "prefix": [], "namespaces": None}
-        fence = self._fence(context, host, cwd)
+        fence = self._fence(context, host, cwd, installed)
         if self.isolation == "namespaces":
             return {"kind": "namespaces", "prefix": [], "namespaces": sandbox.namespaces(fence)}
         return {
@@ -263,7 +295,9 @@ class ProcessBackend(Backend):
             "namespaces": None,
         }
 
-    def _fence(self, context: AttemptContext, host: str, cwd: str) -> sandbox.Fence:
+    def _fence(
+        self, context: AttemptContext, host: str, cwd: str, installed: InstallPlan | None
+    ) -> sandbox.Fence:
         directory = context.host_directory(host)
         checkpoints = staging.checkpoint_directory(context)
         config = context.spec.checkpoint_config
@@ -282,6 +316,10 @@ class ProcessBackend(Backend):
                 for mount in staging.channel_mounts(context, host)
             ),
         ]
+        if installed is not None:
+            # A finished environment is shared with other jobs, so no job may change it.
+            binds = writable if _must_install(installed) else read_only
+            binds.append((installed.directory, installed.directory))
         member = next(h for h in context.hosts if h.host == host)
         return sandbox.Fence(
             hostname=host,
@@ -320,12 +358,24 @@ class ProcessBackend(Backend):
         directory = context.host_directory(host)
         failpoint("start.before_plan")
         plan = self.plan(context)[host]
+        self._make_environment(context)
         staging.write_json(directory / contract.PLAN_FILE, plan["plan"])
         failpoint("start.after_plan")
         if not claims.is_claimed(directory):
             self._spawn(plan["argv"], directory)
         failpoint("start.after_spawn")
         return {"directory": str(directory)}
+
+    def _make_environment(self, context: AttemptContext) -> None:
+        """Make the place for the requirements, or note that they are used once more."""
+        python = context.spec.python or self._settings.python
+        installed = self._installed(context, contract.ML, python)
+        if installed is None:
+            return
+        directory = Path(installed.directory)
+        directory.mkdir(parents=True, exist_ok=True)
+        if is_installed(directory):
+            mark_used(directory)
 
     def _spawn(self, argv: list[str], directory: Path) -> None:
         with self._lock, (directory / SUPERVISOR_ERRORS).open("ab") as errors:
@@ -393,3 +443,7 @@ class ProcessBackend(Backend):
     def close(self) -> None:
         """Let go of the supervisors: they go on without this process."""
         self._spawned.clear()
+
+
+def _must_install(installed: InstallPlan | None) -> bool:
+    return installed is not None and not is_installed(Path(installed.directory))

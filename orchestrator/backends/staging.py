@@ -17,6 +17,7 @@ from urllib.parse import unquote, urlparse
 
 from orchestrator_runtime import contract
 
+from orchestrator.backends.requirements import INLINE_FILE
 from orchestrator.errors import InputError
 from orchestrator.packaging.archive import extract_archive
 from orchestrator.spec.job import Channel
@@ -167,6 +168,9 @@ def prepare_host(
     for name, content in config_files(context, host, network_interface).items():
         write_json(ml / contract.INPUT_CONFIG / name, content)
     _place_source(context, ml)
+    if context.spec.source_code is not None and context.spec.source_code.dependencies:
+        lines = "".join(f"{line}\n" for line in context.spec.source_code.dependencies)
+        (ml / contract.INPUT_CONFIG / INLINE_FILE).write_text(lines, encoding="utf-8")
     for channel in channels_of(context, host):
         _place_channel(context, host, channel, ml, fetch)
     for mount in channel_mounts(context, host):

@@ -123,6 +123,8 @@ def _summary(
     own_words = record["failure"] if record else None
     if own_words:
         return own_words.strip()
+    if record is not None and record["outcome"] == "install_failed":
+        return _installer_said(excerpt) or found.message.partition("\n")[0]
     if found.reason is EndReason.OUT_OF_MEMORY:
         return found.message or "out of memory: the memory limit was reached"
     if found.reason is EndReason.EXIT_CODE and excerpt.exception_type:
@@ -133,6 +135,13 @@ def _summary(
     if killed_by in _SIGNAL_MEANING:
         return f"{found.message} ({killed_by}: {_SIGNAL_MEANING[killed_by]})"
     return found.message
+
+
+def _installer_said(excerpt: ErrorExcerpt) -> str | None:
+    """Return the installer's own last sentence, which names the requirement and the remedy."""
+    mark = "[orchestrator] "
+    said = [line for line in excerpt.last_lines if line.startswith(mark)]
+    return said[-1].removeprefix(mark) if said else None
 
 
 def _hint(found: Verdict, excerpt: ErrorExcerpt, killed_by: str | None) -> str | None:

@@ -1,0 +1,67 @@
+"""What a job wants installed: a file of its source, or what its script declares (PEP 723)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+from orchestrator_runtime import contract
+
+from orchestrator.errors import InputError
+from orchestrator.packaging.requirements import names_local_files
+from orchestrator.packaging.tar_reader import SOURCE_LIMITS, ArchiveReader
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from orchestrator.backends.base import AttemptContext
+
+INLINE_FILE = "requirements-inline.txt"
+
+
+class Wanted(NamedTuple):
+    """The requirements of one job.
+
+    Attributes:
+        text: Text of the requirements file.
+        path: The file, relative to the /opt/ml tree.
+        source: Digest of the source when the text refers to other files of it, else "".
+    """
+
+    text: str
+    path: str
+    source: str
+
+
+def wanted(context: AttemptContext) -> Wanted | None:
+    """Return what a job wants installed; None when it wants nothing.
+
+    Raises:
+        InputError: The archive lacks the requirements file.
+    """
+    source, archive = context.spec.source_code, context.source_archive
+    if source is None or archive is None:
+        return None
+    if source.requirements is not None:
+        text = read_member(archive, source.requirements)
+        digest = source.digest if names_local_files(text) else ""
+        return Wanted(text, f"{contract.CODE}/{source.requirements}", digest)
+    if source.dependencies:
+        text = "".join(f"{line}\n" for line in source.dependencies)
+        return Wanted(text, f"{contract.INPUT_CONFIG}/{INLINE_FILE}", "")
+    return None
+
+
+def read_member(archive: Path, name: str) -> str:
+    """Return the text of one file of a source archive.
+
+    Raises:
+        InputError: There is no such file, or the archive is damaged.
+    """
+    with archive.open("rb") as stream:
+        reader = ArchiveReader(stream, f"archive {archive.name}", SOURCE_LIMITS)
+        for member in reader.members():
+            if member.name == name:
+                return b"".join(reader.chunks()).decode("utf-8", "replace")
+    raise InputError(
+        f"requirements must name a file of the source directory, got {name!r}; check the path"
+    )
