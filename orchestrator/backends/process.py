@@ -17,7 +17,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from orchestrator_runtime import contract, launch
+from orchestrator_runtime import contract
 
 from orchestrator.backends import claims, gpus, sandbox, staging
 from orchestrator.backends.base import (
@@ -29,25 +29,15 @@ from orchestrator.backends.base import (
     Observation,
     attempt_directory,
 )
-from orchestrator.backends.environment import inherited_environment
-from orchestrator.backends.requirements import wanted
+from orchestrator.backends.process_plan import HOSTS_FILE, SECRETS_FILE, Planner
 from orchestrator.errors import BackendError, CapacityUnavailable, ImageError, InvalidSpec
 from orchestrator.failpoints import failpoint
-from orchestrator.packaging.requirements import (
-    InstallPlan,
-    environment_key,
-    install_plan,
-    is_installed,
-    mark_used,
-    probe_interpreter,
-)
+from orchestrator.packaging.requirements import is_installed, mark_used
 
 if TYPE_CHECKING:
     from orchestrator.spec.job import TrainingJobSpec
 
-ENVIRONMENTS = "envs"
 SUPERVISOR_ERRORS = "supervisor.err"
-RECORDS_TARGET = "/run/orchestrator/records"
 
 
 @dataclass(frozen=True)
@@ -139,7 +129,7 @@ class ProcessBackend(Backend):
                 "the process back end runs source_code or container_entrypoint, got image "
                 f"{spec.algorithm_specification.training_image!r}; use backend='docker'"
             )
-        self._check_python(spec.python or self._settings.python)
+        self._check_python(self._planner.python(spec))
         if spec.enable_network_isolation and self.isolation == "none":
             raise InvalidSpec(
                 "enable_network_isolation needs a sandbox, and none works on this machine; "
@@ -168,169 +158,21 @@ class ProcessBackend(Backend):
 
     # -- plan ------------------------------------------------------------------------------
 
+    @cached_property
+    def _planner(self) -> Planner:
+        return Planner(self._settings, self.isolation)
+
     def plan(self, context: AttemptContext) -> dict[str, dict[str, Any]]:
         """Return each host's plan file and the supervisor's argv."""
+        return {member.host: self._plan_host(context, member.host) for member in context.hosts}
+
+    def _plan_host(self, context: AttemptContext, host: str) -> dict[str, Any]:
+        installed = self._planner.installed(context, host)
         return {
-            member.host: {
-                "argv": self._supervisor_argv(context.host_directory(member.host)),
-                "plan": self._host_plan(context, member.host),
-            }
-            for member in context.hosts
+            "argv": self._planner.supervisor_argv(context.host_directory(host)),
+            "plan": self._planner.host_plan(context, host, installed),
+            "environment": installed.directory if installed is not None else None,
         }
-
-    def _supervisor_argv(self, host_directory: Path) -> list[str]:
-        python = self._settings.supervisor_python
-        runtime = str(self._settings.runtime)
-        return [python, "-I", "-S", runtime, "supervise", str(host_directory)]
-
-    def _host_plan(self, context: AttemptContext, host: str) -> contract.HostPlan:
-        spec = context.spec
-        fenced = self.isolation != "none"
-        host_directory = context.host_directory(host)
-        ml = host_directory / contract.ML_DIRECTORY
-        base = contract.ML if fenced else str(ml)
-        python = spec.python or self._settings.python
-        cwd = f"{base}/{contract.CODE}"
-        environment = self._environment(context, host, python)
-        installed = self._installed(context, base, python)
-        if installed is not None:
-            environment |= installed.program_environment(environment["PATH"])
-            python = installed.python
-        return {
-            "format": contract.FORMAT,
-            "job_name": spec.training_job_name,
-            "attempt": context.attempt,
-            "host": host,
-            "ml": str(ml),
-            "base": base,
-            "argv": self._argv(spec, python, cwd),
-            "cwd": cwd,
-            "environment": environment,
-            "secrets": str(host_directory / "secrets.json") if context.secrets else None,
-            "install": installed.step() if _must_install(installed) else None,
-            "sandbox": self._sandbox(context, host, cwd, installed),
-            "limits": {
-                "max_runtime_seconds": spec.stopping_condition.max_runtime_in_seconds,
-                "grace_seconds": spec.stop_grace_seconds,
-                "log_bytes": self._settings.log_bytes,
-                "memory_bytes": (
-                    int(spec.resources.memory_gib * (1 << 30))
-                    if spec.resources.memory_gib
-                    else None
-                ),
-                "cpus": spec.resources.cpus if spec.resources.limit_cpus else None,
-            },
-            "compression": spec.output_data_config.compression_type,
-            "notify": str(self._settings.notify) if self._settings.notify else None,
-        }
-
-    def _installed(self, context: AttemptContext, base: str, python: str) -> InstallPlan | None:
-        """Return how the job gets its requirements; nothing is installed here."""
-        want = wanted(context)
-        if want is None:
-            return None
-        key = environment_key(want.text, probe_interpreter(python).identity, source=want.source)
-        fenced = self.isolation != "none"
-        return install_plan(
-            key=key,
-            directory=str(self._settings.home / ENVIRONMENTS / key),
-            requirements_path=f"{base}/{want.path}",
-            python=python,
-            runtime=contract.RUNTIME if fenced else str(self._settings.runtime),
-        )
-
-    @staticmethod
-    def _argv(spec: TrainingJobSpec, python: str, cwd: str) -> list[str]:
-        algorithm = spec.algorithm_specification
-        if algorithm.container_entrypoint or spec.source_code is None:
-            return [
-                *(algorithm.container_entrypoint or ()),
-                *(algorithm.container_arguments or ()),
-            ]
-        return launch.program_argv(
-            spec.source_code.entry_script,
-            spec.hyper_parameters,
-            directory=cwd,
-            interpreter=python,
-            extra=spec.source_code.arguments,
-        )
-
-    def _environment(self, context: AttemptContext, host: str, python: str) -> dict[str, str]:
-        fenced = self.isolation != "none"
-        host_directory = context.host_directory(host)
-        environment = inherited_environment(os.environ, python, scratch="/tmp" if fenced else None)  # noqa: S108
-        member = next(h for h in context.hosts if h.host == host)
-        environment["CUDA_VISIBLE_DEVICES"] = ",".join(map(str, member.gpus))
-        environment |= context.spec.environment
-        environment |= {
-            "TRAINING_JOB_NAME": context.spec.training_job_name,
-            "TRAINING_JOB_ARN": context.arn,
-            contract.ATTEMPT_VARIABLE: str(context.attempt),
-            contract.RECORDS_VARIABLE: (
-                RECORDS_TARGET if fenced else str(host_directory / contract.RECORDS_FIFO)
-            ),
-            "PYTHONPATH": os.pathsep.join(
-                filter(
-                    None,
-                    (
-                        environment.get("PYTHONPATH"),
-                        contract.RUNTIME if fenced else str(self._settings.runtime),
-                    ),
-                )
-            ),
-        }
-        return environment
-
-    def _sandbox(
-        self, context: AttemptContext, host: str, cwd: str, installed: InstallPlan | None
-    ) -> contract.SandboxPlan:
-        if self.isolation == "none":
-            return {"kind": "none", "prefix": [], "namespaces": None}
-        fence = self._fence(context, host, cwd, installed)
-        if self.isolation == "namespaces":
-            return {"kind": "namespaces", "prefix": [], "namespaces": sandbox.namespaces(fence)}
-        return {
-            "kind": "bubblewrap",
-            "prefix": sandbox.bubblewrap_prefix(fence),
-            "namespaces": None,
-        }
-
-    def _fence(
-        self, context: AttemptContext, host: str, cwd: str, installed: InstallPlan | None
-    ) -> sandbox.Fence:
-        directory = context.host_directory(host)
-        checkpoints = staging.checkpoint_directory(context)
-        config = context.spec.checkpoint_config
-        writable = [
-            (str(directory / contract.SCRATCH_DIRECTORY), "/tmp"),  # noqa: S108
-            (str(directory / contract.ML_DIRECTORY), contract.ML),
-            (str(checkpoints), config.local_path if config else f"{contract.ML}/checkpoints"),
-            (str(directory / contract.RECORDS_FIFO), RECORDS_TARGET),
-            *((str(path), str(path)) for path in self._settings.writable),
-        ]
-        read_only = [
-            (str(self._settings.runtime), contract.RUNTIME),
-            (str(directory / "hosts"), "/etc/hosts"),
-            *(
-                (str(mount.source), f"{contract.ML}/{mount.target}")
-                for mount in staging.channel_mounts(context, host)
-            ),
-        ]
-        if installed is not None:
-            # A finished environment is shared with other jobs, so no job may change it.
-            binds = writable if _must_install(installed) else read_only
-            binds.append((installed.directory, installed.directory))
-        member = next(h for h in context.hosts if h.host == host)
-        return sandbox.Fence(
-            hostname=host,
-            writable=tuple(writable),
-            read_only=tuple(read_only),
-            hidden=(str(self._settings.home), *map(str, self._settings.hidden)),
-            devices=gpus.device_nodes(member.gpus),
-            network=not context.spec.enable_network_isolation,
-            cwd=cwd,
-            opt_entries=sandbox.opt_entries(),
-        )
 
     # -- effects ---------------------------------------------------------------------------
 
@@ -348,17 +190,18 @@ class ProcessBackend(Backend):
                 fetch=self._fetch,
                 link_channels=self.isolation == "none",
             )
-            (directory / "hosts").write_text(sandbox.hosts_file(addresses), encoding="utf-8")
+            (directory / HOSTS_FILE).write_text(sandbox.hosts_file(addresses), encoding="utf-8")
             if context.secrets:
-                staging.write_json(directory / "secrets.json", context.secrets, mode=0o600)
+                staging.write_json(directory / SECRETS_FILE, context.secrets, mode=0o600)
         failpoint("stage.after_inputs")
 
     def start(self, context: AttemptContext, host: str) -> Handle:
         """Spawn the host's supervisor; one that claimed the directory already stays the only one."""
         directory = context.host_directory(host)
         failpoint("start.before_plan")
-        plan = self.plan(context)[host]
-        self._make_environment(context)
+        plan = self._plan_host(context, host)
+        if plan["environment"] is not None:
+            self._make_environment(Path(plan["environment"]))
         staging.write_json(directory / contract.PLAN_FILE, plan["plan"])
         failpoint("start.after_plan")
         if not claims.is_claimed(directory):
@@ -366,13 +209,9 @@ class ProcessBackend(Backend):
         failpoint("start.after_spawn")
         return {"directory": str(directory)}
 
-    def _make_environment(self, context: AttemptContext) -> None:
+    @staticmethod
+    def _make_environment(directory: Path) -> None:
         """Make the place for the requirements, or note that they are used once more."""
-        python = context.spec.python or self._settings.python
-        installed = self._installed(context, contract.ML, python)
-        if installed is None:
-            return
-        directory = Path(installed.directory)
         directory.mkdir(parents=True, exist_ok=True)
         if is_installed(directory):
             mark_used(directory)
@@ -443,7 +282,3 @@ class ProcessBackend(Backend):
     def close(self) -> None:
         """Let go of the supervisors: they go on without this process."""
         self._spawned.clear()
-
-
-def _must_install(installed: InstallPlan | None) -> bool:
-    return installed is not None and not is_installed(Path(installed.directory))

@@ -1,0 +1,217 @@
+"""What the process back end asks of a supervisor: the plan of each host, as a pure value.
+
+Only the interpreter is looked at (and only for jobs with requirements): what is installed in it
+decides which environment fits.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from orchestrator_runtime import contract, launch
+
+from orchestrator.backends import gpus, sandbox, staging
+from orchestrator.backends.environment import inherited_environment
+from orchestrator.backends.requirements import wanted
+from orchestrator.packaging.requirements import (
+    InstallPlan,
+    environment_key,
+    install_plan,
+    is_installed,
+    probe_interpreter,
+)
+
+if TYPE_CHECKING:
+    from orchestrator.backends.base import AttemptContext
+    from orchestrator.backends.process import ProcessSettings
+    from orchestrator.spec.job import TrainingJobSpec
+
+ENVIRONMENTS = "envs"
+HOSTS_FILE = "hosts"
+SECRETS_FILE = "secrets.json"
+RECORDS_TARGET = "/run/orchestrator/records"
+SCRATCH_TARGET = "/tmp"  # noqa: S108  # inside the sandbox, where it is the job's own
+
+
+@dataclass(frozen=True)
+class Planner:
+    """Plans hosts.
+
+    Attributes:
+        isolation: ``bubblewrap``, ``namespaces`` or ``none``.
+    """
+
+    settings: ProcessSettings
+    isolation: str
+
+    @property
+    def _fenced(self) -> bool:
+        return self.isolation != "none"
+
+    @property
+    def _runtime(self) -> str:
+        return contract.RUNTIME if self._fenced else str(self.settings.runtime)
+
+    def _base(self, context: AttemptContext, host: str) -> str:
+        if self._fenced:
+            return contract.ML
+        return str(context.host_directory(host) / contract.ML_DIRECTORY)
+
+    def python(self, spec: TrainingJobSpec) -> str:
+        """Return the interpreter a job names, or the default one."""
+        return spec.python or self.settings.python
+
+    def supervisor_argv(self, host_directory: Path) -> list[str]:
+        """Return the command of a supervisor."""
+        main = str(self.settings.runtime / "__main__.py")
+        return [
+            self.settings.supervisor_python,
+            "-I",
+            "-S",
+            main,
+            "supervise",
+            str(host_directory),
+        ]
+
+    def installed(self, context: AttemptContext, host: str) -> InstallPlan | None:
+        """Return how a job gets its requirements; None when it has none."""
+        want = wanted(context)
+        if want is None:
+            return None
+        python = self.python(context.spec)
+        key = environment_key(want.text, probe_interpreter(python).identity, source=want.source)
+        return install_plan(
+            key=key,
+            directory=str(self.settings.home / ENVIRONMENTS / key),
+            requirements_path=f"{self._base(context, host)}/{want.path}",
+            python=python,
+            runtime=self._runtime,
+        )
+
+    def host_plan(
+        self, context: AttemptContext, host: str, installed: InstallPlan | None
+    ) -> contract.HostPlan:
+        """Return the plan file of one host."""
+        spec = context.spec
+        directory = context.host_directory(host)
+        base = self._base(context, host)
+        cwd = f"{base}/{contract.CODE}"
+        environment = self._environment(context, host)
+        if installed is not None:
+            environment |= installed.program_environment(environment["PATH"])
+        python = installed.python if installed is not None else self.python(spec)
+        must_install = installed is not None and not is_installed(Path(installed.directory))
+        return {
+            "format": contract.FORMAT,
+            "job_name": spec.training_job_name,
+            "attempt": context.attempt,
+            "host": host,
+            "ml": str(directory / contract.ML_DIRECTORY),
+            "base": base,
+            "argv": program_argv(spec, python, cwd),
+            "cwd": cwd,
+            "environment": environment,
+            "secrets": str(directory / SECRETS_FILE) if context.secrets else None,
+            "install": installed.step() if installed is not None and must_install else None,
+            "sandbox": self._sandbox(context, host, cwd, installed),
+            "limits": limits(spec, self.settings.log_bytes),
+            "compression": spec.output_data_config.compression_type,
+            "notify": str(self.settings.notify) if self.settings.notify else None,
+        }
+
+    def _environment(self, context: AttemptContext, host: str) -> dict[str, str]:
+        member = next(h for h in context.hosts if h.host == host)
+        environment = inherited_environment(
+            os.environ,
+            self.python(context.spec),
+            scratch=SCRATCH_TARGET if self._fenced else None,
+        )
+        environment["CUDA_VISIBLE_DEVICES"] = ",".join(map(str, member.gpus))
+        environment |= context.spec.environment
+        fifo = context.host_directory(host) / contract.RECORDS_FIFO
+        path = [environment["PYTHONPATH"]] if "PYTHONPATH" in environment else []
+        return environment | {
+            "TRAINING_JOB_NAME": context.spec.training_job_name,
+            "TRAINING_JOB_ARN": context.arn,
+            contract.ATTEMPT_VARIABLE: str(context.attempt),
+            contract.RECORDS_VARIABLE: RECORDS_TARGET if self._fenced else str(fifo),
+            "PYTHONPATH": os.pathsep.join([*path, self._runtime]),
+        }
+
+    def _sandbox(
+        self, context: AttemptContext, host: str, cwd: str, installed: InstallPlan | None
+    ) -> contract.SandboxPlan:
+        if not self._fenced:
+            return {"kind": "none", "prefix": [], "namespaces": None}
+        fence = self._fence(context, host, cwd, installed)
+        if self.isolation == "namespaces":
+            return {"kind": "namespaces", "prefix": [], "namespaces": sandbox.namespaces(fence)}
+        prefix = sandbox.bubblewrap_prefix(fence)
+        return {"kind": "bubblewrap", "prefix": prefix, "namespaces": None}
+
+    def _fence(
+        self, context: AttemptContext, host: str, cwd: str, installed: InstallPlan | None
+    ) -> sandbox.Fence:
+        directory = context.host_directory(host)
+        checkpoints = str(staging.checkpoint_directory(context))
+        config = context.spec.checkpoint_config
+        writable = [
+            (str(directory / contract.SCRATCH_DIRECTORY), SCRATCH_TARGET),
+            (str(directory / contract.ML_DIRECTORY), contract.ML),
+            (checkpoints, config.local_path if config else f"{contract.ML}/checkpoints"),
+            (str(directory / contract.RECORDS_FIFO), RECORDS_TARGET),
+            *((str(path), str(path)) for path in self.settings.writable),
+        ]
+        read_only = [
+            (str(self.settings.runtime), contract.RUNTIME),
+            (str(directory / HOSTS_FILE), "/etc/hosts"),
+            *(
+                (str(mount.source), f"{contract.ML}/{mount.target}")
+                for mount in staging.channel_mounts(context, host)
+            ),
+        ]
+        if installed is not None:
+            # A finished environment is shared with other jobs, so no job may change it.
+            done = is_installed(Path(installed.directory))
+            binds = read_only if done else writable
+            binds.append((installed.directory, installed.directory))
+        member = next(h for h in context.hosts if h.host == host)
+        return sandbox.Fence(
+            hostname=host,
+            writable=tuple(writable),
+            read_only=tuple(read_only),
+            hidden=(str(self.settings.home), *map(str, self.settings.hidden)),
+            devices=gpus.device_nodes(member.gpus),
+            network=not context.spec.enable_network_isolation,
+            cwd=cwd,
+            opt_entries=sandbox.opt_entries(),
+        )
+
+
+def program_argv(spec: TrainingJobSpec, python: str, cwd: str) -> list[str]:
+    """Return the program's command: the entry point, or the entry script of the source."""
+    algorithm = spec.algorithm_specification
+    if algorithm.container_entrypoint or spec.source_code is None:
+        return [*(algorithm.container_entrypoint or ()), *(algorithm.container_arguments or ())]
+    return launch.program_argv(
+        spec.source_code.entry_script,
+        spec.hyper_parameters,
+        directory=cwd,
+        interpreter=python,
+        extra=spec.source_code.arguments,
+    )
+
+
+def limits(spec: TrainingJobSpec, log_bytes: int) -> contract.Limits:
+    """Return what the supervisor enforces."""
+    memory = spec.resources.memory_gib
+    return {
+        "max_runtime_seconds": spec.stopping_condition.max_runtime_in_seconds,
+        "grace_seconds": spec.stop_grace_seconds,
+        "log_bytes": log_bytes,
+        "memory_bytes": int(memory * (1 << 30)) if memory else None,
+        "cpus": spec.resources.cpus if spec.resources.limit_cpus else None,
+    }
