@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-
 from orchestrator_runtime import contract
 
 RUNTIME = Path(contract.__file__).resolve().parent.parent

@@ -103,6 +103,11 @@ class TestAnExitRecord:
         assert record["artifacts"] == {}
 
 
+def send_for_ever(sender: socket.socket, address: str) -> None:
+    while True:
+        sender.sendto(b"x", address)
+
+
 class TestInsideAContainer:
     def test_the_supervisor_exits_with_the_programs_code(self, new_host):
         host = new_host(fence="container")
@@ -153,8 +158,7 @@ class TestStatus:
             with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as other:
                 other.setblocking(False)
                 with pytest.raises(BlockingIOError):
-                    while True:
-                        other.sendto(b"x", address)
+                    send_for_ever(other, address)
             host.plan["notify"] = address
             assert host.shell("true").run()["outcome"] == "exited"
 

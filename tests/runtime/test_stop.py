@@ -194,7 +194,9 @@ WORKERS = """
 import multiprocessing, os, signal, sys, time
 
 def work():
-    signal.signal(signal.SIGTERM, worker_stopped) if WORKER_LISTENS else None
+    if WORKER_LISTENS:
+        signal.signal(signal.SIGTERM, worker_stopped)
+    os.write(1, b"worker up\\n")
     time.sleep(60)
 
 def worker_stopped(number, frame):
@@ -216,7 +218,6 @@ if __name__ == "__main__":
     processes = [context.Process(target=work) for _ in range(2)]
     for p in processes:
         p.start()
-    print("up", flush=True)
     for p in processes:
         p.join()
 """
@@ -230,24 +231,24 @@ class TestAProgramWithWorkers:
     @pytest.mark.parametrize("method", ["fork", "spawn", "forkserver"])
     def test_is_asked_as_one_when_its_first_process_listens(self, fenced: Host, method: str):
         """Data loaders must live until their owner has saved its work."""
-        fenced.program(workers(main=True, worker=True), method).start().says(b"up")
-        time.sleep(0.3)  # until spawned workers have installed their handlers
+        fenced.program(workers(main=True, worker=True), method).start()
+        eventually(lambda: fenced.log.count(b"worker up") == 2, "the workers")
         fenced.stop()
         assert fenced.end()["outcome"] == "stopped"
-        assert fenced.log == b"up\nmain asked\nworkers 2\n"
+        assert fenced.log == b"worker up\nworker up\nmain asked\nworkers 2\n"
 
     @pytest.mark.parametrize("method", ["fork", "spawn"])
     def test_is_asked_in_its_workers_when_only_those_listen(self, host: Host, method: str):
         """Ranks that were started by a function hold the training loop; their owner just waits."""
-        host.program(workers(main=False, worker=True), method).start().says(b"up")
-        time.sleep(0.5)
+        host.program(workers(main=False, worker=True), method).start()
+        eventually(lambda: host.log.count(b"worker up") == 2, "the workers")
         host.stop()
         record = host.end()
         assert (record["outcome"], record["exit_code"]) == ("stopped", 0)
-        assert host.log == b"up\nworker asked\nworker asked\n"
+        assert host.log == b"worker up\nworker up\nworker asked\nworker asked\n"
 
     def test_is_asked_in_its_first_process_when_none_listens(self, host: Host):
-        host.program(workers(main=False, worker=False), "fork").start().says(b"up")
+        host.program(workers(main=False, worker=False), "fork").start().says(b"worker up")
         host.stop()
         record = host.end()
         assert (record["outcome"], record["signal"]) == ("stopped", 15)

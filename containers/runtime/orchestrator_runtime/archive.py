@@ -7,11 +7,9 @@ is fifty times faster, and the rest is compressed at level 1. Every gzip reader 
 from __future__ import annotations
 
 import os
-import shutil
-import tarfile
 import zlib
 
-from orchestrator_runtime import files, walk
+from orchestrator_runtime import files, tarheader, walk
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -22,6 +20,7 @@ if TYPE_CHECKING:
 BLOCK = 1 << 20
 SAMPLE = 1 << 16
 STORED, COMPRESSED = 0, 1
+SHRUNK = "became shorter while it was packed; zeros follow"
 WORTH_RATIO = 0.85
 """A file whose sample shrinks to less than this is compressed."""
 _GZIP = 31  # zlib's window bits for a gzip header
@@ -77,7 +76,7 @@ class Packer:
             for entry in self._walk:
                 self._any = True
                 self._add(stream, entry)
-            stream.write(b"\0" * 1024, COMPRESSED)
+            stream.write(tarheader.END, COMPRESSED)
             stream.end_member()
             os.fsync(descriptor)
             size = os.fstat(descriptor).st_size
@@ -100,7 +99,6 @@ class Packer:
             OSError: It cannot be written.
         """
         draft = f"{target}.new"
-        shutil.rmtree(draft, ignore_errors=True)
         os.mkdir(draft)
         size = 0
         for entry in self._walk:
@@ -128,49 +126,54 @@ class Packer:
             skipped.append(f"and {more} more")
         return {"path": path, "bytes": size, "files": self._files, "skipped": skipped}
 
-    def _header(self, entry: walk.Entry) -> tarfile.TarInfo:
-        info = tarfile.TarInfo(entry.path)
-        info.mode = entry.stat.st_mode & 0o777
-        info.mtime = int(entry.stat.st_mtime)
-        return info
-
     def _add(self, stream: GzipStream, entry: walk.Entry) -> None:
-        info = self._header(entry)
-        if entry.kind == walk.DIRECTORY:
-            info.type = tarfile.DIRTYPE
-        elif entry.kind == walk.LINK:
-            target = self._link_target(entry)
-            if target is None:
-                return
-            info.type, info.linkname = tarfile.SYMTYPE, target
+        if entry.kind == walk.REGULAR:
+            self._add_file(stream, entry)
+        elif entry.kind == walk.DIRECTORY:
+            head = tarheader.header(tarheader.DIRECTORY, entry.path, entry.stat)
+            stream.write(head, COMPRESSED)
         else:
-            self._add_file(stream, entry, info)
-            return
-        stream.write(_bytes(info), COMPRESSED)
-        self._files += entry.kind == walk.LINK
+            target = self._link_target(entry)
+            if target is not None:
+                head = tarheader.header(tarheader.LINK, entry.path, entry.stat, link=target)
+                stream.write(head, COMPRESSED)
+                self._files += 1
 
-    def _add_file(self, stream: GzipStream, entry: walk.Entry, info: tarfile.TarInfo) -> None:
+    def _add_file(self, stream: GzipStream, entry: walk.Entry) -> None:
         source = self._open(entry)
         if source < 0:
             return
         try:
             size = os.fstat(source).st_size
-            info.size = size
-            stream.write(_bytes(info), COMPRESSED)
-            level = _level_for(source, size)
-            left = size
-            while left:
-                block = os.read(source, min(BLOCK, left))
-                if not block:
-                    self._walk.skip(entry.path, "became shorter while it was packed; zeros follow")
-                    block = b"\0" * min(BLOCK, left)
-                    level = COMPRESSED
-                stream.write(block, level)
-                left -= len(block)
-            stream.write(b"\0" * (-size % tarfile.BLOCKSIZE), COMPRESSED)
+            head = tarheader.header(tarheader.REGULAR, entry.path, entry.stat, size)
+            padding = bytes(-size % tarheader.BLOCK_BYTES)
+            if size <= SAMPLE:
+                content = os.read(source, size)
+                if len(content) < size:
+                    self._walk.skip(entry.path, SHRUNK)
+                stream.write(head + content.ljust(size, b"\0") + padding, COMPRESSED)
+            else:
+                stream.write(head, COMPRESSED)
+                self._stream(stream, entry, source, size)
+                stream.write(padding, COMPRESSED)
             self._files += 1
         finally:
             os.close(source)
+
+    def _stream(self, stream: GzipStream, entry: walk.Entry, source: int, size: int) -> None:
+        level = level_for(source, size)
+        left = size
+        while left:
+            block = os.read(source, min(BLOCK, left))
+            if not block:
+                self._walk.skip(entry.path, SHRUNK)
+                break
+            stream.write(block, level)
+            left -= len(block)
+        while left:
+            block = bytes(min(BLOCK, left))
+            stream.write(block, COMPRESSED)
+            left -= len(block)
 
     def _open(self, entry: walk.Entry) -> int:
         try:
@@ -251,14 +254,8 @@ def _duplicate(source: int, entry: walk.Entry, target: str) -> None:
             os.close(copy)
 
 
-def _bytes(info: tarfile.TarInfo) -> bytes:
-    return info.tobuf(tarfile.PAX_FORMAT, "utf-8", "surrogateescape")
-
-
-def _level_for(source: int, size: int) -> int:
+def level_for(source: int, size: int) -> int:
     """Choose by a sample from the middle whether a file is worth compressing."""
-    if size <= SAMPLE:
-        return COMPRESSED
     sample = os.pread(source, SAMPLE, size // 2)
     if not sample or len(zlib.compress(sample, 1)) < len(sample) * WORTH_RATIO:
         return COMPRESSED

@@ -119,7 +119,7 @@ class HostRun:
         root = os.path.join(self._plan["ml"], source)
         if not _has_entries(root):
             return None
-        from orchestrator_runtime.archive import Packer  # noqa: PLC0415 -- tarfile, only when needed
+        from orchestrator_runtime.archive import Packer  # noqa: PLC0415 -- only when needed
 
         directory = os.path.join(self._directory, contract.ARTIFACTS_DIRECTORY)
         os.makedirs(directory, mode=0o700, exist_ok=True)
@@ -162,10 +162,17 @@ class HostRun:
             "log_bytes": self._pump.bytes,
             "log_truncated": self._pump.truncated,
             "records_dropped": self._intake.dropped,
-            "peak_memory_bytes": max(self._memory.peak(), self._watch.peak_child_bytes) or None,
+            "peak_memory_bytes": self._peak_memory(),
             "limits_by": self._memory.by,
             "sandbox": self._plan["sandbox"]["kind"],
         }
+
+    def _peak_memory(self) -> int | None:
+        """Return the peak of the control group, or the largest that was seen otherwise."""
+        measured = self._memory.peak()
+        if self._group is None or not measured:
+            measured = max(measured, self._watch.peak_child_bytes)
+        return measured or None
 
     def _failure_text(self, head: bytes | None) -> str | None:
         if head is None:
