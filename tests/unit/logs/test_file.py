@@ -119,6 +119,7 @@ class TestLines:
             seen += 1
             digest.update(line.text.encode() + b"\n")
         assert (seen, digest.digest()) == (count, expected.digest())
+        assert line is not None
         assert (line.next_offset, line.time_us) == (log.size(), count - 1000)
 
     def test_reading_a_large_log_takes_little_memory(self, writer, log):

@@ -54,9 +54,15 @@ def test_following_resumes_at_a_byte_offset(writer, log):
     ]  # fmt: skip
 
 
-def test_what_was_written_before_the_end_was_known_is_read(writer, log):
+@pytest.mark.parametrize("asked_before", [0, 1, 2, 3])
+def test_what_was_written_before_the_end_was_known_is_read(writer, log, asked_before):
+    answers = [False] * asked_before
+
     def finished():
-        writer.write(b"last words\n")  # the writer ends between the last read and this question
+        if answers:
+            return answers.pop()
+        if log.size() == 0:
+            writer.write(b"last words\n")  # the writer ends between a read and this question
         return True
 
     assert [line.text for line in log.follow(lambda _: True, finished)] == ["last words"]

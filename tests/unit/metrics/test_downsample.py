@@ -47,6 +47,13 @@ def test_a_short_curve_is_kept_whole(values):
     assert downsample(values, MIN_POINTS) == list(range(len(values)))
 
 
+def test_the_ends_are_kept_also_when_nothing_is_special_about_them():
+    values = [float(i % 7) for i in range(1000)]
+    values[0] = values[-1] = 3.5
+    assert downsample(values, 20)[0] == 0
+    assert downsample(values, 20)[-1] == 999
+
+
 def test_every_spike_of_a_long_curve_is_kept():
     values = [1.0] * 100_000
     spikes = range(500, 100_000, 1000)

@@ -2,10 +2,14 @@ from __future__ import annotations
 
 import json
 import math
+import os
+import subprocess
+import sys
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from orchestrator_runtime.contract import RECORDS_VARIABLE
 
 from orchestrator.metrics import MetricPoint
 from orchestrator.metrics.records import NoPoint, parse_record
@@ -22,6 +26,28 @@ def test_a_record_of_the_runtime_becomes_a_point():
         b'"time":1790000000.123,"rank":3}'
     )
     assert parse(line) == MetricPoint("train:loss", 0.12, 1_790_000_000_123_000, 10, 3, SOURCE, 7)
+
+
+def test_what_programs_really_send_is_understood(tmp_path):
+    fifo = tmp_path / "records"
+    os.mkfifo(fifo)
+    reader = os.open(fifo, os.O_RDONLY | os.O_NONBLOCK)
+    program = (
+        "from orchestrator_runtime import report_metric\n"
+        "report_metric('validation:é', 0.97, step=3)\n"
+        "report_metric('loss', float('nan'))\n"
+        "report_metric('loss', float('-inf'), step=-2)\n"
+    )
+    environment = {**os.environ, RECORDS_VARIABLE: str(fifo), "RANK": "2"}
+    subprocess.run([sys.executable, "-c", program], env=environment, check=True)
+    lines = os.read(reader, 65536).splitlines()
+    os.close(reader)
+    points = [parse(line) for line in lines]
+    assert [(p.name, str(p.value), p.step, p.rank) for p in points] == [
+        ("validation:é", "0.97", 3, 2),
+        ("loss", "nan", None, 2),
+        ("loss", "-inf", -2, 2),
+    ]
 
 
 def test_step_and_rank_may_be_missing():

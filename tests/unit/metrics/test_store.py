@@ -82,6 +82,17 @@ class TestCurves:
         assert values(store.curve("job", "loss")) == [0, 1, 2, 3]
         assert store.last("job")["loss"].value == 3
 
+    def test_nor_beside_another_host(self, store):
+        times = [100, 200, 50, 60]
+        store.append("job", [point(i, position=i, time_us=t) for i, t in enumerate(times)])
+        store.append("job", [point(9, position=7, time_us=150, source=HOST_2)])
+        assert [value for value in values(store.curve("job", "loss")) if value != 9] == [
+            0,
+            1,
+            2,
+            3,
+        ]
+
     def test_one_rank_can_be_asked_for(self, store):
         store.append("job", [point(i, position=i, rank=i % 2) for i in range(6)])
         assert values(store.curve("job", "loss", rank=1)) == [1, 3, 5]
