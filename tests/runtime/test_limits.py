@@ -180,6 +180,26 @@ class TestWithoutOne:
         assert (record["outcome"], record["exit_code"]) == ("exited", 0)
 
 
+class TestGroupsOfKilledSupervisors:
+    @pytest.fixture
+    def parent(self, tmp_path: Path) -> Path:
+        for name in (
+            "orchestrator-job-1-algo-1-999999999",
+            f"orchestrator-job-1-algo-1-{os.getpid()}",
+            "user-999999999",
+        ):
+            (tmp_path / name).mkdir()
+            os.utime(tmp_path / name, (0, 0))
+        (tmp_path / "orchestrator-young-999999999").mkdir()
+        return tmp_path
+
+    def test_are_swept_and_no_others(self, parent: Path):
+        before = {path.name for path in parent.iterdir()}
+        cgroups._sweep(str(parent))
+        gone = before - {path.name for path in parent.iterdir()}
+        assert gone == {"orchestrator-job-1-algo-1-999999999"}
+
+
 def test_without_a_limit_nothing_is_limited(host: Host):
     record = host.shell("true").run()
     assert record["limits_by"] == "none"

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import json
+import struct
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -10,6 +12,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from orchestrator_runtime import pump
 from orchestrator_runtime.mask import MASK, MIN_BYTES, Masker
 
 from tests.runtime.hosts import Host
@@ -72,6 +75,15 @@ class TestTheLog:
         host.program("import os\nfor i in range(20_000): os.write(1, b'x\\n')").run()
         assert len(host.log) == 40_000
         assert len(host.index()) < 5_000
+
+    def test_index_is_bounded_on_a_job_of_years(self, tmp_path: Path):
+        clock = iter(range(0, 10**9, 1_000_000)).__next__
+        log = pump.LogPump(str(tmp_path), 10**6, Masker([]), clock_ns=clock, index_records=2)
+        for _ in range(100):
+            log.note("x")
+        index = list(struct.iter_unpack("<QQ", (tmp_path / "log.index").read_bytes()))
+        gaps = [(later[1] - earlier[1]) // 1000 for earlier, later in itertools.pairwise(index)]
+        assert gaps == [1, 2, 2, 4, 4, 8, 8, 16, 16, 32]
 
     def test_ends_at_the_quota_with_a_mark_and_the_program_goes_on(self, host: Host):
         host.limits["log_bytes"] = 1000

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import time
+from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
@@ -317,3 +320,40 @@ def test_a_fork_bomb_is_cleared_away(fenced: Host):
     fenced.stop(grace=0.5)
     assert fenced.end()["outcome"] == "stopped"
     assert fenced.processes() == []
+
+
+class TestAsTheFirstProcessOfAContainer:
+    @pytest.fixture
+    def container(self, new_host: Callable[..., Host]) -> Host:
+        """A host whose supervisor is process 1 of a pid namespace."""
+        if os.geteuid() != 0 or not shutil.which("unshare"):
+            pytest.skip("needs root and unshare")
+        host = new_host(fence="container")
+        host.prefix = ["unshare", "-p", "--fork", "--kill-child", "--mount-proc"]
+        return host
+
+    def test_it_reaps_orphans_and_kills_what_is_left(self, container: Host):
+        record = (
+            container.marked()
+            .shell(
+                """
+            for i in 1 2 3 4 5; do sh -c 'sleep 0.01 &'; done
+            setsid sleep 60 > /dev/null 2>&1 &
+            sleep 0.3
+            grep -l '^State:.Z' /proc/[0-9]*/status
+            echo $PPID
+            """
+            )
+            .run()
+        )
+        assert container.log == b"1\n"
+        assert (record["outcome"], record["exit_code"]) == ("exited", 0)
+        assert container.processes() == []
+
+    def test_it_stops_gracefully(self, container: Host):
+        container.program(SAVES).start().says(b"up")
+        children = Path(f"/proc/{container.process.pid}/task/{container.process.pid}/children")  # type: ignore[union-attr]
+        os.kill(int(children.read_text()), signal.SIGTERM)  # as `docker stop` does it
+        record = container.end()
+        assert (record["outcome"], record["stop_intent"]) == ("stopped", "interrupted")
+        assert container.log == b"up\nsaved\n"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -10,13 +11,18 @@ if TYPE_CHECKING:
 
 _KILL = 9
 _CPU_PERIOD_US = 100_000
+_YOUNG_SECONDS = 60
+CONTROLLERS = frozenset({"memory", "cpu", "pids"})
+PREFIX = "orchestrator-"
+"""Names of groups begin with this and end with their supervisor's pid."""
 
 
 class Group:
     """One control group; in version 1 it has a directory per controller."""
 
-    def __init__(self, kind: str, directories: dict[str, str]) -> None:
+    def __init__(self, kind: str, directories: dict[str, str], aside: str | None = None) -> None:
         self.kind = kind
+        self._aside = aside
         self._directories = directories
         self.limits_memory = False
         self.limits_cpu = False
@@ -82,12 +88,15 @@ class Group:
         return found
 
     def remove(self) -> None:
-        """Remove the group; one that is still busy stays, empty of anything of ours."""
+        """Remove the group; one that is still busy stays, until a later supervisor sweeps."""
         for directory in set(self._directories.values()):
-            try:
-                os.rmdir(directory)
-            except OSError:
-                continue
+            _remove(directory)
+        if self._aside is not None:
+            own = os.path.dirname(self._aside)
+            for controller in CONTROLLERS:
+                _try_write(f"{own}/cgroup.subtree_control", f"-{controller}")
+            _try_write(f"{own}/cgroup.procs", "0")
+            _remove(self._aside)
 
 
 def create(name: str, limits: Limits) -> Group | None:
@@ -105,9 +114,12 @@ def _create_v1(name: str) -> Group | None:
     directories = {}
     for line in _read("/proc/self/cgroup").splitlines():
         _, controllers, path = line.split(":", 2)
-        for controller in {"memory", "cpu", "pids"} & set(controllers.split(",")):
+        for controller in CONTROLLERS.intersection(controllers.split(",")):
             parent = _locate(mounts, controller, path)
-            if parent is not None and _make(f"{parent}/{name}"):
+            if parent is None:
+                continue
+            _sweep(parent)
+            if _make(f"{parent}/{name}"):
                 directories[controller] = f"{parent}/{name}"
     return Group("cgroup-v1", directories) if directories else None
 
@@ -127,12 +139,12 @@ def _create_v2(name: str) -> Group | None:
         if not _make(aside):
             return None
         if _try_write(f"{aside}/cgroup.procs", "0"):
-            for controller in ("memory", "cpu", "pids"):
+            for controller in CONTROLLERS:
                 _try_write(f"{own}/cgroup.subtree_control", f"+{controller}")
             if "memory" in _read(f"{own}/cgroup.subtree_control").split() and _make(inner):
-                return Group("cgroup-v2", dict.fromkeys(("memory", "cpu", "pids"), inner))
+                return Group("cgroup-v2", dict.fromkeys(CONTROLLERS, inner), aside)
             _try_write(f"{own}/cgroup.procs", "0")
-        os.rmdir(aside)
+        _remove(aside)
     return None
 
 
@@ -155,6 +167,30 @@ def _locate(mounts: list[tuple[str, str, set[str]]], controller: str, path: str)
         if not below.startswith(".."):
             return os.path.normpath(os.path.join(point, below))
     return None
+
+
+def _sweep(parent: str) -> None:
+    """Remove the empty groups of supervisors that were killed.
+
+    Young ones are left: they may belong to a supervisor of another pid namespace.
+    """
+    for name in os.listdir(parent):
+        pid = name.rpartition("-")[2]
+        if name.startswith(PREFIX) and pid.isdigit() and not os.path.exists(f"/proc/{pid}"):
+            try:
+                age = time.time() - os.stat(f"{parent}/{name}").st_mtime
+            except FileNotFoundError:
+                continue
+            if age > _YOUNG_SECONDS:
+                _remove(f"{parent}/{name}")
+
+
+def _remove(directory: str) -> None:
+    """Remove a group if it is empty."""
+    try:
+        os.rmdir(directory)
+    except OSError:
+        return
 
 
 def _make(directory: str) -> bool:

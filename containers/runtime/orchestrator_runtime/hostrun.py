@@ -43,7 +43,7 @@ class HostRun:
         )
         self._pump = LogPump(directory, limits["log_bytes"], self._masker)
         self._intake = RecordIntake(directory, self._masker, contract.RECORDS_QUOTA_BYTES)
-        name = f"orchestrator-{plan['job_name']}-{plan['attempt']}-{plan['host']}-{os.getpid()}"
+        name = f"{cgroups.PREFIX}{plan['job_name']}-{plan['attempt']}-{plan['host']}-{os.getpid()}"
         self._group = cgroups.create(name, limits)
         self._memory = MemoryWatch(limits["memory_bytes"], self._group)
         self._watch = Watch(
@@ -140,6 +140,8 @@ class HostRun:
             outcome = "install_failed"
         code, signal = ending.code_and_signal()
         message = self._message(outcome, ending)
+        if self._watch.unkillable:
+            message += f"; {self._watch.unkillable} of its processes did not end when killed"
         if problem:
             message = f"{message}; {problem}"
             outcome = "internal" if outcome == "exited" and code == 0 else outcome

@@ -1,7 +1,8 @@
 """Output of the program -> ``log`` and ``log.index``: never blocks, never loses without a mark.
 
 Every read chunk is written whole to ``log``. ``log.index`` gets one 16-byte record (offset,
-microseconds) before a chunk's bytes, unless the last record is less than a millisecond old.
+microseconds) before a chunk's bytes, unless the last record is less than a millisecond old;
+that time doubles with every 8 MiB of index.
 """
 
 from __future__ import annotations
@@ -16,6 +17,8 @@ from orchestrator_runtime import contract, files
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from orchestrator_runtime.mask import Masker
 
 PIPE_BYTES = 1 << 20
@@ -23,6 +26,7 @@ CHUNK_BYTES = 1 << 18
 TAIL_BYTES = 4096
 _INDEX = Struct("<QQ")
 _INDEX_STEP_NS = 1_000_000
+INDEX_RECORDS = 1 << 19
 _F_SETPIPE_SZ = 1031  # fcntl has the name since 3.10
 _APPEND = os.O_WRONLY | os.O_CREAT | os.O_APPEND
 
@@ -100,8 +104,23 @@ class ConsolePump(Pump):
 class LogPump(Pump):
     """The log of one host."""
 
-    def __init__(self, directory: str, quota: int, masker: Masker) -> None:
+    def __init__(
+        self,
+        directory: str,
+        quota: int,
+        masker: Masker,
+        *,
+        clock_ns: Callable[[], int] = time.time_ns,
+        index_records: int = INDEX_RECORDS,
+    ) -> None:
         """Open the log, which may already hold lines of the back end.
+
+        Args:
+            directory: The host directory.
+            quota: Bytes that the log may have.
+            masker: What to hide.
+            clock_ns: Wall clock in nanoseconds.
+            index_records: After how many records of the index they become half as dense.
 
         Raises:
             OSError: It cannot be opened.
@@ -110,7 +129,10 @@ class LogPump(Pump):
         self._log = os.open(os.path.join(directory, contract.LOG_FILE), _APPEND, 0o600)
         self._index = os.open(os.path.join(directory, contract.LOG_INDEX_FILE), _APPEND, 0o600)
         self._quota = quota
-        self._indexed_at = 0
+        self._indexed_at = self._indexed = 0
+        self._index_step_ns = _INDEX_STEP_NS
+        self._index_records = index_records
+        self._clock_ns = clock_ns
         self._dropped = 0
         self._full = False
         self.truncated = False
@@ -168,11 +190,14 @@ class LogPump(Pump):
             view = view[written:]
 
     def _stamp(self) -> None:
-        now = time.time_ns()
-        if 0 <= now - self._indexed_at < _INDEX_STEP_NS:
+        now = self._clock_ns()
+        if 0 <= now - self._indexed_at < self._index_step_ns:
             return
         files.write_all(self._index, _INDEX.pack(self.bytes, now // 1000))
         self._indexed_at = now
+        self._indexed += 1
+        if self._indexed == self._index_records:  # years of small lines must not fill the disk
+            self._indexed, self._index_step_ns = 0, self._index_step_ns * 2
 
 
 def last_lines(tail: bytes, count: int) -> str:

@@ -24,7 +24,7 @@ def supervise(host_directory: str) -> int:
     own code, so that the engine is a second witness.
     """
     directory = os.path.abspath(host_directory)
-    _close_inherited()
+    _tidy_descriptors()
     watcher = Signals()  # before the claim: whoever reads it may signal us
     try:
         claim(directory)
@@ -79,8 +79,13 @@ def _exit_code(plan: HostPlan, record: ExitRecord) -> int:
     return 0 if record["outcome"] == "stopped" else 1
 
 
-def _close_inherited() -> None:
-    """Let go of what the starter left open, so that it does not reach the program."""
+def _tidy_descriptors() -> None:
+    """Let go of what the starter left open, so that it does not reach the program.
+
+    The three standard ones must be open: what is opened later may not take their numbers.
+    """
+    while os.open(os.devnull, os.O_RDWR) < 2:
+        pass
     listing = "/proc/self/fd" if sys.platform.startswith("linux") else "/dev/fd"
     for name in os.listdir(listing):
         if int(name) > 2:

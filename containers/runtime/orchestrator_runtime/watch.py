@@ -49,7 +49,7 @@ class Watch:
     ) -> None:
         self.stop = stopper.Stopper()
         self.peak_child_bytes = 0
-        self.leftover = 0
+        self.unkillable = 0
         self._directory = directory
         self._watcher = watcher
         self._pump = pump
@@ -175,9 +175,12 @@ class Watch:
         """Kill what the program left behind, and read the last of its output."""
         child.close()
         deadline = time.monotonic() + KILL_SECONDS
-        while self._memory.kill() + tree.kill_everything(child.pid) + self._inner(child):
+        while True:
+            alive = self._memory.kill() + tree.kill_everything(child.pid) + self._inner(child)
+            if not alive:
+                break
             if time.monotonic() > deadline:
-                self.leftover += 1
+                self.unkillable = alive
                 break
             select.select((), (), (), 0.002)
             self._reap(child)
