@@ -15,6 +15,7 @@ pytest_plugins = [
     "tests.plugins.engine",
     "tests.plugins.postgres",
     "tests.plugins.leaks",
+    "orchestrator.testing.plugin",
 ]
 
 # Variables of the developer's shell that would change what a test sees.

@@ -12,8 +12,6 @@ import pytest
 from orchestrator import ModelTrainer, TrainingJob
 from orchestrator.embedded import LocalTransport
 
-pytest_plugins = ["orchestrator.testing.plugin"]
-
 
 @pytest.fixture
 def trainer(tmp_path: Path, orchestrator_transport: LocalTransport) -> Callable[..., ModelTrainer]:
