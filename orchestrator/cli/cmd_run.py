@@ -1,0 +1,228 @@
+"""``orchestrator run``."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import typer
+
+from orchestrator.cli import exits
+from orchestrator.cli.options import Home, Json, Url
+
+if TYPE_CHECKING:
+    from orchestrator.cli.watch import View
+    from orchestrator.sdk.jobs import TrainingJob
+    from orchestrator.sdk.transport import Transport
+
+EXAMPLES = """
+orchestrator run train.py
+orchestrator run train.py -- --epochs 3 --data "my folder"
+orchestrator run jobs/digits_cnn -H epochs=5 --metric 'loss=train_loss=([0-9.]+)'
+orchestrator run train.py --channel train=./data --env WANDB_MODE=offline --secret WANDB_API_KEY
+orchestrator run train.py --detach
+orchestrator run jobs/digits_cnn --image my-pytorch:2 --memory-gib 4
+"""
+
+
+def command(
+    ctx: typer.Context,
+    source: Annotated[
+        Path | None,
+        typer.Argument(
+            metavar="SCRIPT_OR_DIR [-- ARGS]",
+            help="A .py or .sh file, or a directory (its job.toml is read). ARGS are given to the "
+            "script exactly as they are.",
+            show_default=False,
+        ),
+    ] = None,
+    name: Annotated[
+        str | None, typer.Option(help="The job's name; by default made of source and time.")
+    ] = None,
+    entry_script: Annotated[
+        str | None, typer.Option(metavar="FILE", help="The directory's program.")
+    ] = None,
+    backend: Annotated[
+        Literal["process", "docker"] | None, typer.Option(help="What runs it.")
+    ] = None,
+    image: Annotated[
+        str | None, typer.Option("--image", help="Docker image to run it in.")
+    ] = None,
+    python: Annotated[
+        str | None, typer.Option(metavar="FILE", help="Interpreter of the process back end.")
+    ] = None,
+    hyperparameter: Annotated[
+        list[str] | None,
+        typer.Option("--hyperparameter", "-H", metavar="NAME=VALUE", help="Becomes --NAME VALUE."),
+    ] = None,
+    channel: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME=PATH", help="Input: a local path or s3://…"),
+    ] = None,
+    env: Annotated[
+        list[str] | None,
+        typer.Option("--env", "-e", metavar="NAME[=VALUE]", help="Variable of the program."),
+    ] = None,
+    secret: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME", help="Variable passed on from your environment, never shown."
+        ),
+    ] = None,
+    metric: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME=REGEX", help="Metric read from log lines; group 1 is its value."
+        ),
+    ] = None,
+    instance_type: Annotated[
+        str | None, typer.Option(help="SageMaker instance type; a label here.")
+    ] = None,
+    instance_count: Annotated[int | None, typer.Option(min=1, help="Number of hosts.")] = None,
+    cpus: Annotated[float | None, typer.Option(help="CPU slots of a host.")] = None,
+    gpus: Annotated[int | None, typer.Option(min=0, help="GPUs of a host.")] = None,
+    memory_gib: Annotated[float | None, typer.Option(help="Memory limit of a host.")] = None,
+    max_runtime: Annotated[
+        int | None, typer.Option(metavar="SECONDS", min=1, help="Stop it after this time.")
+    ] = None,
+    retries: Annotated[
+        int | None, typer.Option(min=0, help="New attempts after faults of the machine.")
+    ] = None,
+    priority: Annotated[int | None, typer.Option(help="Higher starts first.")] = None,
+    tag: Annotated[
+        list[str] | None, typer.Option(metavar="NAME=VALUE", help="A label of the job.")
+    ] = None,
+    output: Annotated[
+        str | None, typer.Option(metavar="PLACE", help="Where artifacts go: directory or s3://…")
+    ] = None,
+    checkpoints: Annotated[
+        str | None, typer.Option(metavar="PLACE", help="Where checkpoints stay between jobs.")
+    ] = None,
+    network_isolation: Annotated[
+        bool, typer.Option("--network-isolation", help="No network for the job.")
+    ] = False,
+    detach: Annotated[
+        bool, typer.Option("--detach", "-d", help="Only start it, and print its name.")
+    ] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Do not print its log.")] = False,
+    json: Json = False,
+    home: Home = None,
+    url: Url = None,
+) -> int:
+    """Train a script or a directory as a job, and watch it until it ends.
+
+    Ctrl-C asks whether to stop the job or to let it go on without you. The exit code follows the
+    job: 0 when it completed, the program's own when it failed, 143 when somebody stopped it, 124
+    at its time limit, 130 when you left before the end.
+    """
+    from orchestrator.cli.lookup import connected
+    from orchestrator.cli.request import RunOptions, make_trainer
+
+    compute = {
+        "instance_type": instance_type,
+        "instance_count": instance_count,
+        "cpus": cpus,
+        "gpus": gpus,
+        "memory_gib": memory_gib,
+    }
+    options = RunOptions(
+        source=source,
+        arguments=tuple(ctx.obj or ()),
+        entry_script=entry_script,
+        backend=backend,
+        image=image,
+        python=python,
+        compute={key: value for key, value in compute.items() if value is not None},
+        channels=tuple(channel or ()),
+        environment=tuple(env or ()),
+        secrets=tuple(secret or ()),
+        hyperparameters=tuple(hyperparameter or ()),
+        metrics=tuple(metric or ()),
+        tags=tuple(tag or ()),
+        max_runtime_seconds=max_runtime,
+        retries=retries,
+        priority=priority,
+        output=output,
+        checkpoints=checkpoints,
+        network_isolation=network_isolation,
+    )
+    with connected(home, url) as transport:
+        job = make_trainer(options, transport).train(wait=False, job_name=name)
+        if detach:
+            _tell_detached(job, as_json=json)
+            return exits.DONE
+        return follow(transport, job, as_json=json, logs=not quiet)
+
+
+def _tell_detached(job: TrainingJob, *, as_json: bool) -> None:
+    from orchestrator.cli.output import note, print_json
+
+    if as_json:
+        print_json(job.record.model_dump(mode="json"))
+        return
+    print(job.name)
+    note(
+        f"  follow it   orchestrator logs -f {job.name}\n"
+        f"  stop it     orchestrator stop {job.name}"
+    )
+
+
+def follow(transport: Transport, job: TrainingJob, *, as_json: bool, logs: bool) -> int:
+    """Watch a job until its end, say how it came out, and return the exit code.
+
+    Args:
+        transport: How the service is reached.
+        job: The job.
+        as_json: JSON lines instead of text.
+        logs: Whether log lines are shown.
+    """
+    from orchestrator.cli.output import note, print_json, styled
+    from orchestrator.cli.watch import watch
+
+    if not as_json:
+        _tell_start(job)
+    watched = watch(transport, job.record, choose_view(as_json=as_json, logs=logs), logs=logs)
+    record = watched.record
+    if as_json:
+        event = "detached" if watched.detached else "end"
+        print_json({"event": event, "job": record.model_dump(mode="json")})
+    elif watched.detached:
+        from orchestrator.cli.views import detach_note
+
+        note(detach_note(record))
+    else:
+        from orchestrator.cli.output import STATUS_STYLES
+        from orchestrator.cli.summary import ending_lines
+
+        first, *rest = ending_lines(record, with_log_tail=not logs)
+        note(styled(first, STATUS_STYLES.get(record.status.value, "bold"), sys.stderr))
+        note("\n".join(rest))
+    return exits.INTERRUPTED if watched.detached else exits.exit_code_of(record)
+
+
+def _tell_start(job: TrainingJob) -> None:
+    from orchestrator.cli.output import note, safe, styled
+
+    note(f"job {styled(job.name, 'bold', sys.stderr)}")
+    for title, text in job.record.notes.items():
+        if title.startswith("warning"):
+            note(f"{styled('warning:', 'yellow', sys.stderr)} {safe(text)}")
+
+
+def choose_view(*, as_json: bool, logs: bool) -> View:
+    """Return the view for where the output goes: JSON, a terminal, or anything else."""
+    view: Any
+    if as_json:
+        from orchestrator.cli.views import JsonView
+
+        view = JsonView()
+    elif sys.stdout.isatty() and sys.stderr.isatty():
+        from orchestrator.cli.live import LiveView
+
+        view = LiveView()
+    else:
+        from orchestrator.cli.views import PlainView
+
+        view = PlainView(show_changes=not logs)
+    return view  # type: ignore[no-any-return]

@@ -1,0 +1,55 @@
+"""Exit codes. ``run`` and ``logs -f`` follow the job, the way a shell would see its program.
+
+=================================  ==========================================================
+the job                            exit code
+=================================  ==========================================================
+Completed                          0
+Failed, its program ended with N   N
+Failed, killed by signal S         128 + S (137: out of memory, mostly)
+Failed otherwise                   1
+Stopped by somebody                143, as by SIGTERM
+Stopped by a time limit            124, as by ``timeout``
+still running (you detached)       130, as by Ctrl-C
+=================================  ==========================================================
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from orchestrator.spec.record import TrainingJobRecord
+
+DONE = 0
+ERROR = 1
+WRONG_REQUEST = 2
+TIME_LIMIT = 124
+INTERRUPTED = 130
+BROKEN_PIPE = 141
+STOPPED = 143
+SIGNAL_BASE = 128
+MAX_PROGRAM_CODE = 255
+TIME_LIMITS = frozenset({"max_runtime", "max_wait", "max_pending"})
+
+
+def exit_code_of(record: TrainingJobRecord) -> int:
+    """Return the exit code that follows a job."""
+    if record.status == "Completed":
+        return DONE
+    if record.status == "Stopped":
+        return TIME_LIMIT if record.end_reason in TIME_LIMITS else STOPPED
+    if record.status != "Failed":
+        return INTERRUPTED
+    why = record.explanation
+    if why is None:
+        return ERROR
+    if why.exit_code is not None and 0 < why.exit_code <= MAX_PROGRAM_CODE:
+        return why.exit_code
+    return _signal_code(why.signal) if why.signal else ERROR
+
+
+def _signal_code(name: str) -> int:
+    import signal
+
+    number = getattr(signal, name, None)  # not every system knows every signal
+    return SIGNAL_BASE + int(number) if number is not None else ERROR

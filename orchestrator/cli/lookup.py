@@ -1,0 +1,74 @@
+"""Finding the job somebody means: a name, the beginning of one, or ``@last``."""
+
+from __future__ import annotations
+
+import difflib
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from orchestrator.errors import InvalidSpec, NotFound
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from orchestrator.sdk.transport import Transport
+
+LAST = "@last"
+CANDIDATES = 200
+SHOWN = 5
+
+
+@contextmanager
+def connected(home: Path | None, url: str | None) -> Iterator[Transport]:
+    """Give a transport to the service and close it afterwards."""
+    from orchestrator.sdk.transport import connect
+
+    transport = connect(url, home=home.expanduser().absolute() if home else None)
+    try:
+        yield transport
+    finally:
+        transport.close()
+
+
+def find_job(transport: Transport, name: str) -> dict[str, Any]:
+    """Return the record of the job that is meant.
+
+    Raises:
+        NotFound: There is none.
+        InvalidSpec: The beginning fits several.
+    """
+    if name == LAST:
+        return transport.describe(_newest(transport))
+    try:
+        return transport.describe(name)
+    except NotFound:
+        return transport.describe(_by_beginning(transport, name))
+
+
+def _newest(transport: Transport) -> str:
+    rows = transport.list_jobs(limit=1)["jobs"]
+    if not rows:
+        raise NotFound(
+            "@last needs at least one job, there is none yet; start one with `orchestrator run`"
+        )
+    name: str = rows[0]["name"]
+    return name
+
+
+def _by_beginning(transport: Transport, name: str) -> str:
+    rows = transport.list_jobs(name_contains=name, limit=CANDIDATES)["jobs"] if name else []
+    fitting = [row["name"] for row in rows if row["name"].startswith(name)]
+    if len(fitting) == 1:
+        only: str = fitting[0]
+        return only
+    if fitting:
+        shown = ", ".join(fitting[:SHOWN]) + (", …" if len(fitting) > SHOWN else "")
+        raise InvalidSpec(f"JOB must fit one job, {name!r} begins {shown}; type more of it")
+    raise NotFound(f"JOB must name a training job, got {name!r}; {_advice(transport, name)}")
+
+
+def _advice(transport: Transport, name: str) -> str:
+    known = [row["name"] for row in transport.list_jobs(limit=CANDIDATES)["jobs"]]
+    near = difflib.get_close_matches(name, known, 1, 0.5)
+    return f"did you mean {near[0]!r}?" if near else "see `orchestrator list`"

@@ -1,0 +1,147 @@
+"""Entry point: chooses a verb, loads its file and nothing else, and turns errors into words.
+
+Exit codes: 0 done; 1 an error; 2 the request was wrong and nothing was started; ``run`` and
+``logs -f`` follow the job, see ``orchestrator.cli.exits``.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import TYPE_CHECKING, Any
+
+from orchestrator.cli import exits
+from orchestrator.cli.verbs import VERBS, top_help
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+PROGRAM = "orchestrator"
+COMPLETION_VARIABLE = "_ORCHESTRATOR_COMPLETE"
+# Verbs whose words after `--` belong to another program.
+TAKES_REST = frozenset({"run", "shell"})
+HELP_WORDS = frozenset({"--help", "-h", "help"})
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line and return the exit code."""
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")
+    try:
+        return _dispatch(words)
+    except BrokenPipeError:
+        # Whoever read our output has gone; nothing more may be written, not even at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return exits.BROKEN_PIPE
+
+
+def _dispatch(words: list[str]) -> int:
+    if COMPLETION_VARIABLE in os.environ:
+        return _run(VERBS, words, ())
+    if not words or words[0] in HELP_WORDS:
+        if len(words) > 1 and words[1] in VERBS:
+            return _run([words[1]], [words[1], "--help"], ())
+        print(top_help(), file=sys.stdout if words else sys.stderr)
+        return exits.DONE if words else exits.WRONG_REQUEST
+    if words[0] in {"--version", "-V"}:
+        words = ["version"]
+    verb = words[0]
+    if verb not in VERBS:
+        return _unknown_verb(words)
+    rest: list[str] = []
+    if verb in TAKES_REST and "--" in words:
+        cut = words.index("--")
+        words, rest = words[:cut], words[cut + 1 :]
+    return _run([verb], words, rest)
+
+
+def _unknown_verb(words: list[str]) -> int:
+    import difflib
+
+    from orchestrator.errors import InvalidSpec
+
+    near = difflib.get_close_matches(words[0], VERBS, 1, 0.5)
+    advice = f"did you mean {near[0]!r}?" if near else "see `orchestrator --help`"
+    text = f"the first word must be a verb, got {words[0]!r}; {advice}"
+    return _failed(InvalidSpec(text), words)
+
+
+def build(verbs: Iterable[str]) -> Any:
+    """Return a Typer application with these verbs; loads their files."""
+    import importlib
+
+    import typer
+
+    app = typer.Typer(
+        rich_markup_mode=None,
+        add_completion=False,
+        pretty_exceptions_enable=False,
+        context_settings={"help_option_names": ["--help", "-h"], "max_content_width": 100},
+    )
+
+    @app.callback()
+    def root() -> None:
+        """Train models on your own hardware."""
+
+    for verb in verbs:
+        module = importlib.import_module(f"orchestrator.cli.cmd_{verb}")
+        examples = "\n".join(f"  {line}" for line in module.EXAMPLES.strip().splitlines())
+        app.command(verb, epilog=f"\b\nExamples:\n{examples}")(module.command)
+    return app
+
+
+def _run(verbs: Iterable[str], words: list[str], rest: Sequence[str]) -> int:
+    import typer
+
+    from orchestrator.errors import OrchestratorError
+
+    # UsageError, wherever this release of Typer keeps it.
+    usage_error: type[Exception] = typer.BadParameter.__mro__[1]
+    app = build(verbs)
+    try:
+        code = app(args=words, prog_name=PROGRAM, obj=tuple(rest), standalone_mode=False)
+    except usage_error as error:
+        return _usage_failed(error, words)
+    except OrchestratorError as error:
+        return _failed(error, words)
+    except (KeyboardInterrupt, typer.Abort):
+        return exits.INTERRUPTED
+    except OSError as error:
+        if isinstance(error, BrokenPipeError):
+            raise
+        return _os_failed(error, words)
+    return code if isinstance(code, int) else exits.DONE
+
+
+def _usage_failed(error: Any, words: list[str]) -> int:
+    from orchestrator.errors import InvalidSpec
+
+    said = error.format_message().rstrip(".")
+    verb = words[0]
+    remedy = f"see `orchestrator {verb} --help`"
+    if verb in TAKES_REST and ("such option" in said or "extra argument" in said):
+        remedy = f"words for your own program go after `--`: orchestrator {verb} … -- ARGS"
+    return _failed(InvalidSpec(f"{said}; {remedy}"), words)
+
+
+def _os_failed(error: OSError, words: list[str]) -> int:
+    from orchestrator.errors import Unavailable
+
+    where = f" {str(error.filename)!r}" if error.filename else ""
+    return _failed(Unavailable(f"the system refused{where}: {error.strerror or error}"), words)
+
+
+def _failed(error: Any, words: list[str]) -> int:
+    from orchestrator.cli.output import print_error
+    from orchestrator.errors import InvalidSpec
+
+    own = words[: words.index("--")] if "--" in words else words
+    sys.stdout.flush()
+    print_error(error, as_json="--json" in own)
+    return exits.WRONG_REQUEST if isinstance(error, InvalidSpec) else exits.ERROR
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,103 @@
+"""What is printed: safe text, JSON, plain tables, errors. No terminal library is loaded here."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from orchestrator.errors import OrchestratorError
+
+_RED = "\x1b[1;31m"
+_BOLD = "\x1b[1m"
+_DIM = "\x1b[2m"
+_GREEN = "\x1b[32m"
+_YELLOW = "\x1b[33m"
+_PLAIN = "\x1b[0m"
+STYLES = {"red": _RED, "bold": _BOLD, "dim": _DIM, "green": _GREEN, "yellow": _YELLOW}
+STATUS_STYLES = {"Completed": "green", "Failed": "red", "Stopped": "yellow", "Stopping": "yellow"}
+BYTE_UNITS = ("bytes", "kB", "MB", "GB", "TB")
+KILO = 1000
+MINUTE_SECONDS = 60
+HOUR_SECONDS = 3600
+DAY_SECONDS = 86400
+
+
+def safe(text: str) -> str:
+    """Return text of others without anything that steers a terminal; line ends stay."""
+    from orchestrator.logs.render import render
+
+    return "\n".join(map(render, text.split("\n")))
+
+
+def print_json(value: Any) -> None:
+    """Print one JSON document on one line, at once."""
+    sys.stdout.write(json.dumps(value, ensure_ascii=False, default=str) + "\n")
+    sys.stdout.flush()
+
+
+def note(text: str) -> None:
+    """Say something about the work itself: on standard error, so that output stays clean."""
+    sys.stdout.flush()
+    sys.stderr.write(text + "\n")
+    sys.stderr.flush()
+
+
+def print_error(error: OrchestratorError, *, as_json: bool) -> None:
+    """Print an error on standard error: for people, or as one JSON object."""
+    if as_json:
+        body = {"code": error.code, "message": error.message, "details": error.details}
+        note(json.dumps({"error": body}, ensure_ascii=False, default=str))
+    else:
+        note(f"{styled('error:', 'red', sys.stderr)} {safe(error.message)}")
+
+
+def styled(text: str, style: str, stream: Any = None) -> str:
+    """Return text in a style where the stream is a terminal that wants it."""
+    stream = sys.stdout if stream is None else stream
+    if not text or os.environ.get("NO_COLOR") or not stream.isatty():
+        return text
+    return f"{STYLES[style]}{text}{_PLAIN}" if style in STYLES else text
+
+
+def table(rows: Iterable[Sequence[str]], header: Sequence[str]) -> list[str]:
+    """Return aligned columns, header first; the last column is as wide as it is."""
+    cells = [list(header), *(list(map(safe, row)) for row in rows)]
+    widths = [max(len(row[column]) for row in cells) for column in range(len(header))]
+    return [
+        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
+        for row in cells
+    ]
+
+
+def duration(seconds: float) -> str:
+    """Return a duration for people: ``0.42 s``, ``12 s``, ``3 min 05 s``, ``2 h 10 min``."""
+    if seconds < 10:  # two digits are enough
+        return f"{seconds:.2g} s" if seconds >= 0.095 else f"{seconds:.2f} s"
+    whole = round(seconds)
+    if whole < MINUTE_SECONDS:
+        return f"{whole} s"
+    if whole < HOUR_SECONDS:
+        return f"{whole // MINUTE_SECONDS} min {whole % MINUTE_SECONDS:02d} s"
+    if whole < DAY_SECONDS:
+        return f"{whole // HOUR_SECONDS} h {whole % HOUR_SECONDS // MINUTE_SECONDS:02d} min"
+    return f"{whole // DAY_SECONDS} d {whole % DAY_SECONDS // HOUR_SECONDS} h"
+
+
+def size(count: int) -> str:
+    """Return a number of bytes for people."""
+    value = float(count)
+    for unit in BYTE_UNITS:
+        if value < KILO or unit == BYTE_UNITS[-1]:
+            break
+        value /= KILO
+    return f"{count} bytes" if unit == "bytes" else f"{value:.3g} {unit}"
+
+
+def number(value: float) -> str:
+    """Return a metric's value for people: six significant digits."""
+    return f"{value:.6g}"
