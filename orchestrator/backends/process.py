@@ -30,6 +30,7 @@ from orchestrator.backends.base import (
     attempt_directory,
 )
 from orchestrator.backends.process_plan import HOSTS_FILE, SECRETS_FILE, Planner
+from orchestrator.backends.spawn import has_ended, spawn_detached
 from orchestrator.errors import BackendError, CapacityUnavailable, ImageError, InvalidSpec
 from orchestrator.failpoints import failpoint
 from orchestrator.packaging.requirements import is_installed, mark_used
@@ -75,7 +76,8 @@ class ProcessBackend(Backend):
     def __init__(self, settings: ProcessSettings, fetch: staging.InputFetcher) -> None:
         self._settings = settings
         self._fetch = fetch
-        self._spawned: dict[Path, subprocess.Popen[bytes]] = {}
+        self._spawned: dict[Path, int] = {}
+        self._ending: list[int] = []
         self._lock = threading.Lock()
 
     # -- what can be done ------------------------------------------------------------------
@@ -217,17 +219,12 @@ class ProcessBackend(Backend):
             mark_used(directory)
 
     def _spawn(self, argv: list[str], directory: Path) -> None:
-        with self._lock, (directory / SUPERVISOR_ERRORS).open("ab") as errors:
+        with self._lock:
             running = self._spawned.get(directory)
-            if running is not None and running.poll() is None:
+            if running is not None and not has_ended(running):
                 return
-            self._spawned[directory] = subprocess.Popen(
-                argv,
-                stdin=subprocess.DEVNULL,
-                stdout=errors,
-                stderr=errors,
-                start_new_session=True,
-                cwd="/",
+            self._spawned[directory] = spawn_detached(
+                argv, directory / SUPERVISOR_ERRORS, {"PATH": os.environ.get("PATH", os.defpath)}
             )
 
     def observe(self, context: AttemptContext, host: str, handle: Handle | None) -> Observation:
@@ -235,15 +232,22 @@ class ProcessBackend(Backend):
         del handle
         directory = context.host_directory(host)
         seen = claims.observe(directory, host)
-        process = self._spawned.get(directory)
-        dead = process is not None and process.poll() is not None
-        if seen.status is HostStatus.ABSENT and process is not None:
-            return self._unclaimed(seen, directory, dead)
+        pid = self._spawned.get(directory)
+        if pid is not None and seen.status is HostStatus.ABSENT:
+            return self._unclaimed(seen, directory, has_ended(pid))
         if seen.status in {HostStatus.EXITED, HostStatus.LOST}:
-            self._spawned.pop(directory, None)
+            self._reap(directory)
         if seen.status is HostStatus.LOST:
             claims.kill_strays(directory)
         return seen
+
+    def _reap(self, directory: Path) -> None:
+        """Let no ended supervisor stay as a zombie; one may need a moment after its exit record."""
+        with self._lock:
+            pid = self._spawned.pop(directory, None)
+            if pid is not None:
+                self._ending.append(pid)
+            self._ending = [pid for pid in self._ending if not has_ended(pid)]
 
     def _unclaimed(self, seen: Observation, directory: Path, dead: bool) -> Observation:
         if not dead:
