@@ -5,13 +5,13 @@ Files are made relative to open directory handles, so that nothing is written ou
 
 from __future__ import annotations
 
-import gzip
 import hashlib
 import os
 import secrets
 import tarfile
+import zlib
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
@@ -27,6 +27,10 @@ from orchestrator.packaging.tar_reader import (
     Member,
     header_of,
 )
+
+SAMPLE_BYTES = 64 * 1024
+WORTH_RATIO = 0.85
+"""A file whose first bytes shrink to less than this is compressed in a merged archive."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -210,17 +214,14 @@ def merge_archives(
     seen = _Names()
     clashes: list[Clash] = []
     with disk_errors(target), partial_file(target) as partial:
-        with ExitStack() as stack:
-            raw = stack.enter_context(partial.open("xb"))
-            packed = stack.enter_context(
-                gzip.GzipFile(filename="", fileobj=raw, mode="wb", compresslevel=1, mtime=0)
-            )
+        with partial.open("xb") as raw:
+            packed = _GzipRuns(raw)
             for index, archive in enumerate(archives):
                 with _opened(archive) as stream:
                     reader = ArchiveReader(stream, f"archive {archive}", limits)
                     clashes += _append(reader, packed, seen, index)
             packed.write(b"\0" * (2 * BLOCK))
-            packed.close()
+            packed.finish()
             raw.flush()
             partial.chmod(0o644)
             os.fsync(raw.fileno())
@@ -229,9 +230,30 @@ def merge_archives(
     return Merged(len(seen.files()), target.stat().st_size, tuple(clashes))
 
 
-def _append(
-    reader: ArchiveReader, packed: gzip.GzipFile, seen: _Names, index: int
-) -> Iterator[Clash]:
+class _GzipRuns:
+    """Writes gzip members: what does not compress, such as weights, is stored, for speed."""
+
+    def __init__(self, raw: BinaryIO) -> None:
+        self._raw = raw
+        self._level = 1
+        self._member = zlib.compressobj(self._level, wbits=31)
+
+    def write(self, data: bytes) -> None:
+        self._raw.write(self._member.compress(data))
+
+    def choose_level(self, sample: bytes) -> None:
+        """Store or compress what follows, whose first bytes are given."""
+        sample = sample[:SAMPLE_BYTES]
+        level = 1 if len(zlib.compress(sample, 1)) < WORTH_RATIO * len(sample) else 0
+        if level != self._level:
+            self.finish()
+            self._level, self._member = level, zlib.compressobj(level, wbits=31)
+
+    def finish(self) -> None:
+        self._raw.write(self._member.flush())
+
+
+def _append(reader: ArchiveReader, packed: _GzipRuns, seen: _Names, index: int) -> Iterator[Clash]:
     """Copy the members that are new; yield those that are not."""
     for member in reader.members():
         owner = seen.clash(member)
@@ -243,7 +265,9 @@ def _append(
         if not seen.add(member, index):
             continue
         packed.write(header_of(member).tobuf(tarfile.PAX_FORMAT, "utf-8", "surrogateescape"))
-        for chunk in reader.chunks():
+        for number, chunk in enumerate(reader.chunks()):
+            if number == 0 and len(chunk) >= SAMPLE_BYTES:
+                packed.choose_level(chunk)
             packed.write(chunk)
         packed.write(b"\0" * (-member.size % BLOCK))
 

@@ -164,7 +164,7 @@ def names_local_files(requirements: str) -> bool:
 
 def _lines(requirements: str) -> list[str]:
     """Return the logical lines, without comments."""
-    joined = requirements.replace("\r\n", "\n").replace("\\\n", " ")
+    joined = f"{requirements}\n".replace("\r\n", "\n").replace("\\\n", " ")
     return [re.sub(r"(^|\s)#.*$", "", line).strip() for line in joined.split("\n")]
 
 

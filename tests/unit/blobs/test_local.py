@@ -2,7 +2,6 @@
 
 import errno
 import os
-import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -13,6 +12,7 @@ from orchestrator.blobs.files import disk_errors, remove_tree
 from orchestrator.blobs.local import LocalBlobStore, path_from
 from orchestrator.errors import InputError, LimitExceeded, NotFound
 from orchestrator.testing.blob_contract import BlobContract
+from tests.unit.blobs.system_calls import system_calls
 
 
 @pytest.fixture
@@ -38,23 +38,6 @@ class TestLocalBlobStoreByFileUri(BlobContract):
     @pytest.fixture
     def place(self, tmp_path):
         return (tmp_path / "a place").as_uri()
-
-
-def system_calls(work):
-    """Return the names of the syncs and renames that ``work`` makes, in order."""
-    seen = []
-    wanted = {"fsync", "replace", "rename", "link"}
-
-    def profile(frame, event, argument):
-        if event == "c_call" and argument.__module__ == "posix" and argument.__name__ in wanted:
-            seen.append(argument.__name__)
-
-    sys.setprofile(profile)
-    try:
-        work()
-    finally:
-        sys.setprofile(None)
-    return seen
 
 
 def test_content_is_synced_before_it_is_named_and_the_name_before_the_call_returns(blobs):

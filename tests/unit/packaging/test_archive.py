@@ -21,6 +21,7 @@ from orchestrator.packaging.archive import (
 )
 from orchestrator.packaging.source import pack_source_bytes
 from orchestrator.packaging.tar_reader import ArchiveLimits
+from tests.unit.blobs.system_calls import system_calls
 
 TYPES = {
     "file": tarfile.REGTYPE,
@@ -372,6 +373,22 @@ def test_a_merge_depends_on_nothing_but_the_content(hosts, tmp_path):
     merge_archives(paths, tmp_path / "two")
     assert (tmp_path / "one").read_bytes() == (tmp_path / "two").read_bytes()
     assert extract_archive(tmp_path / "one", tmp_path / "new").files == 2
+
+
+def test_weights_are_stored_and_text_is_compressed_in_one_stream(hosts, tmp_path):
+    weights, text = os.urandom(300_000), b"text " * 60_000
+    paths = hosts({"a.txt": text, "b.bin": weights, "c.txt": text}, {"d.bin": weights, "e": b"x"})
+    merged = merge_archives(paths, tmp_path / "model.tar.gz")
+    expected = {"a.txt": text, "b.bin": weights, "c.txt": text, "d.bin": weights, "e": b"x"}
+    assert contents(tmp_path / "model.tar.gz") == expected
+    assert 600_000 < merged.size_bytes < 620_000
+    assert extract_archive(tmp_path / "model.tar.gz", tmp_path / "new").files == 5
+
+
+def test_a_merged_archive_is_synced_before_and_after_it_gets_its_name(hosts, tmp_path):
+    paths = hosts({"a": b"1"}, {"b": b"2"})
+    calls = system_calls(lambda: merge_archives(paths, tmp_path / "model.tar.gz"))
+    assert calls == ["fsync", "replace", "fsync"]
 
 
 def test_a_merge_that_fails_changes_nothing(hosts, tmp_path):

@@ -20,6 +20,7 @@ from orchestrator.packaging.requirements import (
     remove_unused,
 )
 from tests.runtime.conftest import find_python39
+from tests.unit.blobs.system_calls import system_calls
 from tests.unit.packaging.wheels import Parent, make_sdist, make_wheel, offline_environment, run
 
 RUNTIME = Path(install.__file__).parent.parent
@@ -383,3 +384,32 @@ def test_the_oldest_interpreter_installs_too(tmp_path, wheels):
     assert (
         job.install("small\n").stdout == "[orchestrator] the requirements are installed already\n"
     )
+
+
+def test_the_note_is_written_after_the_packages_are_on_the_disk(job, monkeypatch):
+    for name, value in job.environment.items():
+        monkeypatch.setenv(name, value)
+    job.file.write_text("heavy\n")
+    arguments = [str(job.directory), str(job.file)]
+    calls = system_calls(lambda: install.main(arguments))
+    assert calls == ["sync", "fsync", "replace", "fsync"]
+    assert is_installed(job.directory)
+
+
+@pytest.mark.parametrize(
+    ("output", "cause"),
+    [
+        ("ERROR: Could not install packages due to an OSError: [Errno 28] No space left on device",
+         "no space is left"),
+        ("OSError: [Errno 122] Disk quota exceeded", "quota is used up"),
+        ("SSLError(SSLCertVerificationError(1, '[SSL: CERTIFICATE_VERIFY_FAILED] x'))", "PIP_CERT"),
+        ("ERROR: Package 'x' requires a different Python: 3.9.1 not in '>=3.12'",
+         "does not fit: 3.9.1 not in"),
+        ("  ERROR: Failed building wheel for pycuda", "pycuda had to be built from source"),
+        ("note\nERROR: something new", "something new"),
+        ("all is well", None),
+    ],
+)  # fmt: skip
+def test_causes_are_recognised(output, cause):
+    found = install.cause_of(output.splitlines())
+    assert found == cause if cause is None else cause in (found or "")
