@@ -194,6 +194,7 @@ class _Numbers:
             created_at=created_at,
             modified_at=created_at,
             transitions=(rules.pending(created_at),),
+            artifacts={},
             notes=dict(member.notes),
         )
 

@@ -41,6 +41,12 @@ def set_last_number(connection: Connection, number: int) -> None:
     connection.execute(_RAISE, {"counter": LAST_NUMBER, "to": number})
 
 
+def last_number(connection: Connection) -> int:
+    """Return the last job number that was given out."""
+    query = select(counters.c.value).where(counters.c.name == LAST_NUMBER)
+    return int(connection.execute(query).scalar_one())
+
+
 def note_skew(connection: Connection, skew_us: int) -> None:
     """Note how far the clock ran backwards; mostly it did not."""
     if skew_us > 0:

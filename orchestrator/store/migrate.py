@@ -9,7 +9,7 @@ import secrets
 from typing import TYPE_CHECKING
 
 from orchestrator.errors import StoreError
-from orchestrator.store import counts, tables
+from orchestrator.store import counts, name_blocks, tables
 from orchestrator.store.engine import Database
 
 if TYPE_CHECKING:
@@ -59,6 +59,11 @@ def _prepare(connection: Connection, _: bool) -> None:
 def fill_new(connection: Connection) -> None:
     """Write the rows that every store has from the beginning."""
     connection.execute(tables.counters.insert(), [{"name": n, "value": 0} for n in counts.NAMES])
+    connection.execute(
+        tables.name_blocks.insert().values(
+            first_key="", first_number=0, last_number=0, grams=name_blocks.bits(())
+        )
+    )
     connection.execute(tables.meta.insert().values(key=CURSOR_KEY, value=secrets.token_hex(32)))
 
 

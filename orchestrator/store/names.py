@@ -8,12 +8,19 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
-from sqlalchemy import Connection, text
+from sqlalchemy import text
 
+from orchestrator.store import name_blocks
 from orchestrator.store.tables import GRAMS
 
-LONGEST_GRAM = 3
+if TYPE_CHECKING:
+    from sqlalchemy import Connection
+
+LONGEST_RUN = 3
+USED_RUNS = 4
+"""Most tokens that one search asks for; the comparison with the name does the rest."""
 _ADD = text(f"INSERT INTO {GRAMS} (rowid, grams) VALUES (:number, :grams)")  # noqa: S608
 _REMOVE = text(
     f"INSERT INTO {GRAMS} ({GRAMS}, rowid, grams) VALUES ('delete', :number, :grams)"  # noqa: S608
@@ -21,14 +28,9 @@ _REMOVE = text(
 _POSSIBLE = re.compile(r"[a-z0-9-]{1,63}")
 
 
-def grams(key: str) -> str:
+def tokens(key: str) -> list[str]:
     """Return the tokens of a name."""
-    runs = {
-        key[start : start + length]
-        for length in range(1, LONGEST_GRAM + 1)
-        for start in range(len(key) - length + 1)
-    }
-    return " ".join(sorted(runs))
+    return sorted(name_blocks.runs_of(key, LONGEST_RUN))
 
 
 def is_possible(term: str) -> bool:
@@ -38,29 +40,25 @@ def is_possible(term: str) -> bool:
 
 def add(connection: Connection, keys: Sequence[tuple[int, str]]) -> None:
     """Make names findable, given as job number and name key."""
-    if connection.dialect.name == "sqlite":
-        connection.execute(_ADD, [{"number": n, "grams": grams(key)} for n, key in keys])
+    if connection.dialect.name != "sqlite":
+        return
+    names = [(number, key, tokens(key)) for number, key in keys]
+    connection.execute(_ADD, [{"number": n, "grams": " ".join(runs)} for n, _, runs in names])
+    name_blocks.add(connection, names)
 
 
 def remove(connection: Connection, number: int, key: str) -> None:
     """Forget a name."""
     if connection.dialect.name == "sqlite":
-        connection.execute(_REMOVE, {"number": number, "grams": grams(key)})
+        connection.execute(_REMOVE, {"number": number, "grams": " ".join(tokens(key))})
 
 
-USED_GRAMS = 4
-"""Most tokens that one search asks for; the comparison with the name does the rest."""
-
-
-def term_grams(term: str) -> list[str]:
+def term_runs(term: str) -> list[str]:
     """Return the tokens that every name with this part has."""
-    if len(term) <= LONGEST_GRAM:
+    if len(term) <= LONGEST_RUN:
         return [term]
-    return list(
-        dict.fromkeys(
-            term[start : start + LONGEST_GRAM] for start in range(len(term) - LONGEST_GRAM + 1)
-        )
-    )
+    starts = range(len(term) - LONGEST_RUN + 1)
+    return list(dict.fromkeys(term[start : start + LONGEST_RUN] for start in starts))
 
 
 def most_telling(runs: Sequence[str], hits: dict[str, int], rare: int) -> list[str]:
@@ -74,8 +72,8 @@ def most_telling(runs: Sequence[str], hits: dict[str, int], rare: int) -> list[s
     telling = sorted((run for run in runs if hits[run] <= rare), key=lambda run: hits[run])
     if telling:
         return telling[:2]
-    step = (len(runs) - 1) / (USED_GRAMS - 1)
-    return list(dict.fromkeys(runs[round(place * step)] for place in range(USED_GRAMS)))
+    step = (len(runs) - 1) / (USED_RUNS - 1)
+    return list(dict.fromkeys(runs[round(place * step)] for place in range(USED_RUNS)))
 
 
 def quoted(run: str) -> str:

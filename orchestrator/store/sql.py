@@ -23,7 +23,6 @@ from orchestrator.store import (
     counts,
     cursor,
     leases,
-    listing,
     migrate,
     records,
     rules,
@@ -42,6 +41,8 @@ from orchestrator.store.base import (
 from orchestrator.store.commit import GroupCommit
 from orchestrator.store.engine import Database
 from orchestrator.store.failures import RowRefused
+from orchestrator.store.listing import Reader
+from orchestrator.store.listing_sqlite import SqliteReader
 from orchestrator.store.sqlite import BUSY_TIMEOUT_SECONDS, SqliteDatabase
 
 T = TypeVar("T")
@@ -150,7 +151,8 @@ class SqlStore(Store):
         rules.check_query(query)
         position = cursor.decode(self._cursor_key, query)
         with self._database.read() as connection:
-            rows = listing.page(connection, query, position)
+            reader = SqliteReader if self._database.is_sqlite else Reader
+            rows = reader(connection).page(query, position)
         shown = [codec.summary_of(row) for row in rows[: query.limit]]
         if len(rows) <= query.limit:
             return Page(tuple(shown), None)

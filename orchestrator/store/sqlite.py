@@ -21,7 +21,7 @@ from sqlalchemy.pool import QueuePool
 
 from orchestrator.clock import SystemClock
 from orchestrator.errors import StoreDamaged, StoreError
-from orchestrator.store import failures
+from orchestrator.store import failures, name_blocks
 from orchestrator.store.engine import Database, T
 
 BUSY_TIMEOUT_SECONDS = 30.0
@@ -149,6 +149,7 @@ class SqliteDatabase(Database):
         )
         raw.execute(f"PRAGMA synchronous={synchronous}")
         raw.execute(f"PRAGMA cache_size=-{_CACHE_KIB}")
+        name_blocks.register_functions(raw)
         return raw
 
     def _use_wal(self) -> None:

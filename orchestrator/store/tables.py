@@ -14,6 +14,7 @@ from sqlalchemy import (
     Float,
     Index,
     Integer,
+    LargeBinary,
     MetaData,
     Table,
     Text,
@@ -107,6 +108,16 @@ job_blocks = Table(
     METADATA,
     Column("block", _Number, primary_key=True, autoincrement=False),
     Column("modified_max_us", _Time, nullable=False),
+)
+
+# What a stretch of the names, in their order, may hold: see name_blocks.py.
+name_blocks = Table(
+    "name_blocks",
+    METADATA,
+    Column("first_key", _Key, primary_key=True),
+    Column("first_number", _Number, nullable=False),
+    Column("last_number", _Number, nullable=False),
+    Column("grams", LargeBinary, nullable=False),
 )
 
 transitions = Table(

@@ -32,6 +32,13 @@ def upgrade() -> None:
     _create_name_search()
     counters = sa.table("counters", sa.column("name"), sa.column("value"))
     op.bulk_insert(counters, [{"name": name, "value": 0} for name in NAMES])
+    name_blocks = sa.table(
+        "name_blocks",
+        *map(sa.column, ("first_key", "first_number", "last_number")),
+        sa.column("grams", sa.LargeBinary()),
+    )
+    first = {"first_key": "", "first_number": 0, "last_number": 0, "grams": bytes(1024)}
+    op.bulk_insert(name_blocks, [first])
     meta = sa.table("meta", sa.column("key"), sa.column("value"))
     op.bulk_insert(meta, [{"key": "cursor_key", "value": secrets.token_hex(32)}])
 
@@ -201,6 +208,20 @@ def _create_tables() -> None:
         sa.Column("key", sa.Text(), nullable=False),
         sa.Column("value", sa.Text(), nullable=False),
         sa.PrimaryKeyConstraint("key"),
+    )
+    op.create_table(
+        "name_blocks",
+        sa.Column(
+            "first_key", sa.Text(collation="C").with_variant(sa.Text(), "sqlite"), nullable=False
+        ),
+        sa.Column(
+            "first_number", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False
+        ),
+        sa.Column(
+            "last_number", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False
+        ),
+        sa.Column("grams", sa.LargeBinary(), nullable=False),
+        sa.PrimaryKeyConstraint("first_key"),
     )
     op.create_table(
         "resource_leases",

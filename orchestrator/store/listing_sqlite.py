@@ -1,0 +1,281 @@
+"""How SQLite is asked for a page: its planner cannot know what a term or a time hits.
+
+- A filter that leaves few rows: fetch those, sort them.
+- In order of numbers: blocks of numbers without a job modified late enough are skipped; where
+  both a term and a status are given, their two indexes take turns, so that the better one bounds
+  the time.
+- In order of statuses: one list in order of numbers per status.
+- In order of names: stretches of names that cannot hold the term or the numbers are skipped.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+from sqlalchemy import text
+
+from orchestrator.spec.state import TrainingJobStatus
+from orchestrator.store import counts, name_blocks, names
+from orchestrator.store.base import SortBy
+from orchestrator.store.listing import Reader, Want
+from orchestrator.store.tables import BLOCK_SIZE, GRAMS
+
+if TYPE_CHECKING:
+    from sqlalchemy import RowMapping
+
+FEW = 2500
+"""So many rows are fetched and sorted faster than an index is searched for hits."""
+_PROBE = 400
+"""Hits up to which a run of characters counts as rare."""
+_FIRST_TURN, _LONGEST_TURN = 512, 65_536
+
+_NUMBER = "jobs NOT INDEXED"
+_STATUS = "jobs INDEXED BY ix_jobs_status_number"
+_NAME = "jobs INDEXED BY ix_jobs_name_key"
+_STATUS_NAME = "jobs INDEXED BY ix_jobs_status_name_key"
+_MODIFIED = "jobs INDEXED BY ix_jobs_modified"
+_PICKED = "json_each(:picked) CROSS JOIN jobs ON jobs.number = json_each.value"
+_MATCHING = f"{GRAMS} WHERE {GRAMS} MATCH :grams"
+_GRAMS = f"{GRAMS} CROSS JOIN jobs ON jobs.number = {GRAMS}.rowid WHERE {GRAMS} MATCH :grams"
+
+
+@dataclass(frozen=True)
+class _Path:
+    """A way through the jobs in order of their numbers.
+
+    Attributes:
+        source: Reads rows of ``jobs``.
+        candidates: Reads only numbers, which is cheap; ends in a condition.
+        number: Name of the number there.
+    """
+
+    source: str
+    candidates: str
+    number: str
+
+
+_BY_NUMBER = _Path(_NUMBER, f"{_NUMBER} WHERE 1", "jobs.number")
+_BY_STATUS = _Path(_STATUS, f"{_STATUS} WHERE jobs.status = :status", "jobs.number")
+_BY_TERM = _Path(_GRAMS, _MATCHING, f"{GRAMS}.rowid")
+
+
+class SqliteReader(Reader):
+    """Chooses the index itself."""
+
+    contains = "instr(jobs.name_key, :term) > 0"
+
+    def rows(self, want: Want) -> list[RowMapping]:
+        """Return the first rows that are wanted."""
+        grams = None if want.term is None else self._grams(want.term)
+        few = self._few(want, grams)
+        if few is not None:
+            return few
+        if want.sort_by is SortBy.NAME:
+            return self._by_name(want)
+        if want.sort_by is SortBy.STATUS:
+            return self._by_status(want, grams)
+        return self._by_number(want, grams)
+
+    # -- few -------------------------------------------------------------------------------
+
+    def _few(self, want: Want, grams: str | None) -> list[RowMapping] | None:
+        """Return the rows when a filter leaves so few that all can be looked at."""
+        low, high = want.number_after, want.number_before
+        if low is not None and high is not None and high - low <= FEW:
+            return self.run(want, _NUMBER) if high - low > 1 else []
+        if want.sort_by is SortBy.NAME and self._few_have(want.status):
+            return self.run(want, _STATUS_NAME)
+        if grams is not None and want.sort_by is not SortBy.CREATION_TIME:
+            numbers = self._numbers(f"rowid FROM {_MATCHING}", grams=grams)
+            if len(numbers) <= FEW:
+                return self.run(want, _PICKED, picked=json.dumps(numbers))
+        if want.modified_after is not None or want.modified_before is not None:
+            bounds = Want(
+                SortBy.CREATION_TIME,
+                descending=False,
+                limit=0,
+                modified_after=want.modified_after,
+                modified_before=want.modified_before,
+            )
+            conditions, values = self.conditions(bounds, "jobs.number")
+            where = " AND ".join(conditions)
+            numbers = self._numbers(f"number FROM {_MODIFIED} WHERE {where}", **values)
+            if len(numbers) <= FEW:
+                return self.run(want, _PICKED, picked=json.dumps(numbers))
+        return None
+
+    def _few_have(self, status: TrainingJobStatus | None) -> bool:
+        return status is not None and counts.by_status(self.connection)[status] <= FEW
+
+    def _numbers(self, source: str, **values: Any) -> list[int]:
+        """Return the numbers that a source has, at most ``FEW`` + 1."""
+        statement = text(f"SELECT {source} LIMIT :most")
+        return list(self.connection.scalars(statement, {**values, "most": FEW + 1}))
+
+    # -- in order of statuses ---------------------------------------------------------------
+
+    def _by_status(self, want: Want, grams: str | None) -> list[RowMapping]:
+        totals = counts.by_status(self.connection)
+        found: list[RowMapping] = []
+        for status in sorted(TrainingJobStatus, reverse=want.descending):
+            if want.status not in {None, status} or not totals[status]:
+                continue
+            here = _of_status(want, status)
+            if here is not None:
+                found += self._by_number(replace(here, limit=want.limit - len(found)), grams)
+            if len(found) >= want.limit:
+                break
+        return found
+
+    # -- in order of numbers ---------------------------------------------------------------
+
+    def _by_number(self, want: Want, grams: str | None) -> list[RowMapping]:
+        found: list[RowMapping] = []
+        for part in self._modified_parts(want):
+            found += self._alternating(replace(part, limit=want.limit - len(found)), grams)
+            if len(found) >= want.limit:
+                break
+        return found
+
+    def _alternating(self, want: Want, grams: str | None) -> list[RowMapping]:
+        """Read along each index in turn, every turn from where the last one ended."""
+        paths = [_BY_STATUS] * (want.status is not None) + [_BY_TERM] * (grams is not None)
+        if len(paths) < 2:
+            path = paths[0] if paths else _BY_NUMBER
+            return self._along(path, want, grams)
+        found: list[RowMapping] = []
+        for path, size in _turns(paths):
+            left = replace(want, limit=want.limit - len(found))
+            end = self._after(path, left, grams, size)
+            found += self._along(path, left if end is None else left.up_to(end), grams)
+            if end is None or len(found) >= want.limit:
+                break
+            want = want.past(end)
+        return found
+
+    def _along(self, path: _Path, want: Want, grams: str | None) -> list[RowMapping]:
+        extra = {"grams": grams} if path is _BY_TERM else {}
+        return self.run(want, path.source, number=path.number, **extra)
+
+    def _after(self, path: _Path, want: Want, grams: str | None, size: int) -> int | None:
+        """Return the number of the ``size``-th candidate; None when there are fewer."""
+        bounds = Want(
+            SortBy.CREATION_TIME,
+            descending=want.descending,
+            limit=0,
+            number_after=want.number_after,
+            number_before=want.number_before,
+        )
+        conditions, values = self.conditions(bounds, path.number)
+        where = "".join(f" AND {condition}" for condition in conditions)
+        return self.number(
+            f"SELECT {path.number} FROM {path.candidates}{where} "  # noqa: S608
+            f"ORDER BY {path.number} {want.direction} LIMIT 1 OFFSET :skipped",
+            **values,
+            **({"grams": grams} if path is _BY_TERM else {"status": want.status}),
+            skipped=size - 1,
+        )
+
+    def _modified_parts(self, want: Want) -> Iterator[Want]:
+        """Yield the parts of the numbers that can hold jobs modified late enough."""
+        if want.modified_after is None:
+            yield want
+            return
+        found = self.connection.scalars(
+            text(
+                "SELECT block FROM job_blocks WHERE modified_max_us > :after "  # noqa: S608
+                f"ORDER BY block {want.direction}"
+            ),
+            {"after": want.modified_after},
+        )
+        for first, last in _runs([int(block) for block in found]):
+            low, high = min(first, last), max(first, last)
+            yield want.between(low * BLOCK_SIZE - 1, (high + 1) * BLOCK_SIZE)
+
+    # -- in order of names -----------------------------------------------------------------
+
+    def _by_name(self, want: Want) -> list[RowMapping]:
+        source = _NAME if want.status is None else _STATUS_NAME
+        bounds = (want.term, want.number_after, want.number_before, want.modified_after)
+        if all(bound is None for bound in bounds):
+            return self.run(want, source)
+        found: list[RowMapping] = []
+        for stretch in self._stretches(want):
+            part = replace(want, limit=want.limit - len(found))
+            if want.name_after is None or stretch.first > want.name_after:
+                part = replace(part, name_after=None, name_from=stretch.first)
+            if stretch.end is not None and stretch.end < (want.name_before or "~"):
+                part = replace(part, name_before=stretch.end)
+            found += self.run(part, source)
+            if len(found) >= want.limit:
+                break
+        return found
+
+    def _stretches(self, want: Want) -> Iterator[name_blocks.Stretch]:
+        low = want.number_after
+        if want.modified_after is not None:
+            block = self.number(
+                "SELECT min(block) FROM job_blocks WHERE modified_max_us > :after",
+                after=want.modified_after,
+            )
+            first = counts.last_number(self.connection) if block is None else block * BLOCK_SIZE
+            low = max(first - 1, low or 0)
+        wanted = name_blocks.Filter(
+            frozenset(() if want.term is None else names.term_runs(want.term)),
+            low,
+            want.number_before,
+        )
+        start = want.name_before if want.descending else want.name_after
+        return name_blocks.stretches(
+            self.connection, wanted, descending=want.descending, start=start
+        )
+
+    # -- terms -----------------------------------------------------------------------------
+
+    def _grams(self, term: str) -> str:
+        runs = names.term_runs(term)
+        if len(runs) > names.USED_RUNS:
+            hits = {run: self._hits(names.quoted(run)) for run in runs}
+            runs = names.most_telling(runs, hits, _PROBE)
+        return " AND ".join(names.quoted(run) for run in runs)
+
+    def _hits(self, grams: str) -> int:
+        statement = f"SELECT count(*) FROM (SELECT 1 FROM {_MATCHING} LIMIT :most)"  # noqa: S608
+        return self.number(statement, grams=grams, most=_PROBE + 1) or 0
+
+
+def _of_status(want: Want, status: TrainingJobStatus) -> Want | None:
+    """Return the part of a list by status that has one status; None when that is behind us."""
+    last, number = want.last_status, want.last_number
+    here = replace(
+        want,
+        sort_by=SortBy.CREATION_TIME,
+        status=status,
+        last_status=None,
+        last_number=None,
+    )
+    if last is None or number is None:
+        return here
+    if status.value == last:
+        return here.past(number)
+    return here if (status.value < last) is want.descending else None
+
+
+def _turns(paths: Sequence[_Path]) -> Iterator[tuple[_Path, int]]:
+    size = _FIRST_TURN
+    while True:
+        for path in paths:
+            yield path, size
+        size = min(2 * size, _LONGEST_TURN)
+
+
+def _runs(blocks: Sequence[int]) -> Iterator[tuple[int, int]]:
+    """Yield first and last of each run of neighbours, in the order given."""
+    start = 0
+    for place in range(1, len(blocks) + 1):
+        if place == len(blocks) or abs(blocks[place] - blocks[place - 1]) != 1:
+            yield blocks[start], blocks[place - 1]
+            start = place
