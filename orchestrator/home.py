@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import secrets
 import sys
 import tempfile
 from pathlib import Path
@@ -11,7 +12,10 @@ from pathlib import Path
 from orchestrator.errors import InvalidSpec
 
 SOCKET_PATH_MAX_BYTES = 100  # sun_path holds 104 (macOS) to 108 (Linux) bytes
+DRIVER_SOCKET = "driver.sock"
+"""Where who drives answers local clients."""
 TOKEN_FILE = "token"  # noqa: S105  # a file name
+TOKEN_MIN_CHARACTERS = 20
 
 
 def home_directory() -> Path:
@@ -38,6 +42,60 @@ def prepare_home(home: Path) -> Path:
             f"ORCHESTRATOR_HOME must be writable, got {str(home)!r}; choose another one"
         )
     return home
+
+
+def read_token(home: Path) -> str | None:
+    """Return the bearer token of a home's service, or None when none was made yet.
+
+    Raises:
+        InvalidSpec: The token's file cannot be used.
+    """
+    path = home / TOKEN_FILE
+    try:
+        token = path.read_text("ascii").strip()
+    except FileNotFoundError:
+        return None
+    except (OSError, UnicodeDecodeError) as error:
+        raise _bad_token(path, str(error)) from error
+    if len(token) < TOKEN_MIN_CHARACTERS or not token.isprintable() or " " in token:
+        raise _bad_token(path, f"{len(token)} characters")
+    return token
+
+
+def ensure_token(home: Path) -> str:
+    """Return the bearer token of a home's service; the first call makes it, random, mode 0600.
+
+    Raises:
+        InvalidSpec: The token's file cannot be used.
+    """
+    path = home / TOKEN_FILE
+    token = read_token(home)
+    if token is None:
+        # Written under another name first: nobody may ever read a token that is not whole.
+        partial = path.with_name(f".{TOKEN_FILE}.{os.getpid()}.{secrets.token_hex(4)}")
+        descriptor = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        with os.fdopen(descriptor, "w", encoding="ascii") as file:
+            file.write(secrets.token_urlsafe(32) + "\n")
+            file.flush()
+            os.fsync(file.fileno())
+        try:
+            path.hardlink_to(partial)
+        except FileExistsError:
+            pass  # another process was first; its token counts
+        finally:
+            partial.unlink()
+        token = read_token(home)
+        assert token is not None
+    if path.stat().st_mode & 0o077:
+        path.chmod(0o600)
+    return token
+
+
+def _bad_token(path: Path, found: str) -> InvalidSpec:
+    return InvalidSpec(
+        f"{path} must hold a token of {TOKEN_MIN_CHARACTERS} or more printable characters, got "
+        f"{found}; remove the file and start the service again to make a new one"
+    )
 
 
 def socket_path(home: Path, name: str) -> Path:

@@ -1,0 +1,1 @@
+"""The HTTP interface: one ASGI application on one port."""

@@ -1,0 +1,54 @@
+"""What the routes share: parameters and documented answers."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from fastapi import Path, Query
+
+from orchestrator.api.errors import Problem
+from orchestrator.spec.job import JobName
+
+EXAMPLE_JOB = "digits-cnn-1"
+
+Name = Annotated[JobName, Path(description="The training job's name.", examples=[EXAMPLE_JOB])]
+HostName = Annotated[
+    str,
+    Path(
+        description="A host of the job: `algo-1`, `algo-2`, …",
+        pattern=r"^algo-[1-9][0-9]{0,3}$",
+        examples=["algo-1"],
+    ),
+]
+Attempt = Annotated[
+    int | None,
+    Query(description="Which attempt, from 1; the present one if left out.", ge=1, le=1_000_000),
+]
+Offset = Annotated[
+    int, Query(description="Byte offset in the log to read from.", ge=0, lt=1 << 62)
+]
+
+_WHY = {
+    400: "A rule is broken; the message names rule, value and remedy.",
+    401: "The bearer token is missing or wrong.",
+    404: "There is no such thing.",
+    409: "It does not fit the present state: the name or key is taken, or the job has ended.",
+    413: "The body is too large.",
+    502: "A back end failed.",
+    503: "The store or an engine does not answer now; try again after `Retry-After` seconds.",
+    507: "A quota or the disk is full; nothing was changed.",
+}
+
+
+def problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
+    """Return the documentation of error answers; 400, 401 and 503 are always possible."""
+    return {
+        status: {"model": Problem, "description": _WHY[status]}
+        for status in sorted({400, 401, 503, *statuses})
+    }
+
+
+def content(media_type: str, description: str, *, binary: bool = True) -> dict[str, Any]:
+    """Return the documentation of an answer that is not JSON."""
+    schema = {"type": "string"} | ({"format": "binary"} if binary else {})
+    return {"description": description, "content": {media_type: {"schema": schema}}}

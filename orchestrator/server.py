@@ -1,0 +1,334 @@
+"""``serve``: the HTTP interface, the local socket and the driver in one process.
+
+The port is bound first, so that a taken port is an error before anything is opened. While this
+process drives the home it also owns the socket that SDK and CLI on the same home talk to; while
+another process drives, it stands by and serves HTTP from the same store.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import signal
+import socket
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import FrameType
+from typing import TYPE_CHECKING
+
+import uvicorn
+
+from orchestrator.api.app import App, create_app
+from orchestrator.api.context import Limits
+from orchestrator.api.guard import is_loopback
+from orchestrator.errors import InvalidSpec
+from orchestrator.home import DRIVER_SOCKET, ensure_token, prepare_home, socket_path
+from orchestrator.service.assemble import open_service
+from orchestrator.service.methods import methods
+from orchestrator.service.rpc import RpcServer
+from orchestrator.settings import Settings
+
+if TYPE_CHECKING:
+    from orchestrator.service.assemble import Service
+
+logger = logging.getLogger(__name__)
+
+DEFAULT_PORT = 8760
+SERVER_FILE = "server.json"
+BACKLOG = 1024
+STAND_BY_LOOK_SECONDS = 0.05
+DRIVING_LOOK_SECONDS = 1.0
+SHUTDOWN_SECONDS = 5
+KEEP_ALIVE_SECONDS = 75
+DEAD_CLIENT_MILLISECONDS = 60_000
+
+
+@dataclass(frozen=True)
+class ServeOptions:
+    """Where and for whom to serve.
+
+    Attributes:
+        host: Address to listen on.
+        port: Port; 0 = any free one.
+        allow_remote: Allow an address that other machines reach.
+        allow_insecure_local: Then also allow jobs that run as plain processes of this machine.
+        allowed_hosts: Further names in the Host header.
+        limits: Bounds of the HTTP interface.
+    """
+
+    host: str = "127.0.0.1"
+    port: int = DEFAULT_PORT
+    allow_remote: bool = False
+    allow_insecure_local: bool = False
+    allowed_hosts: tuple[str, ...] = ()
+    limits: Limits = field(default_factory=Limits)
+
+
+class Server:
+    """An opened home behind a bound port. Serves after ``run`` or ``start``.
+
+    Args:
+        settings: How the service runs.
+        options: Where to serve.
+
+    Raises:
+        InvalidSpec: The address is refused, taken or impossible, or the home cannot be used.
+        StoreError: The home's store cannot be opened.
+    """
+
+    def __init__(
+        self, settings: Settings | None = None, options: ServeOptions | None = None
+    ) -> None:
+        self.options = options or ServeOptions()
+        settings = settings or Settings()
+        self._socket = bind(self.options)
+        try:
+            self.token = ensure_token(prepare_home(settings.home))
+            self.service = open_service(settings)
+        except BaseException:
+            self._socket.close()
+            raise
+        self.app = self._application()
+        self._local = LocalSocket(self.service)
+        self._uvicorn = _Uvicorn(self.app)
+        self._thread: threading.Thread | None = None
+
+    def _application(self) -> App:
+        options = self.options
+        open_to_all = not is_loopback(options.host) and not options.allow_insecure_local
+        return create_app(
+            self.service,
+            self.token,
+            bound=options.host,
+            allowed_hosts=options.allowed_hosts,
+            refused_backends=frozenset({"process"}) if open_to_all else frozenset(),
+            limits=options.limits,
+        )
+
+    @property
+    def url(self) -> str:
+        """Where clients on this machine reach it."""
+        host, port = self._socket.getsockname()[:2]
+        if host in {"0.0.0.0", "::"}:  # noqa: S104  # compared, not bound
+            host = "127.0.0.1"
+        return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+    def run(self, on_ready: Callable[[Server], None] | None = None) -> None:
+        """Serve until SIGTERM, SIGINT or ``close``. Running jobs go on.
+
+        Args:
+            on_ready: Called once when requests are answered.
+        """
+        self._uvicorn.on_ready = self._announce(on_ready)
+        self.service.driving.stand_by()
+        self._local.start()
+        try:
+            with _signals_taken():
+                self._uvicorn.run(sockets=[self._socket])
+        finally:
+            self._end()
+
+    def _announce(self, on_ready: Callable[[Server], None] | None) -> Callable[[], None]:
+        def announce() -> None:
+            facts = {"url": self.url, "pid": os.getpid()}
+            _replace_text(self._file, json.dumps(facts) + "\n")
+            logger.info("serving %s from %s", self.url, self.service.home)
+            if on_ready is not None:
+                on_ready(self)
+
+        return announce
+
+    @property
+    def _file(self) -> Path:
+        return self.service.home / SERVER_FILE
+
+    def start(self) -> Server:
+        """Serve in a thread of this process; return when requests are answered."""
+        ready = threading.Event()
+        self._thread = threading.Thread(
+            target=self.run, args=(lambda _: ready.set(),), name="server", daemon=True
+        )
+        self._thread.start()
+        while not ready.wait(0.1):
+            if not self._thread.is_alive():
+                raise InvalidSpec("the server ended at once; its log says why")
+        return self
+
+    def close(self) -> None:
+        """End what ``run`` or ``start`` began, and wait for it. Idempotent."""
+        self._uvicorn.should_exit = True
+        if self._thread is not None:
+            self._thread.join()
+
+    def _end(self) -> None:
+        self.app.context.release()
+        self._socket.close()
+        self._local.close()
+        self.service.close()
+        if self._file.exists() and json.loads(self._file.read_text())["pid"] == os.getpid():
+            self._file.unlink()
+
+    def __enter__(self) -> Server:
+        return self.start()
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+def serve(
+    settings: Settings | None = None,
+    options: ServeOptions | None = None,
+    on_ready: Callable[[Server], None] | None = None,
+) -> None:
+    """Serve a home until SIGTERM or SIGINT; see ``Server``.
+
+    Args:
+        settings: How the service runs.
+        options: Where to serve.
+        on_ready: Called once, with the server, when requests are answered: to print its address.
+    """
+    Server(settings, options).run(on_ready)
+
+
+class LocalSocket:
+    """Owns the home's local socket while this process drives, as the detached driver does.
+
+    Args:
+        service: What answers.
+    """
+
+    def __init__(self, service: Service) -> None:
+        self._service = service
+        self._methods = methods(service)
+        self._closing = threading.Event()
+        self._server: RpcServer | None = None
+        self._thread = threading.Thread(target=self._keep, name="local socket", daemon=True)
+
+    def start(self) -> None:
+        """Begin; returns at once."""
+        self._look()
+        self._thread.start()
+
+    def close(self) -> None:
+        """Stop answering and remove the socket."""
+        self._closing.set()
+        if self._thread.is_alive():
+            self._thread.join()
+        if self._server is not None:
+            self._server.close()
+
+    def _keep(self) -> None:
+        pause = STAND_BY_LOOK_SECONDS
+        while not self._closing.wait(pause):
+            self._look()
+            pause = STAND_BY_LOOK_SECONDS if self._server is None else DRIVING_LOOK_SECONDS
+
+    def _look(self) -> None:
+        if self._service.driving.is_driving:
+            if self._server is None:
+                path = socket_path(self._service.home, DRIVER_SOCKET)
+                self._server = RpcServer(path, self._methods)
+        elif self._server is not None:
+            # Another driver took over, or ours failed: compete again.
+            self._server.close()
+            self._server = None
+            self._service.driving.stand_by()
+
+
+class _Uvicorn(uvicorn.Server):
+    """Serves the application; wakes all who wait when it ends, so that they get an answer."""
+
+    def __init__(self, app: App) -> None:
+        super().__init__(
+            uvicorn.Config(
+                app,
+                lifespan="off",
+                ws="none",
+                log_config=None,
+                access_log=False,
+                proxy_headers=False,
+                server_header=False,
+                backlog=BACKLOG,
+                timeout_keep_alive=KEEP_ALIVE_SECONDS,
+                timeout_graceful_shutdown=SHUTDOWN_SECONDS,
+            )
+        )
+        self._app = app
+        self.on_ready: Callable[[], None] = lambda: None
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        self.on_ready()
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        self._app.context.close()
+        await super().shutdown(sockets)
+
+
+def bind(options: ServeOptions) -> socket.socket:
+    """Return a socket that listens where the options say.
+
+    Raises:
+        InvalidSpec: That is not allowed, taken or impossible.
+    """
+    host, port = options.host, options.port
+    if not is_loopback(host) and not options.allow_remote:
+        raise InvalidSpec(
+            f"host must be a loopback address such as 127.0.0.1, got {host!r}, which other "
+            "machines reach; add --allow-remote if they shall (put TLS in front of it)"
+        )
+    try:
+        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+        family, kind, protocol, _, address = found[0]
+        listening = socket.socket(family, kind, protocol)
+    except (OSError, OverflowError) as error:
+        raise InvalidSpec(
+            f"host and port must name an address, got {host}:{port}: {error}"
+        ) from error
+    try:
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if hasattr(socket, "TCP_USER_TIMEOUT"):
+            # A client that stops reading for good is dropped by the kernel; accepted sockets
+            # inherit this.
+            listening.setsockopt(
+                socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, DEAD_CLIENT_MILLISECONDS
+            )
+        listening.bind(address)
+        listening.listen(BACKLOG)
+    except (OSError, OverflowError) as error:
+        listening.close()
+        raise InvalidSpec(
+            f"the port must be free and allowed, got {host}:{port} "
+            f"({getattr(error, 'strerror', None) or error}); choose another with --port, or "
+            "--port 0 for any free one"
+        ) from error
+    listening.setblocking(False)
+    return listening
+
+
+@contextmanager
+def _signals_taken() -> Iterator[None]:
+    """Ignore the signals that uvicorn raises again when it has ended because of them."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def taken(_signal: int, _frame: FrameType | None) -> None:
+        return
+
+    before = {number: signal.signal(number, taken) for number in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _replace_text(path: Path, text: str) -> None:
+    partial = path.with_name(f".{path.name}.{os.getpid()}")
+    partial.write_text(text, encoding="utf-8")
+    partial.replace(path)

@@ -1,0 +1,127 @@
+"""Hides values whose names say that they are secret, wherever a specification is shown."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, TypeVar
+
+if TYPE_CHECKING:
+    from orchestrator.spec.job import TrainingJobSpec
+    from orchestrator.spec.record import TrainingJobRecord
+
+HIDDEN = "***"
+
+_SECRET = re.compile(r"secret|token|passw(?:or)?d|key|credential", re.IGNORECASE)
+_ALWAYS_SECRET = re.compile(r"secret|passw(?:or)?d|credential", re.IGNORECASE)
+_NUMBER = re.compile(r"-?\d{1,12}(?:\.\d*)?(?:e-?\d{1,3})?", re.IGNORECASE)
+
+Text = TypeVar("Text", bound=Sequence[str] | None)
+
+
+def is_secret_name(name: str) -> bool:
+    """Return whether a name says SECRET, TOKEN, PASSWORD, KEY or CREDENTIAL, in any case."""
+    return _SECRET.search(name) is not None
+
+
+def redacted_environment(values: Mapping[str, str]) -> dict[str, str]:
+    """Return variables with the values of secret names hidden."""
+    return {name: HIDDEN if is_secret_name(name) else value for name, value in values.items()}
+
+
+def redacted_hyper_parameters(values: Mapping[str, str]) -> dict[str, str]:
+    """Return hyperparameters with the values of secret names hidden, also inside JSON values.
+
+    A number behind TOKEN or KEY counts something (``max_tokens``, ``num_key_value_heads``) and is
+    shown.
+    """
+    return {name: _shown(name, value) for name, value in values.items()}
+
+
+def redacted_arguments(arguments: Sequence[str]) -> tuple[str, ...]:
+    """Return a command line with secret values hidden.
+
+    Understands ``--name=value``, ``NAME=value`` and ``--name value``.
+    """
+    shown: list[str] = []
+    option = ""  # the secret option before, whose value comes next
+    for argument in arguments:
+        name, separator, value = argument.partition("=")
+        if option and not argument.startswith("-"):
+            shown.append(_shown(option, argument))
+        elif separator and " " not in name and is_secret_name(name):
+            shown.append(f"{name}={_shown(name, value)}")
+        else:
+            shown.append(argument)
+        option = argument if _is_secret_option(argument) else ""
+    return tuple(shown)
+
+
+def redacted_spec(spec: TrainingJobSpec) -> TrainingJobSpec:
+    """Return a specification that can be shown: the same object when it hides nothing."""
+    changes: dict[str, Any] = {}
+    if _SECRET.search(" ".join(spec.environment)):
+        changes["environment"] = redacted_environment(spec.environment)
+    hyper_parameters = redacted_hyper_parameters(spec.hyper_parameters)
+    if hyper_parameters != spec.hyper_parameters:
+        changes["hyper_parameters"] = hyper_parameters
+    algorithm = spec.algorithm_specification
+    command = {
+        field: redacted_arguments(given)
+        for field in ("container_entrypoint", "container_arguments")
+        if (given := getattr(algorithm, field)) is not None
+    }
+    if any(shown != getattr(algorithm, field) for field, shown in command.items()):
+        changes["algorithm_specification"] = algorithm.model_copy(update=command)
+    source = spec.source_code
+    if source is not None and (shown := redacted_arguments(source.arguments)) != source.arguments:
+        changes["source_code"] = source.model_copy(update={"arguments": shown})
+    return spec.model_copy(update=changes) if changes else spec
+
+
+def redacted_record(record: TrainingJobRecord) -> TrainingJobRecord:
+    """Return a job's record that can be shown: the same object when it hides nothing."""
+    spec = redacted_spec(record.spec)
+    return record if spec is record.spec else record.model_copy(update={"spec": spec})
+
+
+def _is_secret_option(argument: str) -> bool:
+    return argument.startswith("-") and "=" not in argument and is_secret_name(argument)
+
+
+def _shown(name: str, value: str) -> str:
+    if is_secret_name(name):
+        counts = _ALWAYS_SECRET.search(name) is None and _NUMBER.fullmatch(value)
+        return value if counts else HIDDEN
+    if value.startswith(("{", "[")) and is_secret_name(value):
+        return _shown_json(value)
+    return value
+
+
+def _shown_json(text: str) -> str:
+    """Return JSON with secret members hidden; text that is none is returned as it is."""
+    try:
+        value = json.loads(text)
+        shown = _walk(value)
+        return text if shown == value else json.dumps(shown)
+    except ValueError:
+        return text
+    except RecursionError:
+        return HIDDEN  # too deep to look into, and it may hold a secret
+
+
+def _walk(value: Any) -> Any:
+    if isinstance(value, list):
+        return [_walk(item) for item in value]
+    if isinstance(value, dict):
+        return {name: _member(name, item) for name, item in value.items()}
+    return value
+
+
+def _member(name: str, value: Any) -> Any:
+    if isinstance(value, dict | list) or not is_secret_name(name):
+        return _walk(value)
+    if isinstance(value, bool | int | float) and _ALWAYS_SECRET.search(name) is None:
+        return value
+    return value if value is None else HIDDEN
