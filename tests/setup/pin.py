@@ -22,8 +22,9 @@ UNPINNED = ("orchestrator", "pip")
 
 def pins(frozen: str) -> str:
     """The text of constraints.txt for an output of `pip freeze`."""
-    lines = [line.replace("+cpu", "") for line in frozen.splitlines() if "==" in line]
-    kept = [line for line in lines if line.partition("==")[0] not in UNPINNED]
+    lines = [line.replace("+cpu", "") for line in frozen.splitlines()]
+    exact = [line for line in lines if "==" in line and not line.startswith("#")]
+    kept = [line for line in exact if line.partition("==")[0] not in UNPINNED]
     return HEADER + "".join(f"{line}\n" for line in sorted(kept, key=str.lower))
 
 

@@ -31,7 +31,7 @@ SERVER_SIDE = {
     "uvicorn",
 }
 # Import name of a distribution where the two differ.
-IMPORT_NAMES = {"pydantic-settings": "pydantic_settings"}
+IMPORT_NAMES = {"ipython": "IPython", "pydantic-settings": "pydantic_settings"}
 PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
 
 

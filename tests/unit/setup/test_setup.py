@@ -77,7 +77,7 @@ def test_a_cuda_package_in_an_environment_is_found(tmp_path, folder, refused):
 
 
 def test_the_pins_leave_out_the_project_and_the_kind_of_build():
-    frozen = "-e git+https://example/x\nnumpy==2.4.6\npip==23.2.1\ntorch==2.13.0+cpu\nAnyIO==4\n"
+    frozen = "# Editable install (orchestrator==0.1.0)\n-e git+https://example/x\nnumpy==2.4.6\npip==23.2.1\ntorch==2.13.0+cpu\nAnyIO==4\n"
     lines = [line for line in pins(frozen).splitlines() if not line.startswith("#")]
     assert lines == ["AnyIO==4", "numpy==2.4.6", "torch==2.13.0"]
 
