@@ -34,15 +34,15 @@ def builder(engine, name):
     """A builder whose images are removed, after a look at what else is left."""
     builder = ImageBuilder()
     yield builder
-    stages = {"label": STAGE_LABEL}
-    for found in (engine.images, engine.containers):
-        ours = [each for each in found.list(filters=stages, all=True) if name in stage_of(each)]
-        assert ours == []
     for ref in sorted(builder.list(), key=lambda ref: "-env:" in ref.tag):
         if ref.tag.startswith(f"orchestrator/{name}"):
             builder.remove(ref.tag)
-    assert [ref for ref in builder.list() if name in ref.tag] == []
+    left = [ref.tag for ref in builder.list() if name in ref.tag]
     builder.close()
+    for found in (engine.images, engine.containers):
+        stages = found.list(filters={"label": STAGE_LABEL}, all=True)
+        left += [str(each) for each in stages if name in stage_of(each)]
+    assert left == []
 
 
 def stage_of(thing):
