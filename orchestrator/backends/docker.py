@@ -94,6 +94,7 @@ class DockerBackend(Backend):
         self._outside = OutsideSupervisors(settings)
         self._witness = Witness(settings, self._engine, self._outside, clock)
         self._networks: set[str] = set()
+        self._shares_network = False
         self._lock = threading.Lock()
 
     # -- what can be done ------------------------------------------------------------------
@@ -216,6 +217,7 @@ class DockerBackend(Backend):
         if request.network is None:
             return
         name = request.network["name"]
+        self._shares_network |= name == shared_network_name(self._settings)
         with self._lock:
             if name not in self._networks:
                 self._engine.create_network(request.network)
@@ -288,6 +290,8 @@ class DockerBackend(Backend):
             network = attempt_name(self._settings, job, attempt)
             self._engine.remove_network(network)
             self._networks.discard(network)
+        else:
+            self._shares_network = True  # made by a predecessor, perhaps
         for directory in directories:
             docker_records.discard_all_but_records(directory)
             self._outside.reap(directory)
@@ -307,17 +311,17 @@ class DockerBackend(Backend):
         Returns:
             What was removed.
         """
-        self._networks.clear()
-        return docker_leftovers.remove(self._engine, str(self._settings.home), keep)
+        removed = docker_leftovers.remove(self._engine, str(self._settings.home), keep)
+        self._networks.difference_update(item.name for item in removed)
+        return removed
 
     def close(self) -> None:
         """Stop listening, remove the home's network unless jobs use it, close connections."""
         self._events.close()
-        shared = shared_network_name(self._settings)
-        if shared in self._networks:
-            self._networks.discard(shared)
+        if self._shares_network:
+            self._shares_network = False
             with suppress(EngineUnreachable):  # the next one to close finds it
-                self._engine.remove_network(shared)
+                self._engine.remove_network(shared_network_name(self._settings))
         self._engine.close()
 
 

@@ -46,7 +46,7 @@ class OutsideSupervisors:
             known = self._spawned.get(directory)
             if known is not None and known.poll() is None:
                 return
-            self._spawned[directory] = subprocess.Popen(
+            process = subprocess.Popen(
                 argv,
                 stdin=subprocess.DEVNULL,
                 stdout=errors,
@@ -54,6 +54,9 @@ class OutsideSupervisors:
                 start_new_session=True,
                 cwd="/",
             )
+            self._spawned[directory] = process
+            # It leaves no zombie, whenever it ends and whoever has forgotten it by then.
+            threading.Thread(target=process.wait, name="docker-outside", daemon=True).start()
 
     def _file(self, request: HostRequest) -> dict[str, Any]:
         engine = {name: os.environ[name] for name in _ENGINE_VARIABLES if name in os.environ}

@@ -276,7 +276,8 @@ def _host_config(
     if network is None:  # the program's own name must resolve all the same
         config["ExtraHosts"] = [f"{host}:127.0.0.1"]
     elif network["internal"]:
-        config["Dns"] = ["127.0.0.1"]  # the engine would forward questions to the outside
+        # The engine would forward questions to the outside; now they fail, and soon.
+        config |= {"Dns": ["127.0.0.1"], "DnsOptions": ["timeout:1", "attempts:3"]}
     if around.settings.profile == "hardened":
         config["CapDrop"] = ["ALL"]
         config["ReadonlyRootfs"] = around.settings.read_only_root

@@ -165,6 +165,7 @@ class Witness:
         """Complete a record by what ``docker_attach`` left; return the host's loss, if it is lost."""
         directory = context.host_directory(host)
         self._outside.reap(directory)
+        record["peak_memory_bytes"] = None  # it is that of what ran the container
         end = docker_outside.read_end(directory)
         if end is None:  # it was killed at the end of the grace: the container may still run
             if record["started_at"] is not None:

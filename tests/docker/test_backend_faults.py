@@ -1,0 +1,253 @@
+"""Drivers that die, engines that go away or hang, and people with the docker command."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from orchestrator.backends.base import AttemptContext, HostStatus
+from orchestrator.backends.docker import DockerBackend
+from orchestrator.backends.docker_values import LABEL_HOME
+from orchestrator.errors import BackendError, CapacityUnavailable, EngineUnreachable
+from orchestrator.spec.record import HostRecord
+from orchestrator.testing.backend_contract import Program, Wish, exit_of, stop_request
+from tests.docker.backend_harness import DockerHarness, copy_channel, docker, docker_harness
+from tests.plugins.engine import RestartableEngine
+
+pytestmark = pytest.mark.docker
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory, base_image: str) -> Iterator[DockerHarness]:
+    """One home for all tests here."""
+    home = tmp_path_factory.mktemp("home")
+    with docker_harness(home, base_image, timeout_seconds=2) as harness:
+        yield harness
+
+
+def finish(home: DockerHarness, context: AttemptContext) -> Any:
+    """Stop a waiting program; return its exit record."""
+    home.backend.stop(context, "algo-1", None, stop_request())
+    record = exit_of(home.ended(context, "algo-1", None))
+    home.backend.release(context)
+    home.nothing_left(context)
+    return record
+
+
+# Drivers that die (faults 2, 3, 4).
+
+
+def test_a_driver_that_died_between_create_and_start_is_continued(home: DockerHarness):
+    context = home.context(Wish(Program.WAITS))
+    home.backend.stage(context)
+    request = home.backend.plan(context)["algo-1"]
+    home.docker_backend._engine.create_network(request["network"])
+    directory = context.host_directory("algo-1")
+    (directory / "plan.json").write_text("{}")
+    assert home.docker_backend._engine.create(request["name"], request["create"])
+
+    home.backend = home.restarted()
+    assert home.backend.observe(context, "algo-1", None).status is HostStatus.ABSENT
+    home.start(context)
+    home.ready(context)
+    assert finish(home, context)["outcome"] == "stopped"
+
+
+def test_a_start_that_raced_with_another_gives_one_container(home: DockerHarness):
+    context = home.context(Wish(Program.WAITS))
+    home.backend.stage(context)
+    handles: list[Any] = []
+    threads = [
+        threading.Thread(target=lambda: handles.append(home.backend.start(context, "algo-1")))
+        for _ in range(6)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    home.ready(context)
+    assert handles == [handles[0]] * 6
+    assert len(docker("ps", "-aq", "--filter", f"name={home.container(context)}").split()) == 1
+    finish(home, context)
+
+
+def test_a_container_of_a_forgotten_job_with_the_same_name_is_replaced(home: DockerHarness):
+    context = home.context(Wish(Program.SUCCEEDS))
+    labels = ["--label", f"{LABEL_HOME}={home.home}", "--label", "orchestrator.number=999999"]
+    docker("create", "--name", home.container(context), *labels, home.image, "true")
+    handles = home.start(context)
+    assert exit_of(home.ended(context, "algo-1", handles["algo-1"]))["exit_code"] == 0
+    home.backend.release(context)
+    home.nothing_left(context)
+
+
+# People with the docker command (fault 13).
+
+
+def test_a_container_removed_behind_our_back_is_lost(home: DockerHarness):
+    context = home.context(Wish(Program.WAITS))
+    handles = home.start(context)
+    home.ready(context)
+    docker("rm", "-f", home.container(context))
+    seen = home.ended(context, "algo-1", handles["algo-1"])
+    assert (seen.status, "removed" in seen.detail) == (HostStatus.LOST, True)
+    home.backend.release(context)
+
+
+def test_docker_stop_is_an_interruption_not_a_failure(home: DockerHarness):
+    context = home.context(Wish(Program.WAITS))
+    handles = home.start(context)
+    home.ready(context)
+    docker("stop", "-t", "30", home.container(context))
+    record = exit_of(home.ended(context, "algo-1", handles["algo-1"]))
+    assert (record["outcome"], record["stop_intent"]) == ("stopped", "interrupted")
+    home.backend.release(context)
+
+
+def test_a_paused_container_still_runs(home: DockerHarness):
+    context = home.context(Wish(Program.WAITS))
+    handles = home.start(context)
+    home.ready(context)
+    docker("pause", home.container(context))
+    assert home.backend.observe(context, "algo-1", handles["algo-1"]).status is HostStatus.RUNNING
+    docker("unpause", home.container(context))
+    finish(home, context)
+
+
+def test_the_driver_is_woken_when_a_container_ends(home: DockerHarness):
+    context = home.context(Wish(Program.SUCCEEDS))
+    before = home.wakes
+    home.start(context)
+    home.until(lambda: home.wakes > before, "a wake-up", seconds=20)
+    home.ended(context, "algo-1", None)
+    home.backend.release(context)
+
+
+# Devices that are not there.
+
+
+def test_a_gpu_that_the_engine_cannot_give_is_a_capacity_error(home: DockerHarness):
+    if Path("/dev/nvidia0").exists():
+        pytest.skip("this machine has a GPU")
+    context = home.context(Wish(Program.SUCCEEDS))
+    members = tuple(
+        HostRecord(**{**member.model_dump(), "gpus": (0,)}) for member in context.hosts
+    )
+    context = AttemptContext(**{**vars(context), "hosts": members})
+    home.backend.stage(context)
+    with pytest.raises(CapacityUnavailable, match="NVIDIA"):
+        home.backend.start(context, "algo-1")
+    home.backend.release(context)
+    home.nothing_left(context)
+
+
+# Leftovers.
+
+
+def test_leftovers_are_found_by_label_and_those_of_living_jobs_kept(home: DockerHarness):
+    living, dead = home.context(Wish(Program.WAITS)), home.context(Wish(Program.WAITS, hosts=2))
+    for context in (living, dead):
+        home.start(context)
+        home.ready(context)
+    found = home.docker_backend.find_leftovers()
+    assert [item.kind for item in found].count("container") == 3
+    keep = {(living.spec.training_job_name, 1)}
+    removed = home.docker_backend.remove_leftovers(keep)
+    assert {item.job for item in removed} == {dead.spec.training_job_name}
+    assert {item.kind for item in removed} == {"container", "network"}
+    home.nothing_left(dead)
+    home.backend.release(dead)
+    finish(home, living)
+
+
+# Engines (faults 14, 15).
+
+
+def test_without_an_engine_nothing_is_concluded_and_errors_are_quick(
+    home: DockerHarness, tmp_path: Path
+):
+    settings = type(home.settings)(
+        **{**vars(home.settings), "base_url": f"unix://{tmp_path}/nobody.sock"}
+    )
+    backend = DockerBackend(settings, copy_channel)
+    context = home.context(Wish(Program.SUCCEEDS))
+    with pytest.raises(EngineUnreachable, match="docker version"):
+        backend.check(context.spec)
+    with pytest.raises(EngineUnreachable):
+        backend.stage(context)
+    with pytest.raises(EngineUnreachable):
+        backend.release(context)
+    seen = backend.observe(context, "algo-1", {"container": "x"})
+    assert seen.status is HostStatus.UNREACHABLE
+    assert backend.capabilities().missing
+    backend.close()
+
+
+@pytest.mark.slow
+def test_a_hanging_engine_stops_nothing_but_itself(
+    home: DockerHarness, own_engine: RestartableEngine
+):
+    context = home.context(Wish(Program.WAITS))
+    handles = home.start(context)
+    home.ready(context)
+    ended = home.context(Wish(Program.SUCCEEDS))
+    home.start(ended)
+    home.ended(ended, "algo-1", None)
+    killed = home.context(Wish(Program.WAITS))
+    killed_handles = home.start(killed)
+    home.ready(killed)
+    docker("kill", home.container(killed))
+    os.kill(own_engine.pid(), signal.SIGSTOP)
+    try:
+        began = time.monotonic()
+        assert home.backend.observe(ended, "algo-1", None).status is HostStatus.EXITED
+        seen = home.backend.observe(context, "algo-1", handles["algo-1"])
+        assert seen.status is HostStatus.RUNNING
+        assert time.monotonic() - began < 1
+        for _ in range(20):
+            seen = home.backend.observe(killed, "algo-1", killed_handles["algo-1"])
+            assert seen.status is HostStatus.UNREACHABLE
+        with pytest.raises(BackendError):
+            home.backend.release(ended)
+        assert time.monotonic() - began < 10
+    finally:
+        os.kill(own_engine.pid(), signal.SIGCONT)
+    assert home.ended(killed, "algo-1", killed_handles["algo-1"]).status is HostStatus.LOST
+    for context_ in (killed, ended):
+        home.backend.release(context_)
+    finish(home, context)
+
+
+@pytest.mark.slow
+def test_a_restarted_engine_is_waited_for_and_its_victims_are_lost(
+    home: DockerHarness, own_engine: RestartableEngine
+):
+    context = home.context(Wish(Program.WAITS))
+    handles = home.start(context)
+    home.ready(context)
+    done = home.context(Wish(Program.FAILS))
+    done_handles = home.start(done)
+    home.ended(done, "algo-1", done_handles["algo-1"])
+    own_engine.stop()
+    seen = home.backend.observe(done, "algo-1", done_handles["algo-1"])
+    assert exit_of(seen)["exit_code"] == 3
+    seen = home.backend.observe(context, "algo-1", handles["algo-1"])
+    # `dockerd` stops its containers as it ends: the supervisor may have had the time to record it.
+    assert seen.status in {HostStatus.UNREACHABLE, HostStatus.EXITED}
+    own_engine.start()
+    seen = home.ended(context, "algo-1", handles["algo-1"])
+    if seen.exit is not None:
+        assert seen.exit["stop_intent"] == "interrupted"
+    again = home.context(Wish(Program.SUCCEEDS))
+    home.start(again)
+    assert exit_of(home.ended(again, "algo-1", None))["exit_code"] == 0
+    for context_ in (context, done, again):
+        home.backend.release(context_)
+        home.nothing_left(context_)
