@@ -116,7 +116,7 @@ def _create_v1(name: str) -> Group | None:
         _, controllers, path = line.split(":", 2)
         for controller in CONTROLLERS.intersection(controllers.split(",")):
             parent = _locate(mounts, controller, path)
-            if parent is None:
+            if parent is None or not os.path.isdir(parent):
                 continue
             _sweep(parent)
             if _make(f"{parent}/{name}"):

@@ -100,7 +100,7 @@ class ExitFile:
             os.ftruncate(self._descriptor, 0)
 
     def write(self, record: ExitRecord) -> None:
-        """Write the record, durably, as one step; try for a minute if the disk refuses.
+        """Write the record as one step, its contents durably; try for a minute if need be.
 
         Raises:
             OSError: The disk refused for a minute.
@@ -109,6 +109,8 @@ class ExitFile:
         for attempt in range(_ATTEMPTS):
             try:
                 self._publish(data)
+            except FileNotFoundError:  # the host directory was removed: nobody wants to know
+                raise
             except OSError:
                 if attempt == _ATTEMPTS - 1:
                     raise
@@ -121,6 +123,8 @@ class ExitFile:
         files.write_all(self._descriptor, data)
         os.ftruncate(self._descriptor, len(data))
         os.fsync(self._descriptor)
-        if os.path.lexists(self._draft):
-            os.rename(self._draft, self._path)
+        os.rename(self._draft, self._path)
+
+    def sync_name(self) -> None:
+        """Make the record's name durable too; what reads it now need not wait for this."""
         files.sync_directory(os.path.dirname(self._path))

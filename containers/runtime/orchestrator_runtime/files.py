@@ -57,6 +57,11 @@ def write_all(descriptor: int, data: bytes) -> None:
         view = view[os.write(descriptor, view) :]
 
 
+def sync_data(descriptor: int) -> None:
+    """Make what was written to a file durable, its size included, its times not."""
+    getattr(os, "fdatasync", os.fsync)(descriptor)  # macOS has only the dearer one
+
+
 def sync_directory(path: str) -> None:
     """Make the names in a directory durable."""
     descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)

@@ -35,6 +35,7 @@ class RecordIntake:
         self._masker = masker
         self._partial = b""
         self._skipping = False
+        self._empty = True
         self.dropped = 0
 
     def read(self) -> bool:
@@ -59,8 +60,10 @@ class RecordIntake:
 
     def sync(self) -> None:
         """Make the records durable; a failing disk counts as one lost record."""
+        if self._empty:
+            return
         try:
-            os.fsync(self._file)
+            files.sync_data(self._file)
         except OSError:
             self.dropped += 1
 
@@ -78,6 +81,7 @@ class RecordIntake:
         if len(data) > self._room:
             self.dropped += data.count(b"\n")
             return
+        self._empty = False
         try:
             files.write_all(self._file, data)
         except OSError:

@@ -144,9 +144,11 @@ class LogPump(Pump):
 
     def sync(self) -> None:
         """Make the log durable. A failing disk is marked as a cut."""
+        if not self._indexed_at:
+            return
         try:
-            os.fsync(self._log)
-            os.fsync(self._index)
+            files.sync_data(self._log)
+            files.sync_data(self._index)
         except OSError:
             self.truncated = True
 

@@ -34,17 +34,22 @@ def supervise(host_directory: str) -> int:
     plan, problem = _read_plan(directory)
     if plan is None:
         exit_file.write(failed_record(directory, problem))
+        exit_file.sync_name()
         return 0
     status = Status(directory, plan)
     try:
         record = HostRun(directory, plan, watcher, status).run()
     except BaseException as error:
-        exit_file.write(failed_record(directory, _describe(error), plan, status))
-        status.poke("ended")
+        _finish(exit_file, failed_record(directory, _describe(error), plan, status), status)
         raise
+    _finish(exit_file, record, status)
+    return _exit_code(plan, record)
+
+
+def _finish(exit_file: ExitFile, record: ExitRecord, status: Status) -> None:
     exit_file.write(record)
     status.poke("ended")
-    return _exit_code(plan, record)
+    exit_file.sync_name()
 
 
 def _read_plan(directory: str) -> tuple[HostPlan | None, str]:

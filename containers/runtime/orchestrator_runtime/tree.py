@@ -8,7 +8,7 @@ import sys
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import signal as _signal
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 else:
     import _signal
 
@@ -38,18 +38,54 @@ class Process:
 def roots_below(pid: int) -> list[Process]:
     """Return the living children of a process, each with its own tree.
 
-    Zombies are left out, their children are not. Empty where there is no /proc.
+    Processes that only wait to be reaped are left out. Empty where there is no /proc.
     """
+    look = _children if os.path.exists(f"/proc/{pid}/task/{pid}/children") else _scan()
     top = Process(pid, 0, 0)
-    parents: dict[int, list[Process]] = {}
-    for process, parent in _all_processes():
-        parents.setdefault(parent, []).append(process)
     pending = [top]
     while pending:
         node = pending.pop()
-        node.children = parents.pop(node.pid, [])
+        node.children = look(node.pid)
         pending += node.children
     return top.children
+
+
+def _children(pid: int) -> list[Process]:
+    """Return the children of a process, which belong to any of its threads."""
+    try:
+        threads = os.listdir(f"/proc/{pid}/task")
+    except OSError:
+        return []
+    found = []
+    for thread in threads:
+        for child in _read(f"/proc/{pid}/task/{thread}/children").split():
+            process, _ = _look(int(child))
+            if process is not None:
+                found.append(process)
+    return found
+
+
+def _scan() -> Callable[[int], list[Process]]:
+    """Return a look-up of children in a list of all processes, where the kernel keeps none."""
+    parents: dict[int, list[Process]] = {}
+    for name in os.listdir("/proc") if os.path.isdir("/proc") else ():
+        process, parent = _look(int(name)) if name.isdigit() else (None, 0)
+        if process is not None:
+            parents.setdefault(parent, []).append(process)
+    return lambda pid: parents.pop(pid, [])
+
+
+def _look(pid: int) -> tuple[Process | None, int]:
+    """Return a process and its parent's pid; None if it is gone or only waits to be reaped."""
+    stat = _read(f"/proc/{pid}/stat").rpartition(b")")[2].split()
+    if len(stat) < 20 or _is_dead(stat):
+        return None, 0
+    return Process(pid, int(stat[6]), int(stat[19])), int(stat[1])
+
+
+def _is_dead(stat: list[bytes]) -> bool:
+    """Return whether a process has no thread left; its first one may end before the others."""
+    return stat[0] in (b"Z", b"X") and int(stat[17]) <= 1
 
 
 def walk(processes: Iterable[Process]) -> Iterator[Process]:
@@ -157,19 +193,6 @@ def kill_everything(child: int) -> int:
     return len(alive)
 
 
-def _all_processes() -> Iterator[tuple[Process, int]]:
-    """Yield each living process of the system with its parent's pid."""
-    try:
-        names = os.listdir("/proc")
-    except OSError:
-        return
-    for name in names:
-        if name.isdigit():
-            stat = _read(f"/proc/{name}/stat").rpartition(b")")[2].split()
-            if len(stat) > 19 and stat[0] not in (b"Z", b"X"):
-                yield Process(int(name), int(stat[6]), int(stat[19])), int(stat[1])
-
-
 def _read(path: str) -> bytes:
     """Return a file of /proc; empty when its process is gone."""
     try:
@@ -182,4 +205,4 @@ def _read(path: str) -> bytes:
 def is_alive(pid: int) -> bool:
     """Return whether a process runs; a zombie does not."""
     stat = _read(f"/proc/{pid}/stat").rpartition(b")")[2].split()
-    return bool(stat) and stat[0] not in (b"Z", b"X")
+    return len(stat) > 17 and not _is_dead(stat)
