@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import stat
 import threading
+import time
 from collections.abc import Callable, Collection
 from contextlib import suppress
 from functools import cached_property
@@ -65,6 +66,9 @@ if TYPE_CHECKING:
     from orchestrator.spec.job import TrainingJobSpec
 
 __all__ = ["DockerBackend", "DockerSettings"]
+
+ADOPT_SECONDS = 5.0
+"""How long another driver may take to create a container whose name it has taken."""
 
 
 class DockerBackend(Backend):
@@ -224,16 +228,8 @@ class DockerBackend(Backend):
                 self._networks.add(name)
 
     def _launch(self, request: HostRequest, context: AttemptContext) -> None:
-        if not self._engine.create(request.name, request.create):
-            state = self._engine.container(request.name)
-            if state is not None and state.labels.get(LABEL_NUMBER) != str(context.number):
-                # The name was used before, by a job that is forgotten.
-                self._engine.remove(request.name)
-                state = None
-            if state is None:
-                self._engine.create(request.name, request.create)
-            elif state.status != "created":
-                return  # it runs, or it has ended: a container is started once
+        if not self._create(request, context):
+            return
         try:
             self._engine.start(request.name)
         except Refused as error:
@@ -242,6 +238,21 @@ class DockerBackend(Backend):
             self._networks.discard(request.network["name"])  # somebody removed it
             self._make_network(request)
             self._engine.start(request.name)
+
+    def _create(self, request: HostRequest, context: AttemptContext) -> bool:
+        """Create a container or adopt the one of this name; return whether it must be started."""
+        deadline = time.monotonic() + ADOPT_SECONDS
+        while not self._engine.create(request.name, request.create):
+            state = self._engine.container(request.name)
+            if state is None:  # the name is taken before the container can be seen
+                if time.monotonic() > deadline:
+                    raise BackendError(f"container {request.name} can be neither made nor found")
+                time.sleep(0.02)
+            elif state.labels.get(LABEL_NUMBER) == str(context.number):
+                return state.status == "created"  # a container is started once
+            else:  # the name was used before, by a job that is forgotten
+                self._engine.remove(request.name)
+        return True
 
     # -- observe and stop ------------------------------------------------------------------
 
