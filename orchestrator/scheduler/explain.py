@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import re
 import signal
 from typing import TYPE_CHECKING
 
+from orchestrator.logs.hints import exit_meaning, hint_for
 from orchestrator.spec.record import Explanation
 from orchestrator.spec.state import EndReason
 
@@ -14,70 +14,6 @@ if TYPE_CHECKING:
 
     from orchestrator.logs.excerpt import ErrorExcerpt
     from orchestrator.scheduler.outcome import Verdict
-
-_SIGNAL_MEANING = {
-    "SIGKILL": "killed from outside the program, often by the system when memory ran out",
-    "SIGSEGV": "the program touched memory that is not its own; usually a fault in native code",
-    "SIGABRT": "the program aborted itself; native libraries do so on failed assertions",
-    "SIGBUS": "bad memory access; with data loaders often a full /dev/shm",
-    "SIGILL": "an instruction this processor does not have; the package was built for another one",
-    "SIGTERM": "asked to end from outside the program",
-    "SIGFPE": "division by zero in native code",
-}
-
-_HINTS: tuple[tuple[str, str], ...] = (
-    (
-        r"ModuleNotFoundError|No module named",
-        (
-            "the package is not installed where the job runs: add it to requirements.txt, or choose "
-            "an interpreter (python=) or image that has it"
-        ),
-    ),
-    (
-        r"ImportError",
-        (
-            "the package is there but does not fit: check its version in requirements.txt against "
-            "the interpreter or image"
-        ),
-    ),
-    (
-        r"FileNotFoundError|No such file or directory",
-        (
-            "inputs are read from SM_CHANNEL_<NAME> (/opt/ml/input/data/<name>); pass the path as a "
-            "channel, paths of your own machine are not part of the job"
-        ),
-    ),
-    (
-        r"Read-only file system|PermissionError",
-        (
-            "a job may write below /opt/ml/model, /opt/ml/output, /opt/ml/checkpoints and /tmp; "
-            "input channels are read-only unless writable=True"
-        ),
-    ),
-    (
-        r"No space left on device",
-        "the disk is full: free space in the home directory (orchestrator gc) or write less",
-    ),
-    (
-        r"CUDA out of memory|OutOfMemoryError",
-        "the GPU's memory is used up: a smaller batch size, gradient accumulation or a larger GPU",
-    ),
-    (
-        r"Address already in use",
-        "another process listens on the port: let the program take a free one (port 0)",
-    ),
-    (
-        r"unrecognized arguments|the following arguments are required",
-        (
-            "hyperparameters arrive as command-line arguments (--name value): make the script's "
-            "parser accept them"
-        ),
-    ),
-    (
-        r"ConnectionError|Network is unreachable|Temporary failure in name resolution",
-        "the job has no network (enable_network_isolation) or the address cannot be reached",
-    ),
-)
 
 
 def explain(found: Verdict, record: ExitRecord | None, excerpt: ErrorExcerpt) -> Explanation:
@@ -132,8 +68,8 @@ def _summary(
         if excerpt.message:
             what += f": {excerpt.message}"
         return f"{what} at {excerpt.user_frame}" if excerpt.user_frame else what
-    if killed_by in _SIGNAL_MEANING:
-        return f"{found.message} ({killed_by}: {_SIGNAL_MEANING[killed_by]})"
+    if record is not None and killed_by is not None:
+        return f"{found.message} ({exit_meaning(record['exit_code'], record['signal'])})"
     return found.message
 
 
@@ -147,12 +83,7 @@ def _installer_said(excerpt: ErrorExcerpt) -> str | None:
 def _hint(found: Verdict, excerpt: ErrorExcerpt, killed_by: str | None) -> str | None:
     if found.reason is EndReason.OUT_OF_MEMORY:
         return "raise resources.memory_gib, or use a smaller batch or fewer data-loader workers"
-    if found.reason is EndReason.MAX_RUNTIME:
-        return "raise stopping_condition.max_runtime_in_seconds, or resume from the checkpoint"
-    where = f"{excerpt.exception_type or ''}: {excerpt.message or ''}"
-    tail = "\n".join(excerpt.last_lines)
-    for text in (where, tail):
-        for pattern, hint in _HINTS:
-            if re.search(pattern, text):
-                return hint
-    return f"look for the cause of {killed_by} in the log" if killed_by else None
+    hint = hint_for(excerpt)
+    if hint is None and killed_by is not None:
+        return f"look for the cause of {killed_by} at the end of the log"
+    return hint
