@@ -93,7 +93,14 @@ def request(name, base_image, source, tmp_path, **more):
 
 
 def run(engine, tag, command=None):
-    return engine.containers.run(tag, command, remove=True, network_mode="none").decode().strip()
+    """Return what a container prints, read after its end: following it loses quick output."""
+    container = engine.containers.create(tag, command, network_mode="none")
+    try:
+        container.start()
+        container.wait()
+        return container.logs().decode().strip()
+    finally:
+        container.remove(force=True)
 
 
 def test_an_image_of_a_source_runs_it_and_is_built_once(
