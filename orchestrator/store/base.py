@@ -12,6 +12,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
+from pathlib import Path
 
 from orchestrator.spec.job import Tag, TrainingJobSpec
 from orchestrator.spec.record import (
@@ -320,6 +321,20 @@ class Store(ABC):
 
         Raises:
             NotFound: It is absent and there is no default.
+        """
+
+    def backup(self) -> Path | None:
+        """Write a copy of the whole store and keep the newest three; to be called every hour.
+
+        Nobody waits for it. None where there is nothing to copy or a server does it.
+        """
+        return None
+
+    def check(self) -> None:  # noqa: B027 - there may be nothing to check
+        """Read everything once; to be called when a driver starts.
+
+        Raises:
+            StoreDamaged: The database is corrupt.
         """
 
     @abstractmethod

@@ -5,12 +5,17 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import datetime, timedelta
 
-from sqlalchemy import Connection, delete, insert, select, update
+from sqlalchemy import Connection, delete, insert, select, text, update
 
 from orchestrator.errors import StaleLock
 from orchestrator.store import codec, rules
 from orchestrator.store.base import DriverLease, JobUpdate, ResourceLease
 from orchestrator.store.tables import drivers, resource_leases
+
+_NOBODY = text(
+    "INSERT INTO drivers (scope, owner, token, expires_us, applies) "
+    "VALUES (:scope, NULL, 0, 0, 0) ON CONFLICT (scope) DO NOTHING"
+)
 
 
 def acquire(
@@ -23,18 +28,12 @@ def acquire(
     force: bool,
 ) -> DriverLease | None:
     """Take the lease of a scope with a new token, or None while another owner's lease holds."""
+    connection.execute(_NOBODY, {"scope": scope})
     row = connection.execute(
         select(drivers).where(drivers.c.scope == scope).with_for_update()
-    ).first()
+    ).one()
     expires_at = now + timedelta(seconds=ttl_seconds)
     expires_us = rules.to_us(expires_at)
-    if row is None:
-        connection.execute(
-            insert(drivers).values(
-                scope=scope, owner=owner, token=1, expires_us=expires_us, applies=0
-            )
-        )
-        return DriverLease(scope, owner, 1, expires_at)
     held = row.owner not in {None, owner} and row.expires_us > rules.to_us(now)
     if held and not force:
         return None

@@ -26,11 +26,9 @@ from orchestrator.store.tables import BLOCK_SIZE, GRAMS
 if TYPE_CHECKING:
     from sqlalchemy import RowMapping
 
-FEW = 2500
-"""So many rows are fetched and sorted faster than an index is searched for hits."""
 _PROBE = 400
 """Hits up to which a run of characters counts as rare."""
-_FIRST_TURN, _LONGEST_TURN = 512, 65_536
+_LONGEST_TURN = 65_536
 
 _NUMBER = "jobs NOT INDEXED"
 _STATUS = "jobs INDEXED BY ix_jobs_status_number"
@@ -66,6 +64,10 @@ class SqliteReader(Reader):
     """Chooses the index itself."""
 
     contains = "instr(jobs.name_key, :term) > 0"
+    few = 2500
+    """So many rows are fetched and sorted faster than an index is searched for hits."""
+    first_turn = 512
+    """Candidates of the first turn along each of two indexes."""
 
     def rows(self, want: Want) -> list[RowMapping]:
         """Return the first rows that are wanted."""
@@ -84,13 +86,13 @@ class SqliteReader(Reader):
     def _few(self, want: Want, grams: str | None) -> list[RowMapping] | None:
         """Return the rows when a filter leaves so few that all can be looked at."""
         low, high = want.number_after, want.number_before
-        if low is not None and high is not None and high - low <= FEW:
+        if low is not None and high is not None and high - low <= self.few:
             return self.run(want, _NUMBER) if high - low > 1 else []
         if want.sort_by is SortBy.NAME and self._few_have(want.status):
             return self.run(want, _STATUS_NAME)
         if grams is not None and want.sort_by is not SortBy.CREATION_TIME:
             numbers = self._numbers(f"rowid FROM {_MATCHING}", grams=grams)
-            if len(numbers) <= FEW:
+            if len(numbers) <= self.few:
                 return self.run(want, _PICKED, picked=json.dumps(numbers))
         if want.modified_after is not None or want.modified_before is not None:
             bounds = Want(
@@ -103,17 +105,17 @@ class SqliteReader(Reader):
             conditions, values = self.conditions(bounds, "jobs.number")
             where = " AND ".join(conditions)
             numbers = self._numbers(f"number FROM {_MODIFIED} WHERE {where}", **values)
-            if len(numbers) <= FEW:
+            if len(numbers) <= self.few:
                 return self.run(want, _PICKED, picked=json.dumps(numbers))
         return None
 
     def _few_have(self, status: TrainingJobStatus | None) -> bool:
-        return status is not None and counts.by_status(self.connection)[status] <= FEW
+        return status is not None and counts.by_status(self.connection)[status] <= self.few
 
     def _numbers(self, source: str, **values: Any) -> list[int]:
-        """Return the numbers that a source has, at most ``FEW`` + 1."""
+        """Return the numbers that a source has, at most one more than few."""
         statement = text(f"SELECT {source} LIMIT :most")
-        return list(self.connection.scalars(statement, {**values, "most": FEW + 1}))
+        return list(self.connection.scalars(statement, {**values, "most": self.few + 1}))
 
     # -- in order of statuses ---------------------------------------------------------------
 
@@ -147,7 +149,7 @@ class SqliteReader(Reader):
             path = paths[0] if paths else _BY_NUMBER
             return self._along(path, want, grams)
         found: list[RowMapping] = []
-        for path, size in _turns(paths):
+        for path, size in _turns(paths, self.first_turn):
             left = replace(want, limit=want.limit - len(found))
             end = self._after(path, left, grams, size)
             found += self._along(path, left if end is None else left.up_to(end), grams)
@@ -264,8 +266,7 @@ def _of_status(want: Want, status: TrainingJobStatus) -> Want | None:
     return here if (status.value < last) is want.descending else None
 
 
-def _turns(paths: Sequence[_Path]) -> Iterator[tuple[_Path, int]]:
-    size = _FIRST_TURN
+def _turns(paths: Sequence[_Path], size: int) -> Iterator[tuple[_Path, int]]:
     while True:
         for path in paths:
             yield path, size

@@ -68,12 +68,13 @@ def fill_new(connection: Connection) -> None:
 
 
 def _revision(connection: Connection, is_sqlite: bool) -> str | None:
-    if is_sqlite:
-        known = connection.exec_driver_sql(
-            "SELECT 1 FROM sqlite_master WHERE name = 'alembic_version'"
-        ).first()
-    else:
-        known = connection.exec_driver_sql("SELECT to_regclass('alembic_version')").scalar()
+    # PostgreSQL: not to_regclass(), which may answer from a cache of before another's commit.
+    known = connection.exec_driver_sql(
+        "SELECT 1 FROM sqlite_master WHERE name = 'alembic_version'"
+        if is_sqlite
+        else "SELECT 1 FROM pg_class WHERE relname = 'alembic_version' "
+        "AND pg_table_is_visible(oid)"
+    ).first()
     if not known:
         return None
     version = connection.exec_driver_sql("SELECT version_num FROM alembic_version").scalar()

@@ -121,13 +121,13 @@ def _rounded(number: int) -> int:
     return -(-number // _NUMBERS_ROUNDED_TO) * _NUMBERS_ROUNDED_TO
 
 
-def split_if_large(connection: Connection, key: str) -> None:
+def split_if_large(connection: Connection, key: str, *, largest: int = LARGEST) -> None:
     """Split the block of a name in two when it has too many."""
     block = connection.execute(_BLOCK_OF, {"key": key}).one()
     members = connection.execute(
         _MEMBERS, {"first_key": block.first_key, "end_key": block.end_key}
     ).all()
-    if len(members) <= LARGEST:
+    if len(members) <= largest:
         return
     half = len(members) // 2
     lower, upper = [_summary(part) for part in (members[:half], members[half:])]

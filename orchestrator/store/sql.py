@@ -6,9 +6,9 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import TypeVar, cast
+from typing import cast
 
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection, select, text
 from sqlalchemy.exc import DBAPIError
 
 from orchestrator.clock import Clock, SystemClock
@@ -45,8 +45,10 @@ from orchestrator.store.listing import Reader
 from orchestrator.store.listing_sqlite import SqliteReader
 from orchestrator.store.sqlite import BUSY_TIMEOUT_SECONDS, SqliteDatabase
 
-T = TypeVar("T")
 BACKUPS_KEPT = 3
+_META_IF_ABSENT = text(
+    "INSERT INTO meta (key, value) VALUES (:key, :value) ON CONFLICT (key) DO NOTHING"
+)
 
 
 @dataclass(frozen=True)
@@ -268,18 +270,11 @@ class SqlStore(Store):
         return found
 
     def backup(self) -> Path | None:
-        """Copy the database beside itself, keep the newest copies. None where a server does that.
-
-        Writers are not stopped. To be called every hour by whoever drives.
-        """
+        """See ``Store.backup``."""
         return self._database.backup(BACKUPS_KEPT)
 
     def check(self) -> None:
-        """Read everything once; to be called when a service starts.
-
-        Raises:
-            StoreDamaged: The database is corrupt; the message names the newest backup.
-        """
+        """See ``Store.check``."""
         self._database.check()
 
     def close(self) -> None:
@@ -338,9 +333,6 @@ def _meta(connection: Connection, key: str) -> str | None:
     return cast("str | None", connection.scalar(query))
 
 
-def _meta_or_set(connection: Connection, key: str, default: str) -> str:
-    found = _meta(connection, key)
-    if found is not None:
-        return found
-    connection.execute(tables.meta.insert().values(key=key, value=default))
-    return default
+def _meta_or_set(connection: Connection, key: str, default: str) -> str | None:
+    connection.execute(_META_IF_ABSENT, {"key": key, "value": default})
+    return _meta(connection, key)

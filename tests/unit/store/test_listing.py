@@ -1,0 +1,189 @@
+"""Lists over thousands of jobs, through every path of the planner, against plain Python."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from orchestrator.spec.record import TrainingJobRecord
+from orchestrator.spec.state import EndReason, TrainingJobStatus
+from orchestrator.store import accept, cursor, name_blocks, rules
+from orchestrator.store.base import ListQuery, SortBy
+from orchestrator.store.listing import Reader
+from orchestrator.store.listing_sqlite import SqliteReader
+from orchestrator.store.records import SpecCache
+from orchestrator.store.sql import open_store
+from orchestrator.store.sqlite import SqliteDatabase
+from orchestrator.testing.store_jobs import (
+    SCOPE,
+    START,
+    SetClock,
+    ended,
+    make_spec,
+    take_over,
+)
+from orchestrator.testing.store_lists import expected
+
+JOBS = 3500
+ENDS = (EndReason.COMPLETED, EndReason.EXIT_CODE, EndReason.USER_STOP)
+WORDS = ("train", "tune", "bert", "resnet", "a", "zz")
+
+
+class Impatient(SqliteReader):
+    """Takes what is few, and turns, to be tiny, so that small stores go every way."""
+
+    few = 3
+    first_turn = 2
+
+
+def names(chance: random.Random) -> list[str]:
+    """Half of the names in order of creation, half at random."""
+    ordered = [f"job-{place:05d}" for place in range(JOBS // 2)]
+    mixed = [
+        f"{chance.choice(WORDS)}-{chance.choice(WORDS)}-{place:x}" for place in range(JOBS // 2)
+    ]
+    together = [*ordered, *mixed]
+    chance.shuffle(mixed)
+    return together
+
+
+@pytest.fixture(scope="module")
+def filled(
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Iterator[tuple[SqliteDatabase, list[TrainingJobRecord]]]:
+    chance = random.Random(11)
+    path = tmp_path_factory.mktemp("listing") / "store.sqlite3"
+    clock = SetClock()
+    store = open_store(path, clock=clock)
+    database = SqliteDatabase(path)
+    batch = []
+    for place, name in enumerate(names(chance)):
+        clock.move(-600 if place == JOBS // 3 else 1)
+        batch.append(
+            accept.submission(
+                make_spec(name), arn=name, now=clock.now(), idempotency=None, notes=None
+            )
+        )
+    database.write(lambda c, _: accept.accept(c, batch, SpecCache()), durable=False)
+    lease = take_over(store)
+    clock.move(1000)
+    updates = []
+    for job in store.active_jobs(SCOPE, ["process"]):
+        if chance.random() < 0.4:
+            early = job.number < JOBS // 2  # statuses and times cluster, as they do in life
+            reason = ENDS[0] if early and chance.random() < 0.9 else chance.choice(ENDS)
+            updates.append(ended(job, reason))
+    for start in range(0, len(updates), 10):
+        clock.move(10)
+        assert all(store.apply(updates[start : start + 10], lease))
+    jobs = sorted(store.active_jobs(SCOPE, ["process"]), key=lambda job: job.number)
+    known = {job.number for job in jobs}
+    gone = [row for row in _all(store) if row.number not in known]
+    jobs += [store.get_job(row.name) for row in gone]
+    yield database, sorted(jobs, key=lambda job: job.number)
+    database.close()
+    store.close()
+
+
+def _all(store: Any) -> list[Any]:
+    query, rows = ListQuery(limit=1000), []
+    while True:
+        page = store.list_jobs(query)
+        rows += page.jobs
+        if page.next_cursor is None:
+            return rows
+        query = ListQuery(limit=1000, cursor=page.next_cursor)
+
+
+TERMS = ("job", "job-0", "job-01", "-0", "9", "a", "zz-", "bert-resnet", "train", "e-t", "ob-017")
+moments = st.one_of(st.none(), st.integers(-700, 8000).map(lambda s: START + timedelta(seconds=s)))
+queries = st.builds(
+    ListQuery,
+    name_contains=st.one_of(st.none(), st.sampled_from(TERMS)),
+    status_equals=st.one_of(st.none(), st.sampled_from(TrainingJobStatus)),
+    created_after=moments,
+    created_before=moments,
+    modified_after=moments,
+    modified_before=moments,
+    sort_by=st.sampled_from(SortBy),
+    descending=st.booleans(),
+    limit=st.sampled_from([1, 7, 100]),
+)
+
+
+@pytest.mark.parametrize("kind", [Reader, SqliteReader, Impatient])
+def test_every_path_finds_what_python_finds(
+    filled: tuple[SqliteDatabase, list[TrainingJobRecord]], kind: type[Reader]
+) -> None:
+    database, jobs = filled
+
+    @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+    @given(query=queries, start=st.integers(0, JOBS))
+    def check(query: ListQuery, start: int) -> None:
+        wanted = expected(jobs, query)
+        position: cursor.Position | None = None
+        if 0 < start < len(wanted):
+            last = next(job for job in jobs if job.name == wanted[start - 1])
+            positions: dict[SortBy, cursor.Position] = {
+                SortBy.NAME: [rules.name_key(last.name)],
+                SortBy.CREATION_TIME: [last.number],
+                SortBy.STATUS: [last.status.value, last.number],
+            }
+            position = positions[query.sort_by]
+            wanted = wanted[start:]
+        with database.read() as connection:
+            rows = kind(connection).page(query, position)
+        assert [row["name"] for row in rows] == wanted[: query.limit + 1]
+
+    check()
+
+
+def test_blocks_of_names_are_split_and_cover_all_names(
+    filled: tuple[SqliteDatabase, list[TrainingJobRecord]],
+) -> None:
+    database, jobs = filled
+
+    def split_all(connection: Any, _: bool) -> None:
+        for job in jobs:
+            name_blocks.split_if_large(connection, rules.name_key(job.name), largest=40)
+
+    database.write(split_all, durable=False)
+    with database.read() as connection:
+        for descending in (False, True):
+            parts = list(
+                name_blocks.stretches(
+                    connection, name_blocks.Filter(), descending=descending, start=None
+                )
+            )
+            if descending:
+                parts.reverse()
+            assert parts[0].first == ""
+            assert parts[-1].end is None
+            assert [part.end for part in parts[:-1]] == [part.first for part in parts[1:]]
+        count = connection.exec_driver_sql("SELECT count(*) FROM name_blocks").scalar_one()
+    assert count > JOBS / 40
+    for kind in (SqliteReader, Impatient):
+        test_every_path_finds_what_python_finds(filled, kind)
+
+
+def test_stretches_without_the_runs_of_a_term_are_skipped(
+    filled: tuple[SqliteDatabase, list[TrainingJobRecord]],
+) -> None:
+    database, jobs = filled
+    wanted = name_blocks.Filter(frozenset({"zz-"}))
+    with database.read() as connection:
+        parts = list(name_blocks.stretches(connection, wanted, descending=False, start=None))
+    keys = [rules.name_key(job.name) for job in jobs]
+    covered = [
+        key
+        for key in keys
+        if any(part.first <= key and (part.end is None or key < part.end) for part in parts)
+    ]
+    assert {key for key in keys if "zz-" in key} <= set(covered)
+    assert len(covered) < len(keys)
