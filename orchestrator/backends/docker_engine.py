@@ -6,6 +6,7 @@ so that one hanging engine cannot stop the driver's rounds. The SDK is loaded at
 
 from __future__ import annotations
 
+import socket
 import threading
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
@@ -24,6 +25,8 @@ from orchestrator.errors import (
 T = TypeVar("T")
 
 PAUSES_SECONDS = (0.5, 1, 2, 5)
+UNIX = "unix://"
+DEFAULT_SOCKET = "unix:///var/run/docker.sock"
 _MACHINES = {"x86_64": "amd64", "aarch64": "arm64", "armv7l": "arm", "i686": "386"}
 
 
@@ -101,10 +104,27 @@ class Engine:
             EngineUnreachable: The engine does not answer.
         """
         docker = _sdk()
+        self._knock()
         try:
             return docker.APIClient(version="auto", timeout=self._timeout, **self.address())
         except docker.errors.DockerException as error:
             raise _unreachable(error) from error
+
+    def _knock(self) -> None:
+        """Try the engine's socket: the SDK leaves it open when nobody is there.
+
+        Raises:
+            EngineUnreachable: Nobody is there.
+        """
+        url = str(self.address().get("base_url") or DEFAULT_SOCKET)
+        if not url.startswith(UNIX):
+            return
+        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+            probe.settimeout(self._timeout)
+            try:
+                probe.connect(f"/{url.removeprefix(UNIX).lstrip('/')}")
+            except OSError as error:
+                raise _unreachable(error) from error
 
     def close(self) -> None:
         """Close the connections."""
@@ -130,6 +150,7 @@ class Engine:
             raise EngineUnreachable("the Docker engine did not answer a moment ago")
         docker = _sdk()
         try:
+            self._knock()
             answer = call(self._connected())
         except docker.errors.APIError as error:
             self._failures = 0

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import os
-import signal
 import threading
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -15,11 +12,10 @@ import pytest
 from orchestrator.backends.base import AttemptContext, HostStatus
 from orchestrator.backends.docker import DockerBackend
 from orchestrator.backends.docker_values import LABEL_HOME
-from orchestrator.errors import BackendError, CapacityUnavailable, EngineUnreachable
+from orchestrator.errors import CapacityUnavailable, EngineUnreachable
 from orchestrator.spec.record import HostRecord
 from orchestrator.testing.backend_contract import Program, Wish, exit_of, stop_request
 from tests.docker.backend_harness import DockerHarness, copy_channel, docker, docker_harness
-from tests.plugins.engine import RestartableEngine
 
 pytestmark = pytest.mark.docker
 
@@ -187,71 +183,3 @@ def test_without_an_engine_nothing_is_concluded_and_errors_are_quick(
     assert seen.status is HostStatus.UNREACHABLE
     assert backend.capabilities().missing
     backend.close()
-
-
-@pytest.mark.slow
-def test_a_hanging_engine_stops_nothing_but_itself(
-    tmp_path: Path, base_image: str, own_engine: RestartableEngine
-):
-    with docker_harness(tmp_path, base_image, timeout_seconds=3) as home:
-        living, ended, killed = (
-            home.context(Wish(program))
-            for program in (Program.WAITS, Program.SUCCEEDS, Program.WAITS)
-        )
-        for context in (living, ended, killed):
-            home.start(context)
-            home.ready(context)
-        home.ended(ended, "algo-1", None)
-        docker("kill", home.container(killed))
-        os.kill(own_engine.pid(), signal.SIGSTOP)
-        try:
-            look_at_a_hanging_engine(home, living, ended, killed)
-        finally:
-            os.kill(own_engine.pid(), signal.SIGCONT)
-        assert home.ended(killed, "algo-1", None).status is HostStatus.LOST
-        for context in (killed, ended):
-            home.backend.release(context)
-        finish(home, living)
-
-
-def look_at_a_hanging_engine(
-    home: DockerHarness, living: AttemptContext, ended: AttemptContext, killed: AttemptContext
-) -> None:
-    """What does not need the engine is seen at once; the rest takes one time limit in all."""
-    began = time.monotonic()
-    assert home.backend.observe(ended, "algo-1", None).status is HostStatus.EXITED
-    assert home.backend.observe(living, "algo-1", None).status is HostStatus.RUNNING
-    assert time.monotonic() - began < 1
-    for _ in range(20):
-        assert home.backend.observe(killed, "algo-1", None).status is HostStatus.UNREACHABLE
-    with pytest.raises(BackendError):
-        home.backend.release(ended)
-    assert time.monotonic() - began < 12
-
-
-@pytest.mark.slow
-def test_a_restarted_engine_is_waited_for_and_its_victims_are_lost(
-    home: DockerHarness, own_engine: RestartableEngine
-):
-    context = home.context(Wish(Program.WAITS))
-    handles = home.start(context)
-    home.ready(context)
-    done = home.context(Wish(Program.FAILS))
-    done_handles = home.start(done)
-    home.ended(done, "algo-1", done_handles["algo-1"])
-    own_engine.stop()
-    seen = home.backend.observe(done, "algo-1", done_handles["algo-1"])
-    assert exit_of(seen)["exit_code"] == 3
-    seen = home.backend.observe(context, "algo-1", handles["algo-1"])
-    # `dockerd` stops its containers as it ends: the supervisor may have had the time to record it.
-    assert seen.status in {HostStatus.UNREACHABLE, HostStatus.EXITED}
-    own_engine.start()
-    seen = home.ended(context, "algo-1", handles["algo-1"])
-    if seen.exit is not None:
-        assert seen.exit["stop_intent"] == "interrupted"
-    again = home.context(Wish(Program.SUCCEEDS))
-    home.start(again)
-    assert exit_of(home.ended(again, "algo-1", None))["exit_code"] == 0
-    for context_ in (context, done, again):
-        home.backend.release(context_)
-        home.nothing_left(context_)
