@@ -4,11 +4,17 @@ from __future__ import annotations
 
 import fcntl
 import os
+import shutil
 import signal
+import subprocess
+import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 
-from tests.runtime.hosts import Host, eventually
+import pytest
+
+from tests.runtime.hosts import RUNTIME, Host, eventually
 
 WAIT = "import time; print('up', flush=True); time.sleep(60)"
 
@@ -93,3 +99,46 @@ def test_a_plan_that_lacks_a_field_ends_in_a_record_with_the_place(host: Host):
     record = host.shell("true").run()
     assert record["outcome"] == "internal"
     assert "KeyError: 'limits' (hostrun.py:" in record["message"]
+
+
+class TestWithoutMeans:
+    def test_a_host_directory_that_is_missing_is_an_error_in_one_line(self, host: Host):
+        host.directory = host.directory / "missing"
+        host.directory.parent.mkdir(exist_ok=True)
+        command = host.command()
+        done = subprocess.run(command, check=False, capture_output=True)
+        assert done.returncode == 73
+        assert b"No such file or directory" in done.stderr
+        assert done.stderr.count(b"\n") == 1
+
+    def test_too_few_open_files_end_in_a_record(self, host: Host):
+        if not shutil.which("prlimit"):
+            pytest.skip("needs prlimit")
+        host.prefix = ["prlimit", "--nofile=11"]
+        record = host.shell("true").run()
+        assert record["outcome"] in ("internal", "not_started")
+        assert "Too many open files" in record["message"]
+
+    def test_too_many_processes_end_in_a_record(self, new_host: Callable[..., Host]):
+        if os.geteuid() != 0 or not (shutil.which("setpriv") and shutil.which("prlimit")):
+            pytest.skip("needs root, setpriv and prlimit")
+        with tempfile.TemporaryDirectory(dir="/var/tmp", prefix="orchestrator-test-") as folder:
+            shutil.copytree(
+                RUNTIME, f"{folder}/runtime", ignore=shutil.ignore_patterns("__pycache__")
+            )
+            host = Host(Path(folder) / "home" / "algo-1", python="/usr/bin/python3")
+            host.runtime = Path(folder) / "runtime"
+            host.shell("true").write("plan.json", host.plan)
+            subprocess.run(["chmod", "-R", "a+rwX", folder], check=True)
+            # A user id that nothing else runs as: the limit counts all processes of the user.
+            host.prefix = ["prlimit", "--nproc=1", "setpriv", "--reuid=65011", "--clear-groups"]
+            host.process = host.popen()
+            record = host.end()
+        assert record["outcome"] == "not_started"
+        assert "no process could be started: Resource temporarily unavailable" in record["message"]
+
+
+def test_programs_are_ended_before_supervisors_when_the_machine_is_short_of_memory(host: Host):
+    own = int(Path("/proc/self/oom_score_adj").read_text())
+    host.shell("cat /proc/self/oom_score_adj; cat /proc/$PPID/oom_score_adj").run()
+    assert [int(line) for line in host.log.split()] == [min(own + 200, 1000), own]

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 BLOCK = 1 << 20
 SAMPLE = 1 << 16
 STORED, COMPRESSED = 0, 1
+SYNCED_ONE_BY_ONE = 1000
+"""Of more files than this, the whole machine's are synced at once."""
 SHRUNK = "became shorter while it was packed; zeros follow"
 WORTH_RATIO = 0.85
 """A file whose sample shrinks to less than this is compressed."""
@@ -107,7 +109,8 @@ class Packer:
         if self._empty:
             os.rmdir(draft)
             return 0
-        os.sync()
+        if self._files > SYNCED_ONE_BY_ONE:
+            os.sync()
         os.rename(draft, target)
         files.sync_directory(os.path.dirname(target))
         return size
@@ -220,6 +223,8 @@ class Packer:
             return 0
         try:
             _duplicate(source, entry, target)
+            if self._files < SYNCED_ONE_BY_ONE:
+                os.fsync(source)
         except OSError as error:
             self._refuse_full_disk(entry, error)
             return 0
@@ -250,6 +255,7 @@ def _duplicate(source: int, entry: walk.Entry, target: str) -> None:
                 if not block:
                     break
                 files.write_all(copy, block)
+            os.fsync(copy)
         finally:
             os.close(copy)
 

@@ -15,6 +15,9 @@ if TYPE_CHECKING:
     from orchestrator_runtime.contract import SandboxPlan
 
 
+OOM_SCORE = 200
+
+
 class Launch:
     """What to start: argv, environment and directory as the program sees them, and its fence."""
 
@@ -142,12 +145,23 @@ def _become(launch: Launch, output: int, report: int, info: int, parent: int) ->
             os.dup2(source, target)
         if launch.group is not None:
             launch.group.enter()
+        _volunteer()
         _execute(launch, report, info, parent)
     except BaseException as error:
         os.write(report, _explain(error).encode("utf-8", "replace"))
         raise
     finally:
         os._exit(127)
+
+
+def _volunteer() -> None:
+    """Let the kernel, when the whole machine is short of memory, end programs before supervisors."""
+    try:
+        with open("/proc/self/oom_score_adj", "r+b", buffering=0) as file:
+            score = int(file.read() or b"0")
+            file.write(b"%d" % min(score + OOM_SCORE, 1000))
+    except (OSError, ValueError):
+        return  # no Linux, or a masked /proc: the kernel chooses by size alone
 
 
 def _explain(error: BaseException) -> str:

@@ -141,7 +141,7 @@ if TYPE_CHECKING:
         format: int
         phase: str
         phases: list[PhaseRecord]
-        program_pid: int | None  # first process inside the sandbox, as the machine counts
+        program_pid: int | None  # first process of the sandbox or program, as the machine counts
 
     class StopRequest(TypedDict):
         """``stop.json``: asks for a stop; the deadline is absolute so that it survives restarts."""
@@ -202,6 +202,7 @@ PHASE_STOPPING = "Stopping"
 
 # Exit codes of the supervisor process itself (the program's own code is in the exit record).
 EXIT_ALREADY_CLAIMED = 75  # another supervisor owns this host directory (EX_TEMPFAIL)
+EXIT_CANNOT_CLAIM = 73  # the host directory is missing or cannot be written (EX_CANTCREAT)
 EXIT_UNSUPPORTED_PYTHON = 69  # older than 3.9 (EX_UNAVAILABLE)
 
 # Marker line that replaces what was cut from the log at the quota.

@@ -57,6 +57,9 @@ class HostRun:
             max_runtime_seconds=limits["max_runtime_seconds"],
         )
         self._started_at: float | None = None
+        for name in ("SM_HPS", "SM_TRAINING_ENV"):
+            if name not in self._environment:
+                self._pump.note(f"{name} is longer than the system allows and is not set")
         if plan["sandbox"]["kind"] != "bubblewrap":
             tree.adopt_orphans()
 

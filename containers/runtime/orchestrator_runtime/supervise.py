@@ -30,6 +30,9 @@ def supervise(host_directory: str) -> int:
         claim(directory)
     except AlreadyClaimed:
         return contract.EXIT_ALREADY_CLAIMED
+    except OSError as error:
+        sys.stderr.write(f"{directory} cannot be claimed: {error}\n")
+        return contract.EXIT_CANNOT_CLAIM
     exit_file = ExitFile(directory)
     plan, problem = _read_plan(directory)
     if plan is None:

@@ -81,6 +81,9 @@ class Watch:
             ending.error = f"no process could be started: {error.strerror}"
             return ending
         self._pump.close_writer()
+        if child.info < 0:
+            self._status.program_pid = child.pid
+            self._status.write()
         try:
             while not child.ended:
                 self._turn(child)
