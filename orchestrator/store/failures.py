@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import sqlite3
 from pathlib import Path
 
 from sqlalchemy.exc import DataError, DBAPIError, IntegrityError
@@ -18,15 +19,18 @@ class RowRefused(StoreError):
     """The database refused a value or broke a constraint: the request's fault, not its state."""
 
 
-def sqlite_error(error: DBAPIError, path: Path, busy_timeout_seconds: float) -> OrchestratorError:
+def sqlite_error(
+    error: DBAPIError | sqlite3.Error, path: Path, busy_timeout_seconds: float
+) -> OrchestratorError:
     """Return what an SQLite error means.
 
     Args:
-        error: As SQLAlchemy wraps it.
+        error: As the driver raised it, or as SQLAlchemy wrapped that.
         path: The database file, for the messages.
         busy_timeout_seconds: How long the write lock was waited for.
     """
-    name = getattr(error.orig, "sqlite_errorname", "")
+    cause = error.orig if isinstance(error, DBAPIError) else error
+    name = getattr(cause, "sqlite_errorname", "")
     if name.startswith(("SQLITE_BUSY", "SQLITE_LOCKED")):
         return busy(path, busy_timeout_seconds)
     if name == "SQLITE_FULL" or (_is_io(name) and _is_full(path)):
@@ -35,11 +39,11 @@ def sqlite_error(error: DBAPIError, path: Path, busy_timeout_seconds: float) -> 
             "try again (nothing was changed)"
         )
     if name.startswith(("SQLITE_CORRUPT", "SQLITE_NOTADB")):
-        return StoreDamaged(damaged(path, str(error.orig)))
+        return StoreDamaged(damaged(path, str(cause)))
     if _is_refusal(error):
-        return RowRefused(f"the state store refused a row: {error.orig}")
+        return RowRefused(f"the state store refused a row: {cause}")
     return StoreError(
-        f"the state store must be readable and writable, {path}: {error.orig}; check its owner, "
+        f"the state store must be readable and writable, {path}: {cause}; check its owner, "
         "the disk and the limit of open files"
     )
 
@@ -95,7 +99,7 @@ def is_worth_a_retry(error: DBAPIError) -> bool:
     return state in _RETRYABLE_STATES or state[:2] in _CONNECTION_CLASSES
 
 
-def _is_refusal(error: DBAPIError) -> bool:
+def _is_refusal(error: Exception) -> bool:
     return isinstance(error, IntegrityError | DataError)
 
 

@@ -10,10 +10,9 @@ from __future__ import annotations
 import os
 import sqlite3
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from threading import Lock
-from typing import Any
 
 from sqlalchemy import Connection, Engine, create_engine, event
 from sqlalchemy.exc import DBAPIError
@@ -61,7 +60,12 @@ class SqliteDatabase(Database):
         self._readers = self._engine("BEGIN", "NORMAL", _READERS, _MORE_READERS)
         self._relaxed = self._engine("BEGIN IMMEDIATE", "NORMAL", 1, 0)
         self._durable = self._engine("BEGIN IMMEDIATE", "FULL", 1, 0)
-        self._use_wal()
+        self._engines = (self._readers, self._relaxed, self._durable)
+        try:
+            self._use_wal()
+        except BaseException:
+            self.close()
+            raise
 
     @contextmanager
     def read(self) -> Iterator[Connection]:
@@ -85,7 +89,7 @@ class SqliteDatabase(Database):
 
     def close(self) -> None:
         """Close the pooled connections."""
-        for engine in (self._readers, self._relaxed, self._durable):
+        for engine in self._engines:
             engine.dispose()
 
     def backup(self, keep: int) -> Path:
@@ -107,7 +111,8 @@ class SqliteDatabase(Database):
         _sync(partial)
         partial.rename(target)
         _sync(directory)
-        for old in failures.backups(self.path)[:-keep]:
+        halves = directory.glob("*.partial")
+        for old in [*failures.backups(self.path)[:-keep], *halves]:
             old.unlink(missing_ok=True)
         return target
 
@@ -147,27 +152,27 @@ class SqliteDatabase(Database):
             check_same_thread=False,
             cached_statements=256,
         )
-        raw.execute(f"PRAGMA synchronous={synchronous}")
-        raw.execute(f"PRAGMA cache_size=-{_CACHE_KIB}")
+        try:
+            raw.execute(f"PRAGMA synchronous={synchronous}")
+            raw.execute(f"PRAGMA cache_size=-{_CACHE_KIB}")
+        except sqlite3.Error:
+            raw.close()  # it may hold a lock, and live as long as somebody looks at the error
+            raise
         name_blocks.register_functions(raw)
         return raw
 
     def _use_wal(self) -> None:
-        with self._translated():
-            raw: Any = self._relaxed.raw_connection()
-            try:
-                if raw.execute("PRAGMA journal_mode").fetchone()[0] != "wal":
-                    raw.execute("PRAGMA journal_mode=WAL")
-            except sqlite3.Error as error:
-                raise DBAPIError.instance(None, None, error, sqlite3.Error) from error
-            finally:
-                raw.close()
+        with self._translated(), closing(self._relaxed.raw_connection()) as raw:
+            cursor = raw.cursor()
+            if cursor.execute("PRAGMA journal_mode").fetchone()[0] != "wal":
+                cursor.execute("PRAGMA journal_mode=WAL")
+            cursor.close()
 
     @contextmanager
     def _translated(self) -> Iterator[None]:
         try:
             yield
-        except DBAPIError as error:
+        except (DBAPIError, sqlite3.Error) as error:
             raise failures.sqlite_error(error, self.path, self._busy_timeout_seconds) from error
 
 
