@@ -8,6 +8,7 @@ that a job never depends on the process that submitted it.
 from __future__ import annotations
 
 import base64
+import fcntl
 import json
 import os
 import select
@@ -17,6 +18,8 @@ import subprocess  # argv lists only
 import sys
 import threading
 import time
+import weakref
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlparse
@@ -31,9 +34,9 @@ if TYPE_CHECKING:
 
 DRIVER_SOCKET = "driver.sock"
 DRIVER_LOG = "driver.log"
+START_LOCK = "start.lock"
 START_SECONDS = 30.0
 OTHER_DRIVER_SECONDS = 5.0
-READY = b"ready"
 START_POLL_SECONDS = 0.01
 RECONNECT_SECONDS = 10.0
 
@@ -68,7 +71,8 @@ class LocalTransport:
         self._service: Service | None = None
         self._methods: dict[str, Callable[..., Any]] = {}
         self._lock = threading.Lock()
-        self._connections: list[socket.socket] = []
+        self._connections: weakref.WeakSet[socket.socket] = weakref.WeakSet()
+        self._closings = 0
 
     # -- calls -----------------------------------------------------------------------------
 
@@ -82,6 +86,7 @@ class LocalTransport:
             Unavailable: No driver can be started.
         """
         deadline = time.monotonic() + RECONNECT_SECONDS
+        closings = self._closings
         while True:
             stream = self._stream()
             if stream is None and method in READS:
@@ -92,7 +97,7 @@ class LocalTransport:
             try:
                 return self._ask(stream, method, params)
             except Unavailable:
-                if time.monotonic() > deadline:
+                if time.monotonic() > deadline or self._closings != closings:
                     raise
                 time.sleep(START_POLL_SECONDS)  # a dying driver's socket takes connections
 
@@ -114,9 +119,10 @@ class LocalTransport:
         if stream is None:
             connection = connect_driver(self.home)
             if connection is not None:
-                with self._lock:
-                    self._connections.append(connection)
                 stream = self._local.stream = connection.makefile("rwb")
+                connection.close()  # it is the stream's alone now, and ends with its thread
+                with self._lock:
+                    self._connections.add(connection)
         return stream
 
     def _ask(self, stream: Any, method: str, params: dict[str, Any]) -> Any:
@@ -220,8 +226,10 @@ class LocalTransport:
     def close(self) -> None:
         """Close the connections and the home, if it was opened here."""
         with self._lock:
+            self._closings += 1
             for connection in self._connections:
-                connection.close()
+                with suppress(OSError):  # it has ended already
+                    connection.shutdown(socket.SHUT_RDWR)
             self._connections.clear()
             if self._service is not None:
                 self._service.close()
@@ -259,10 +267,61 @@ def connect_driver(home: Path) -> socket.socket | None:
 def start_driver(home: Path) -> None:
     """Start a detached driver for a home and wait until one answers.
 
+    Of several callers, in any process, one starts it and the others wait.
+
     Raises:
         Unavailable: It does not come up; the message has the end of its log.
+        StoreDamaged, StoreError, LimitExceeded: The home cannot be used now.
     """
     prepare_home(home)
+    deadline = time.monotonic() + START_SECONDS
+    try:
+        turn = os.open(home / START_LOCK, os.O_RDWR | os.O_CREAT, 0o600)
+        try:
+            while not _takes_turn(turn) and time.monotonic() < deadline:
+                if _answers(home):
+                    return
+                time.sleep(START_POLL_SECONDS)
+            if not _answers(home):
+                _start_driver(home, deadline)
+        finally:
+            os.close(turn)
+    except OSError as error:
+        raise Unavailable(
+            f"a driver of {home} must be startable: {error.strerror}; check the free disk space "
+            "(df, df -i) and the limits of open files and processes (ulimit -n, -u)"
+        ) from error
+
+
+def _takes_turn(descriptor: int) -> bool:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def _start_driver(home: Path, deadline: float) -> None:
+    while True:
+        told = _spawn_driver(home)
+        if told.get("ready") or _answers(home):
+            return
+        if "error" in told:
+            raise error_from_code(told["error"]["code"], told["error"]["message"])
+        if "said" in told:
+            raise Unavailable(f"the driver of {home} did not start: {told['said']}")
+        # Another process drives, but does not answer: it is just beginning or just ending.
+        if _answers_soon(home):
+            return
+        if time.monotonic() > deadline:
+            raise Unavailable(
+                f"the process that drives {home} must answer, it does not; end it (its process id "
+                "is in driver.lock), or continue it if it was stopped"
+            )
+
+
+def _spawn_driver(home: Path) -> dict[str, Any]:
+    """Start a driver; return what it tells, or what it left in its log when it tells nothing."""
     log = home / DRIVER_LOG
     offset = log.stat().st_size if log.exists() else 0
     reader, writer = os.pipe()
@@ -280,31 +339,54 @@ def start_driver(home: Path) -> None:
             )
         finally:
             os.close(writer)
-        ready, _, _ = select.select([told], [], [], START_SECONDS)
-        if ready and told.read(len(READY)) == READY:
-            return
-    if _answers_soon(home):  # another process was first to drive
-        return
+        poll = select.poll()
+        poll.register(told, select.POLLIN)
+        line = told.readline() if poll.poll(START_SECONDS * 1000) else b""
+    if line:
+        return json.loads(line)  # type: ignore[no-any-return]
     said = log.read_bytes()[offset:][-2000:].decode("utf-8", "replace").strip()
-    raise Unavailable(f"the driver of {home} did not start: {said or 'it ended at once'}")
+    return {"said": said or "it ended at once"}
 
 
 def _answers_soon(home: Path) -> bool:
     deadline = time.monotonic() + OTHER_DRIVER_SECONDS
     while time.monotonic() < deadline:
-        connection = connect_driver(home)
-        if connection is not None:
-            connection.close()
+        if _answers(home):
             return True
         time.sleep(START_POLL_SECONDS)
     return False
+
+
+def _answers(home: Path) -> bool:
+    connection = connect_driver(home)
+    if connection is None:
+        return False
+    connection.close()
+    return True
+
+
+class _Starter:
+    """Whoever started this driver; told once how that went, if it still is there."""
+
+    def __init__(self, descriptor: int) -> None:
+        self._descriptor = descriptor
+
+    def tell(self, **facts: Any) -> None:
+        """Say how it went; only the first call counts."""
+        if self._descriptor < 0:
+            return
+        with suppress(OSError):  # it went away
+            os.write(self._descriptor, json.dumps(facts).encode() + b"\n")
+        os.close(self._descriptor)
+        self._descriptor = -1
 
 
 def main(argv: list[str]) -> int:
     """Drive a home until nothing is left to do: ``python -m orchestrator.embedded HOME FD``.
 
     Leaves its parent at once, so that it is no child of whoever submits jobs. ``FD`` is told
-    when the socket answers.
+    one line of JSON: ``ready`` when the socket answers, ``other`` when another process drives
+    already, or an ``error``.
     """
     if os.fork():
         return 0
@@ -315,18 +397,18 @@ def main(argv: list[str]) -> int:
     from orchestrator.settings import Settings  # noqa: PLC0415
 
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(message)s")
-    home, told = Path(argv[0]), int(argv[1])
+    home, starter = Path(argv[0]), _Starter(int(argv[1]))
     try:
         service = open_service(Settings(home=home))
+        code = run_driver(
+            service, socket_path(home, DRIVER_SOCKET), on_ready=lambda: starter.tell(ready=True)
+        )
     except OrchestratorError as error:
+        starter.tell(error={"code": error.code, "message": error.message})
         sys.stderr.write(f"{error.message}\n")
         return 1
-
-    def tell() -> None:
-        os.write(told, READY)
-        os.close(told)
-
-    return run_driver(service, socket_path(home, DRIVER_SOCKET), on_ready=tell)
+    starter.tell(other=True)
+    return code
 
 
 if __name__ == "__main__":

@@ -71,6 +71,7 @@ class Service:
             clock=self.clock,
             use_file_lock=settings.database_url is None,
             on_start=self._clean_up,
+            on_end=self._retire,
         )
         self.jobs = JobService(
             self.store,
@@ -139,6 +140,7 @@ class Service:
     # -- driving ---------------------------------------------------------------------------
 
     def _make_driver(self, lease: DriverLease) -> Driver:
+        self._retire()  # of an earlier try that failed half-way
         self._executor = ThreadPoolExecutor(ACTION_THREADS, thread_name_prefix="action")
         self._wake_socket = WakeSocket(self._notify_path, self.driving.wake)
         return Driver(
@@ -156,6 +158,15 @@ class Service:
 
     def _clean_up(self) -> None:
         release_leftovers(self.store, self.workspace, self.backends)
+
+    def _retire(self) -> None:
+        """Let go of what only a driver needs, once its last actions are done."""
+        if self._executor is not None:
+            self._executor.shutdown(wait=True)
+            self._executor = None
+        if self._wake_socket is not None:
+            self._wake_socket.close()
+            self._wake_socket = None
 
     # -- the whole -------------------------------------------------------------------------
 
@@ -180,10 +191,6 @@ class Service:
     def close(self) -> None:
         """Stop driving and release everything; running jobs go on."""
         self.driving.close()
-        if self._executor is not None:
-            self._executor.shutdown(wait=True)
-        if self._wake_socket is not None:
-            self._wake_socket.close()
         for backend in self.__dict__.get("backends", {}).values():
             backend.close()
         self.metrics.close()

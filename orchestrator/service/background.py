@@ -41,13 +41,22 @@ def run_driver(service: Service, socket: Path, on_ready: Callable[[], None]) -> 
         while not stop.wait(min(IDLE_CHECK_SECONDS, linger or 0.05)):
             if not service.driving.is_driving:
                 return 1
-            if service.driving.idle_seconds() >= linger and not server.connections:
-                # New clients are refused first, so that none is accepted and then forgotten.
-                server.close()
-                if service.driving.idle_seconds() >= linger and not server.connections:
-                    return 0
-                server = RpcServer(socket, methods(service))
+            if server.quiet_seconds() >= linger and _may_end(service, server, linger):
+                return 0
     finally:
         server.close()
         service.close()
     return 0
+
+
+def _may_end(service: Service, server: RpcServer, linger: float) -> bool:
+    """Return whether nothing is left to do; then nothing more is accepted either.
+
+    Requests are refused first, so that no job is accepted and then forgotten.
+    """
+    if service.driving.idle_seconds() < linger or not server.pause():
+        return False
+    if service.driving.idle_seconds() >= linger:
+        return True
+    server.resume()
+    return False

@@ -10,14 +10,19 @@ import fcntl
 import logging
 import os
 import platform
+import selectors
 import socket
 import threading
+import time
 import uuid
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from orchestrator.errors import OrchestratorError, StaleLock, StoreError
+from orchestrator.errors import OrchestratorError, StaleLock, StoreDamaged, StoreError
+from orchestrator.home import socket_path
 from orchestrator.scheduler.loop import LEASE_SECONDS, Driver
+from orchestrator.service.sockets import SocketName, poke
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -30,7 +35,10 @@ logger = logging.getLogger(__name__)
 WAKE_SOCKET = "wake.sock"
 RUNNING_POLL_SECONDS = 1.0
 STANDBY_POLL_SECONDS = 1.0
-STORE_RETRY_SECONDS = 1.0
+RETRY_SECONDS = (1.0, 1.0, 2.0, 5.0, 10.0, 30.0)
+LOOKED_AT_SECONDS = 0.1
+"""For how long somebody who only looks at the lock may be taken for its holder."""
+LOOK_AGAIN_SECONDS = 0.01
 
 
 def machine_scope() -> str:
@@ -52,18 +60,50 @@ class DriverLock:
         self._path = home / "driver.lock"
         self._descriptor: int | None = None
 
-    def acquire(self) -> bool:
-        """Take the lock unless another process holds it."""
-        descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT, 0o600)
+    def acquire(self, patience_seconds: float = 0.0) -> bool:
+        """Take the lock unless another process holds it.
+
+        Args:
+            patience_seconds: How long to try, since somebody may just be looking at it.
+
+        Raises:
+            StoreError: The file cannot be opened.
+        """
+        deadline = time.monotonic() + patience_seconds
+        while not self._take():
+            if time.monotonic() >= deadline:
+                return False
+            time.sleep(LOOK_AGAIN_SECONDS)
+        return True
+
+    def _take(self) -> bool:
+        try:
+            descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT, 0o600)
+        except OSError as error:
+            raise StoreError(
+                f"{self._path} must be a file that can be written: {error.strerror}; check the "
+                "home directory and the limit of open files"
+            ) from error
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             os.close(descriptor)
             return False
-        os.ftruncate(descriptor, 0)
-        os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
+        with suppress(OSError):  # only for people; the disk may be full
+            os.ftruncate(descriptor, 0)
+            os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
         self._descriptor = descriptor
         return True
+
+    @property
+    def is_in_place(self) -> bool:
+        """Whether the file that is locked still is the one that others would lock."""
+        if self._descriptor is None:
+            return False
+        try:
+            return os.path.samestat(self._path.stat(), os.fstat(self._descriptor))
+        except OSError:
+            return False
 
     def release(self) -> None:
         """Give the lock back. Idempotent."""
@@ -74,45 +114,52 @@ class DriverLock:
     @staticmethod
     def is_held(home: Path) -> bool:
         """Return whether some process drives this home."""
-        probe = DriverLock(home)
-        if not (home / "driver.lock").exists():
+        try:
+            descriptor = os.open(home / "driver.lock", os.O_RDONLY)
+        except OSError:
             return False
-        if probe.acquire():
-            probe.release()
-            return False
-        return True
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+        finally:
+            os.close(descriptor)
+        return False
 
 
 class WakeSocket:
     """Datagram socket that supervisors poke when something happened."""
 
     def __init__(self, path: Path, wake: Callable[[], None]) -> None:
-        self.path = path
         path.unlink(missing_ok=True)
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
-        self._socket.bind(str(path))
-        path.chmod(0o600)
+        try:
+            self._socket.bind(str(path))
+            self._name = SocketName(path)
+            path.chmod(0o600)
+            self._closing, self._close = socket.socketpair()
+        except OSError:
+            self._socket.close()
+            raise
         self._wake = wake
         self._thread = threading.Thread(target=self._listen, name="wake", daemon=True)
         self._thread.start()
 
     def _listen(self) -> None:
-        while True:
-            try:
-                message = self._socket.recv(4096)
-            except OSError:
-                return
-            if message == b"close":
-                return
-            self._wake()
+        with selectors.DefaultSelector() as selector:
+            selector.register(self._socket, selectors.EVENT_READ)
+            selector.register(self._closing, selectors.EVENT_READ)
+            while all(key.fileobj is self._socket for key, _ in selector.select()):
+                self._socket.recv(4096)
+                self._wake()
 
     def close(self) -> None:
         """Stop listening and remove the socket."""
-        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as own:
-            own.sendto(b"close", str(self.path))
+        self._close.close()
         self._thread.join()
+        self._closing.close()
+        self._name.remove()
         self._socket.close()
-        self.path.unlink(missing_ok=True)
 
 
 class Driving:
@@ -124,7 +171,9 @@ class Driving:
         make_driver: Builds the driver for a lease.
         clock: The time.
         use_file_lock: Whether the lock file decides (SQLite), or only the lease row.
-        on_start: Called once when driving begins: cleans up after a predecessor.
+        on_start: Called before the driver is built, until it succeeds: cleans up after a
+            predecessor.
+        on_end: Called when driving has ended, before the lock is given back.
     """
 
     def __init__(
@@ -136,6 +185,7 @@ class Driving:
         clock: Clock,
         use_file_lock: bool,
         on_start: Callable[[], None],
+        on_end: Callable[[], None],
     ) -> None:
         self._home = home
         self._store = store
@@ -143,11 +193,14 @@ class Driving:
         self._clock = clock
         self._lock = DriverLock(home) if use_file_lock else None
         self._on_start = on_start
+        self._on_end = on_end
         self._scope = machine_scope()
         self._wakes = threading.Event()
         self._closing = threading.Event()
         self._driving = threading.Event()
+        self._settled = False  # a whole round was made since the last wake
         self._unfinished = 0
+        self._trouble = ""
         self._idle_since = clock.monotonic()
         self._thread: threading.Thread | None = None
 
@@ -159,18 +212,24 @@ class Driving:
         return self._driving.is_set()
 
     def wake(self) -> None:
-        """Say that another tick is worth while."""
+        """Say, here or to the process that drives, that another tick is worth while."""
         self._wakes.set()
+        if not self.is_driving:
+            poke(socket_path(self._home, WAKE_SOCKET))
 
     def idle_seconds(self) -> float:
         """Return for how long there has been nothing to do; 0 while there is."""
-        if self._unfinished or self._wakes.is_set():
+        if not self._settled or self._unfinished or self._wakes.is_set():
             return 0.0
         return self._clock.monotonic() - self._idle_since
 
     def try_start(self) -> bool:
-        """Begin to drive if nobody else does; return whether this process drives."""
-        lease = self._acquire()
+        """Begin to drive if nobody else does; return whether this process drives.
+
+        Raises:
+            StoreError, LimitExceeded: The lock or the store cannot be written.
+        """
+        lease = self._acquire(patience_seconds=LOOKED_AT_SECONDS)
         if lease is None:
             return False
         self._driving.set()
@@ -181,10 +240,15 @@ class Driving:
         return True
 
     def stand_by(self) -> None:
-        """Drive as soon as nobody else does; returns at once."""
-        if self.try_start():
+        """Drive as soon as nobody else does, whenever that is; returns at once. Idempotent."""
+        if self._thread is not None and self._thread.is_alive():
             return
-        self._thread = threading.Thread(target=self._wait_for_lock, name="standby", daemon=True)
+        lease = self._acquire_soon()
+        if lease is not None:
+            self._driving.set()
+        self._thread = threading.Thread(
+            target=self._stand_by, args=(lease,), name="driver", daemon=True
+        )
         self._thread.start()
 
     def close(self) -> None:
@@ -196,43 +260,52 @@ class Driving:
 
     # -- the thread ------------------------------------------------------------------------
 
-    def _acquire(self) -> DriverLease | None:
-        if self._lock is not None and not self._lock.acquire():
+    def _acquire(self, patience_seconds: float = 0.0) -> DriverLease | None:
+        if self._lock is not None and not self._lock.acquire(patience_seconds):
             return None
-        lease = self._store.acquire_driver(
-            self._scope,
-            owner=f"{platform.node()}:{os.getpid()}",
-            now=self._clock.now(),
-            ttl_seconds=LEASE_SECONDS,
-            force=self._lock is not None,
-        )
-        if lease is None and self._lock is not None:
-            self._lock.release()
+        lease = None
+        try:
+            lease = self._store.acquire_driver(
+                self._scope,
+                owner=f"{platform.node()}:{os.getpid()}",
+                now=self._clock.now(),
+                ttl_seconds=LEASE_SECONDS,
+                force=self._lock is not None,
+            )
+        finally:
+            if lease is None and self._lock is not None:
+                self._lock.release()
         return lease
 
-    def _wait_for_lock(self) -> None:
-        while not self._closing.wait(STANDBY_POLL_SECONDS):
-            try:
-                lease = self._acquire()
-            except StoreError as error:
+    def _acquire_soon(self) -> DriverLease | None:
+        """Return a lease; None where there is none now, whatever the cause."""
+        try:
+            return self._acquire()
+        except OrchestratorError as error:
+            if error.message != self._trouble:  # once, not every second
                 logger.warning("standing by: %s", error.message)
-                continue
+            self._trouble = error.message
+            return None
+
+    def _stand_by(self, lease: DriverLease | None) -> None:
+        while not self._closing.is_set():
             if lease is not None:
-                self._driving.set()
                 self._run(lease)
-                return
+            self._closing.wait(STANDBY_POLL_SECONDS)
+            lease = None if self._closing.is_set() else self._acquire_soon()
 
     def _run(self, lease: DriverLease) -> None:
+        self._driving.set()
         try:
-            self._on_start()
-            self._drive(self._make_driver(lease))
-        except StaleLock:
-            logger.warning("another driver has taken over %s", self._scope)
-        except Exception:
-            logger.exception("the driver failed")
-            raise
+            self._drive(lease)
+        except StaleLock as error:
+            logger.warning("another driver has taken over %s: %s", self._scope, error.message)
+        except StoreDamaged as error:
+            logger.error("driving ends: %s", error.message)  # noqa: TRY400  # no traceback
         finally:
             self._driving.clear()
+            self._settled = False
+            self._on_end()
             self._give_back(lease)
 
     def _give_back(self, lease: DriverLease) -> None:
@@ -240,21 +313,51 @@ class Driving:
             self._store.release_driver(lease)
         except OrchestratorError as error:
             logger.warning("the driver's lease stays until it expires: %s", error.message)
-        if self._lock is not None:
-            self._lock.release()
+        finally:
+            if self._lock is not None:
+                self._lock.release()
 
-    def _drive(self, driver: Driver) -> None:
+    def _drive(self, lease: DriverLease) -> None:
+        """Tick until this process ends or another one drives. No fault of a tick ends it."""
+        driver: Driver | None = None
+        tries = 0
         while not self._closing.is_set():
+            self._settled = False
             self._wakes.clear()
+            self._check_lock()
             try:
+                if driver is None:
+                    self._on_start()
+                    driver = self._make_driver(lease)
                 unfinished = driver.tick()
-            except StaleLock:
+            except (StaleLock, StoreDamaged):
                 raise
             except OrchestratorError as error:
                 logger.warning("the store does not answer: %s", error.message)
-                self._wakes.wait(STORE_RETRY_SECONDS)
+            except Exception:
+                logger.exception("a round of the driver failed")
+            else:
+                tries = 0
+                self._note(unfinished)
+                self._wakes.wait(self._pause_seconds(unfinished))
                 continue
-            if self._unfinished and not unfinished:
-                self._idle_since = self._clock.monotonic()
-            self._unfinished = unfinished
-            self._wakes.wait(RUNNING_POLL_SECONDS if unfinished else LEASE_SECONDS / 3)
+            self._closing.wait(RETRY_SECONDS[min(tries, len(RETRY_SECONDS) - 1)])
+            tries += 1
+
+    def _check_lock(self) -> None:
+        if self._lock is not None and not self._lock.is_in_place:
+            raise StaleLock(
+                f"the lock of {self._home} must not be removed while it is held, it is gone or "
+                "another file; what still runs is found again by the next driver"
+            )
+
+    def _note(self, unfinished: int) -> None:
+        if not unfinished and self._unfinished:
+            self._idle_since = self._clock.monotonic()
+        self._unfinished = unfinished
+        self._settled = True
+
+    def _pause_seconds(self, unfinished: int) -> float:
+        # Without a lock file, jobs may come from services that cannot poke this process.
+        may_wait = not unfinished and self._lock is not None
+        return LEASE_SECONDS / 3 if may_wait else RUNNING_POLL_SECONDS
