@@ -45,7 +45,9 @@ class PrivateEngine:
 
     def start(self) -> None:
         """Start it and wait until it answers."""
-        command = [apt.find_program("dockerd") or "dockerd", f"--host={self.url}"]
+        # In a network of its own: a dockerd without a bridge removes the docker0 that it finds.
+        command = ["unshare", "--net", "--", apt.find_program("dockerd") or "dockerd"]
+        command += [f"--host={self.url}"]
         command += [f"--data-root={self._folder}/data", f"--exec-root={self._folder}/exec"]
         command += [f"--pidfile={self._folder}/pid", "--bridge=none", "--iptables=false"]
         with (self._folder / "log").open("ab") as log:

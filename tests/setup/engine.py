@@ -20,6 +20,7 @@ from pathlib import Path
 from tests.setup import apt
 from tests.setup.cache import SetupError, cache_folder, locked, say
 
+DEFAULT_BRIDGE = Path("/sys/class/net/docker0")
 DEFAULT_SOCKET = Path("/var/run/docker.sock")
 PASSED_ON = {"PATH", "HOME", "LANG", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "SSL_CERT_FILE"}
 START_SECONDS = 60
@@ -109,7 +110,12 @@ def start() -> bool:
     with locked("engine"):
         own = OwnEngine.here()
         if answers():
-            return own.pid() is not None
+            if own.pid() is None:
+                return False
+            if DEFAULT_BRIDGE.exists():
+                return True
+            say("  our dockerd has lost its bridge docker0; starting it anew")
+            end(own)
         if os.environ.get("DOCKER_HOST"):
             raise SetupError(f"no Docker engine answers at {os.environ['DOCKER_HOST']}")
         if os.geteuid() != 0 or sys.platform != "linux":
@@ -138,6 +144,21 @@ def launch(own: OwnEngine) -> None:
     wait_until_ready(process, own.log)
 
 
+def end(own: OwnEngine) -> bool:
+    """End our engine and wait until it is gone; returns whether there was one."""
+    pid = own.pid()
+    if pid is None:
+        return False
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(pid, signal.SIGTERM)
+    deadline = time.monotonic() + STOP_SECONDS
+    while own.pid() == pid and time.monotonic() < deadline:
+        time.sleep(0.1)
+    if own.pid() == pid:
+        raise SetupError(f"dockerd {pid} did not stop within {STOP_SECONDS} s; see {own.log}")
+    return True
+
+
 def stop() -> bool:
     """End our own engine, if it runs, and wait until it is gone.
 
@@ -145,18 +166,7 @@ def stop() -> bool:
         Whether there was one. Somebody else's engine is never touched.
     """
     with locked("engine"):
-        own = OwnEngine.here()
-        pid = own.pid()
-        if pid is None:
-            return False
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(pid, signal.SIGTERM)
-        deadline = time.monotonic() + STOP_SECONDS
-        while own.pid() == pid and time.monotonic() < deadline:
-            time.sleep(0.1)
-        if own.pid() == pid:
-            raise SetupError(f"dockerd {pid} did not stop within {STOP_SECONDS} s; see {own.log}")
-        return True
+        return end(OwnEngine.here())
 
 
 def main(words: list[str]) -> None:
