@@ -8,6 +8,7 @@ links are not followed, FIFOs not opened, sizes and shapes are checked.
 from __future__ import annotations
 
 import json
+import math
 import os
 import shutil
 import stat
@@ -39,13 +40,14 @@ _ARTIFACTS = {
     "model": (contract.MODEL_ARCHIVE, contract.MODEL),
     "output": (contract.OUTPUT_ARCHIVE, contract.OUTPUT),
 }
-_PHASES = {
+# Tuples: a forged value need not be hashable.
+_PHASES = (
     contract.PHASE_DOWNLOADING,
     contract.PHASE_TRAINING,
     contract.PHASE_UPLOADING,
     contract.PHASE_STOPPING,
-}
-_OUTCOMES = {
+)
+_OUTCOMES = (
     "exited",
     "stopped",
     "max_runtime",
@@ -53,7 +55,7 @@ _OUTCOMES = {
     "install_failed",
     "not_started",
     "internal",
-}
+)
 # What stays in a host directory after release.
 _KEPT_FILES = {
     contract.PLAN_FILE,
@@ -180,8 +182,8 @@ def new_exit(
 def _number(value: Any, kind: Callable[[Any], N]) -> N | None:
     if isinstance(value, bool) or not isinstance(value, int | float):
         return None
-    with suppress(OverflowError, ValueError):  # inf, nan
-        return kind(value)
+    with suppress(OverflowError):  # a whole number beyond all floats
+        return kind(value) if math.isfinite(value) else None
     return None
 
 

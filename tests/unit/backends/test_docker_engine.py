@@ -1,0 +1,272 @@
+"""The engine's client against a socket that answers, refuses, hangs or is not there."""
+
+from __future__ import annotations
+
+import json
+import socket
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from datetime import UTC, datetime
+from http.server import BaseHTTPRequestHandler
+from pathlib import Path
+from socketserver import ThreadingMixIn, UnixStreamServer
+from typing import Any
+
+import pytest
+
+from orchestrator.backends.docker_engine import Engine, Refused
+from orchestrator.backends.docker_events import EventWatch
+from orchestrator.errors import CapacityUnavailable, EngineUnreachable, ImageError, Unavailable
+
+VERSION = {"ApiVersion": "1.41"}
+INFO = {
+    "Architecture": "aarch64",
+    "SecurityOptions": ["name=seccomp,profile=default", "name=rootless"],
+    "CgroupVersion": "2",
+    "NCPU": 3,
+}
+
+
+class ManualClock:
+    """A clock that only tests move."""
+
+    def __init__(self) -> None:
+        self.seconds = 1000.0
+
+    def now(self) -> datetime:
+        return datetime.fromtimestamp(self.seconds, UTC)
+
+    def monotonic(self) -> float:
+        return self.seconds
+
+
+class FakeDaemon(ThreadingMixIn, UnixStreamServer):
+    """Answers as its table says; what it lacks it refuses as unknown."""
+
+    daemon_threads = True
+    block_on_close = False
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(str(path), Handler)
+        self.answers: dict[str, tuple[int, Any]] = {
+            "GET /version": (200, VERSION),
+            "GET /info": (200, INFO),
+        }
+        self.asked: list[str] = []
+        self.hang = threading.Event()
+
+    def get_request(self) -> Any:
+        connection, _ = super().get_request()
+        return connection, ("local", 0)
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """A client that went away is no error."""
+
+
+class Handler(BaseHTTPRequestHandler):
+    """One request."""
+
+    protocol_version = "HTTP/1.1"
+    server: FakeDaemon
+
+    def log_message(self, *words: Any) -> None:
+        """Say nothing."""
+
+    def _answer(self) -> None:
+        length = int(self.headers.get("Content-Length") or 0)
+        self.rfile.read(length)
+        path = self.path.partition("?")[0].replace("/v1.41", "")
+        key = f"{self.command} {path}"
+        self.server.asked.append(key)
+        if self.server.hang.is_set():
+            threading.Event().wait(5)
+        status, content = self.server.answers.get(key, (404, {"message": "no such thing"}))
+        body = json.dumps(content).encode()
+        self.send_response(status)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        with suppress(BrokenPipeError):
+            self.wfile.write(body)
+
+    do_GET = do_POST = do_DELETE = _answer  # noqa: N815
+
+
+@pytest.fixture
+def daemon(tmp_path: Path) -> Iterator[FakeDaemon]:
+    """A daemon on a socket."""
+    with FakeDaemon(tmp_path / "s") as server:
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+        thread.start()
+        yield server
+        server.shutdown()
+        thread.join()
+
+
+@pytest.fixture
+def clock() -> ManualClock:
+    return ManualClock()
+
+
+@pytest.fixture
+def engine(daemon: FakeDaemon, tmp_path: Path, clock: ManualClock) -> Iterator[Engine]:
+    """A client of the daemon."""
+    client = Engine(f"unix://{tmp_path}/s", 0.3, clock)
+    yield client
+    client.close()
+
+
+def test_the_engine_is_described_once(engine: Engine, daemon: FakeDaemon):
+    facts = engine.facts()
+    assert engine.facts() is facts
+    assert (facts.architecture, facts.rootless, facts.cgroup_version) == ("arm64", True, 2)
+    assert daemon.asked.count("GET /info") == 1
+
+
+def test_nobody_there_is_said_and_not_asked_again_at_once(tmp_path: Path, clock: ManualClock):
+    engine = Engine(f"unix://{tmp_path}/nobody", 0.3, clock)
+    with pytest.raises(EngineUnreachable, match="docker version"):
+        engine.facts()
+    with pytest.raises(EngineUnreachable, match="a moment ago"):
+        engine.facts()
+    clock.seconds += 1
+    with pytest.raises(EngineUnreachable, match="docker version"):
+        engine.facts()
+
+
+def test_an_engine_that_hangs_costs_one_time_limit(
+    engine: Engine, daemon: FakeDaemon, clock: ManualClock
+):
+    engine.facts()
+    daemon.hang.set()
+    with pytest.raises(EngineUnreachable):
+        engine.container("x")
+    asked = len(daemon.asked)
+    for _ in range(100):
+        with pytest.raises(EngineUnreachable):
+            engine.container("x")
+    assert len(daemon.asked) == asked
+    daemon.hang.clear()
+    clock.seconds += 10
+    assert engine.container("x") is None
+
+
+def test_pauses_grow_and_end_with_the_first_answer(
+    engine: Engine, daemon: FakeDaemon, clock: ManualClock
+):
+    def silent_for() -> float:
+        began = clock.seconds
+        while True:
+            try:
+                engine.container("x")
+            except EngineUnreachable as error:
+                if "a moment ago" not in error.message:
+                    return clock.seconds - began
+                clock.seconds += 0.25
+            else:
+                return clock.seconds - began
+
+    daemon.hang.set()
+    pauses = [silent_for() for _ in range(4)]
+    assert pauses == [0, 0.5, 1, 2]
+    daemon.hang.clear()
+    clock.seconds += 10
+    assert engine.container("x") is None
+    daemon.hang.set()
+    assert silent_for() == 0
+    assert silent_for() == 0.5
+
+
+@pytest.mark.parametrize(
+    ("key", "status", "message", "call", "error"),
+    [
+        (
+            "POST /containers/create",
+            404,
+            "No such image: x",
+            lambda e: e.create("c", {}),
+            ImageError,
+        ),
+        ("POST /containers/create", 400, "bad", lambda e: e.create("c", {}), Refused),
+        (
+            "POST /containers/c/start",
+            500,
+            'could not select device driver "" with capabilities: [[gpu]]',
+            lambda e: e.start("c"),
+            CapacityUnavailable,
+        ),
+        ("POST /containers/c/start", 500, "runc", lambda e: e.start("c"), Refused),
+        (
+            "POST /networks/create",
+            500,
+            "could not find an available, non-overlapping IPv4 address pool",
+            lambda e: e.create_network({"name": "n"}),
+            Unavailable,
+        ),
+        ("DELETE /containers/c", 500, "busy", lambda e: e.remove("c"), Refused),
+    ],
+)
+def test_refusals_become_the_right_errors(
+    engine: Engine,
+    daemon: FakeDaemon,
+    key: str,
+    status: int,
+    message: str,
+    call: Callable[[Engine], object],
+    error: type[Exception],
+):
+    daemon.answers[key] = (status, {"message": message})
+    with pytest.raises(error, match=message.split('"')[0].split(":")[0]):
+        call(engine)
+
+
+def test_what_is_there_or_gone_already_is_no_error(engine: Engine, daemon: FakeDaemon):
+    daemon.answers["POST /containers/create"] = (409, {"message": "Conflict"})
+    daemon.answers["POST /networks/create"] = (409, {"message": "exists"})
+    daemon.answers["POST /containers/c/kill"] = (409, {"message": "not running"})
+    daemon.answers["DELETE /networks/n"] = (403, {"message": "has active endpoints"})
+    assert engine.create("c", {}) is False
+    engine.create_network({"name": "n"})
+    assert engine.signal("c", "SIGTERM") is False
+    assert engine.remove_network("n") is False
+    engine.remove("gone")
+    assert engine.remove_network("gone") is True
+    assert engine.container("gone") is None
+    assert engine.image("gone") is None
+
+
+def test_a_watch_of_events_ends_when_it_is_closed(engine: Engine, daemon: FakeDaemon):
+    woken = threading.Event()
+    watch = EventWatch(engine, "/home", woken.set)
+    watch.start()
+    watch.start()
+    assert woken.wait(10)  # the stream ended, so something may have been missed
+    watch.close()
+    watch.close()
+    assert not [t for t in threading.enumerate() if t.name == "docker-events"]
+
+
+def test_a_watch_of_an_engine_that_is_away_goes_on_trying(tmp_path: Path):
+    woken = threading.Semaphore(0)
+    watch = EventWatch(Engine(f"unix://{tmp_path}/nobody", 0.3), "/home", woken.release)
+    watch.start()
+    for _ in range(2):
+        assert woken.acquire(timeout=10)
+    watch.close()
+
+
+def test_the_sdk_is_not_loaded_with_the_module():
+    import subprocess
+    import sys
+
+    program = "import sys, orchestrator.backends.docker; sys.exit('docker' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 0
+
+
+def test_sockets_are_closed_when_nobody_is_there(tmp_path: Path):
+    path = tmp_path / "dead"
+    with socket.socket(socket.AF_UNIX) as server:
+        server.bind(str(path))
+    with pytest.raises(EngineUnreachable):  # a warning about an open socket would be an error
+        Engine(f"unix://{path}", 0.3).facts()
