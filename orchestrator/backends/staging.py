@@ -19,6 +19,7 @@ from urllib.parse import unquote, urlparse
 from orchestrator_runtime import contract
 
 from orchestrator.backends.requirements import INLINE_FILE
+from orchestrator.blobs.files import remove_tree
 from orchestrator.errors import InputError
 from orchestrator.packaging.archive import extract_archive
 from orchestrator.spec.job import Channel
@@ -243,7 +244,7 @@ def write_json(
 def discard_work(host_directory: Path) -> None:
     """Remove what only the running program needed; logs, records and artifacts stay."""
     for name in (contract.ML_DIRECTORY, contract.SCRATCH_DIRECTORY):
-        shutil.rmtree(host_directory / name, ignore_errors=True)
+        remove_tree(host_directory / name)
     (host_directory / contract.RECORDS_FIFO).unlink(missing_ok=True)
 
 

@@ -43,6 +43,7 @@ logger = logging.getLogger(__name__)
 MEASURE_SECONDS = 1.0
 RETRY_SECONDS = (0.5, 1, 2, 5, 10, 30, 60)
 LEASE_SECONDS = 30.0
+COLLECT_TRIES = 5
 
 
 @dataclass
@@ -291,14 +292,21 @@ class Driver:
                 self._back_off(attempt)
             except Exception as error:  # the fault of one job must not end the driver
                 logger.exception("%s of %s failed", action.kind, job.name)
-                if action.kind is ActionKind.START:
-                    attempt.start_fault = StartFault(EndReason.INTERNAL, repr(error))
+                self._give_up(attempt, action, error)
                 self._back_off(attempt)
             finally:
                 attempt.running.discard(action.kind)
                 self._wake()
 
         self._executor.submit(work)
+
+    @staticmethod
+    def _give_up(attempt: _Attempt, action: Action, error: Exception) -> None:
+        """Let a defect of this program cost one job's details, not its end."""
+        if action.kind is ActionKind.START:
+            attempt.start_fault = StartFault(EndReason.INTERNAL, repr(error))
+        elif action.kind is ActionKind.COLLECT and attempt.tries >= COLLECT_TRIES:
+            attempt.collected = Collected(fault=repr(error))
 
     def _submit_release(self, release: _Release) -> None:
         def work() -> None:

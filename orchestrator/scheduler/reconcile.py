@@ -60,11 +60,16 @@ class Action:
 
 @dataclass(frozen=True)
 class Collected:
-    """What a COLLECT action brought."""
+    """What a COLLECT action brought.
+
+    Attributes:
+        fault: Why it brought less than it should: a defect of this program.
+    """
 
     artifacts: dict[str, Artifact] = field(default_factory=dict)
     final_metrics: tuple[MetricValue, ...] = ()
     explanation: Explanation | None = None
+    fault: str | None = None
 
 
 @dataclass(frozen=True)
@@ -335,7 +340,7 @@ def _end(
         training_started_at=_training_started(view),
         training_ended_at=_training_ended(view),
         ended_at=now,
-        notes=_run_notes(view),
+        notes=_run_notes(view) | ({"collect": collected.fault} if collected.fault else {}),
         release=True,
         durable=True,
     )

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
-import shutil
 from typing import TYPE_CHECKING
 
 from orchestrator.backends.base import AttemptContext
 from orchestrator.backends.staging import read_json, write_json
+from orchestrator.blobs.files import remove_tree
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -100,4 +100,4 @@ class Workspace:
 
     def remove(self, name: str) -> None:
         """Remove a job's folder."""
-        shutil.rmtree(self.job_directory(name), ignore_errors=True)
+        remove_tree(self.job_directory(name))
