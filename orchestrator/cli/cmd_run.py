@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -12,9 +11,7 @@ from orchestrator.cli import exits
 from orchestrator.cli.options import Home, Json, Url
 
 if TYPE_CHECKING:
-    from orchestrator.cli.watch import View
     from orchestrator.sdk.jobs import TrainingJob
-    from orchestrator.sdk.transport import Transport
 
 EXAMPLES = """
 orchestrator run train.py
@@ -116,6 +113,7 @@ def command(
     job: 0 when it completed, the program's own when it failed, 143 when somebody stopped it, 124
     at its time limit, 130 when you left before the end.
     """
+    from orchestrator.cli.following import follow
     from orchestrator.cli.lookup import connected
     from orchestrator.cli.request import RunOptions, make_trainer
 
@@ -152,77 +150,18 @@ def command(
         if detach:
             _tell_detached(job, as_json=json)
             return exits.DONE
-        return follow(transport, job, as_json=json, logs=not quiet)
+        return follow(transport, job.record, as_json=json, logs=not quiet)
 
 
 def _tell_detached(job: TrainingJob, *, as_json: bool) -> None:
     from orchestrator.cli.output import note, print_json
+    from orchestrator.spec.redact import redacted_record
 
     if as_json:
-        print_json(job.record.model_dump(mode="json"))
+        print_json(redacted_record(job.record).model_dump(mode="json"))
         return
     print(job.name)
     note(
         f"  follow it   orchestrator logs -f {job.name}\n"
         f"  stop it     orchestrator stop {job.name}"
     )
-
-
-def follow(transport: Transport, job: TrainingJob, *, as_json: bool, logs: bool) -> int:
-    """Watch a job until its end, say how it came out, and return the exit code.
-
-    Args:
-        transport: How the service is reached.
-        job: The job.
-        as_json: JSON lines instead of text.
-        logs: Whether log lines are shown.
-    """
-    from orchestrator.cli.output import note, print_json, styled
-    from orchestrator.cli.watch import watch
-
-    if not as_json:
-        _tell_start(job)
-    watched = watch(transport, job.record, choose_view(as_json=as_json, logs=logs), logs=logs)
-    record = watched.record
-    if as_json:
-        event = "detached" if watched.detached else "end"
-        print_json({"event": event, "job": record.model_dump(mode="json")})
-    elif watched.detached:
-        from orchestrator.cli.views import detach_note
-
-        note(detach_note(record))
-    else:
-        from orchestrator.cli.output import STATUS_STYLES
-        from orchestrator.cli.summary import ending_lines
-
-        first, *rest = ending_lines(record, with_log_tail=not logs)
-        note(styled(first, STATUS_STYLES.get(record.status.value, "bold"), sys.stderr))
-        note("\n".join(rest))
-    return exits.INTERRUPTED if watched.detached else exits.exit_code_of(record)
-
-
-def _tell_start(job: TrainingJob) -> None:
-    from orchestrator.cli.output import note, safe, styled
-
-    note(f"job {styled(job.name, 'bold', sys.stderr)}")
-    for title, text in job.record.notes.items():
-        if title.startswith("warning"):
-            note(f"{styled('warning:', 'yellow', sys.stderr)} {safe(text)}")
-
-
-def choose_view(*, as_json: bool, logs: bool) -> View:
-    """Return the view for where the output goes: JSON, a terminal, or anything else."""
-    view: Any
-    if as_json:
-        from orchestrator.cli.views import JsonView
-
-        view = JsonView()
-    elif sys.stdout.isatty() and sys.stderr.isatty():
-        from orchestrator.cli.live import LiveView
-
-        view = LiveView()
-    else:
-        from orchestrator.cli.views import PlainView
-
-        view = PlainView(show_changes=not logs)
-    return view  # type: ignore[no-any-return]

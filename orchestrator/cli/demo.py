@@ -8,8 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from orchestrator.cli import exits
-from orchestrator.cli.output import STATUS_STYLES, note, styled
-from orchestrator.cli.summary import ending_lines
+from orchestrator.cli.output import note, styled
 from orchestrator.errors import OrchestratorError
 
 if TYPE_CHECKING:
@@ -41,7 +40,7 @@ def main() -> int:
 
 
 def _run(example: Path) -> int:
-    from orchestrator.cli.cmd_run import choose_view
+    from orchestrator.cli.following import choose_view
     from orchestrator.cli.request import RunOptions, make_trainer
     from orchestrator.cli.views import detach_note
     from orchestrator.cli.watch import watch
@@ -66,14 +65,15 @@ def _run(example: Path) -> int:
 
 
 def _tell(job: TrainingJob, home: Path) -> int:
+    from orchestrator.cli.following import tell_end
+
     record = job.record
     accuracy = held_out_accuracy(record)
     good = record.status == "Completed" and accuracy is not None and accuracy >= LEAST_ACCURACY
-    first, *rest = ending_lines(record, with_log_tail=False)
-    note("\n" + styled(first, STATUS_STYLES.get(record.status.value, "bold"), sys.stderr))
-    note("\n".join(rest))
+    note("")
+    tell_end(record, with_log_tail=False)
     note(f"  log       {home / 'jobs' / job.name / 'attempts' / str(record.attempt)}/algo-1/log")
-    note(f"  points    {home / 'metrics.sqlite3'}")
+    note(f"  curves    {home / 'metrics.sqlite3'}")
     note("\n" + verdict(accuracy))
     note("\n".join(["", "Try next:", *next_commands(job.name, command_name())]))
     return exits.DONE if good else exits.ERROR

@@ -11,11 +11,11 @@ from rich.spinner import Spinner
 from rich.table import Table
 from rich.text import Text
 
-from orchestrator.cli.output import duration, number
 from orchestrator.cli.views import line_text
 from orchestrator.cli.watch import Choice
 from orchestrator.clock import Clock, SystemClock
 from orchestrator.logs.render import render
+from orchestrator.report.words import duration, number
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -20,11 +20,6 @@ _YELLOW = "\x1b[33m"
 _PLAIN = "\x1b[0m"
 STYLES = {"red": _RED, "bold": _BOLD, "dim": _DIM, "green": _GREEN, "yellow": _YELLOW}
 STATUS_STYLES = {"Completed": "green", "Failed": "red", "Stopped": "yellow", "Stopping": "yellow"}
-BYTE_UNITS = ("bytes", "kB", "MB", "GB", "TB")
-KILO = 1000
-MINUTE_SECONDS = 60
-HOUR_SECONDS = 3600
-DAY_SECONDS = 86400
 
 
 def safe(text: str) -> str:
@@ -72,32 +67,3 @@ def table(rows: Iterable[Sequence[str]], header: Sequence[str]) -> list[str]:
         "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
         for row in cells
     ]
-
-
-def duration(seconds: float) -> str:
-    """Return a duration for people: ``0.42 s``, ``12 s``, ``3 min 05 s``, ``2 h 10 min``."""
-    if seconds < 10:  # two digits are enough
-        return f"{seconds:.2g} s" if seconds >= 0.095 else f"{seconds:.2f} s"
-    whole = round(seconds)
-    if whole < MINUTE_SECONDS:
-        return f"{whole} s"
-    if whole < HOUR_SECONDS:
-        return f"{whole // MINUTE_SECONDS} min {whole % MINUTE_SECONDS:02d} s"
-    if whole < DAY_SECONDS:
-        return f"{whole // HOUR_SECONDS} h {whole % HOUR_SECONDS // MINUTE_SECONDS:02d} min"
-    return f"{whole // DAY_SECONDS} d {whole % DAY_SECONDS // HOUR_SECONDS} h"
-
-
-def size(count: int) -> str:
-    """Return a number of bytes for people."""
-    value = float(count)
-    for unit in BYTE_UNITS:
-        if value < KILO or unit == BYTE_UNITS[-1]:
-            break
-        value /= KILO
-    return f"{count} bytes" if unit == "bytes" else f"{value:.3g} {unit}"
-
-
-def number(value: float) -> str:
-    """Return a metric's value for people: six significant digits."""
-    return f"{value:.6g}"

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from orchestrator.cli.output import duration, number, safe, size
+from orchestrator.cli.output import safe
+from orchestrator.report.words import duration, number, size
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

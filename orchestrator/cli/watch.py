@@ -141,7 +141,12 @@ class Interrupts:
 
 
 def watch(
-    transport: Transport, record: TrainingJobRecord, view: View, *, logs: bool = True
+    transport: Transport,
+    record: TrainingJobRecord,
+    view: View,
+    *,
+    logs: bool = True,
+    host: str | None = None,
 ) -> Watched:
     """Show a job until it ends.
 
@@ -150,11 +155,12 @@ def watch(
         record: The job as last seen.
         view: What is shown where.
         logs: Whether log lines are wanted.
+        host: Only this host's log lines; None = all hosts'.
 
     Raises:
         OrchestratorError: The service says something is wrong.
     """
-    watcher = _Watcher(transport, record, view)
+    watcher = _Watcher(transport, record, view, host)
     threading.Thread(target=watcher.follow, args=(logs,), name="follow", daemon=True).start()
     if view.wants_metrics:
         threading.Thread(target=watcher.ask_metrics, name="metrics", daemon=True).start()
@@ -166,7 +172,10 @@ def watch(
 
 
 class _Watcher:
-    def __init__(self, transport: Transport, record: TrainingJobRecord, view: View) -> None:
+    def __init__(
+        self, transport: Transport, record: TrainingJobRecord, view: View, host: str | None
+    ) -> None:
+        self._host = host
         self._transport = transport
         self._record = record
         self._view = view
@@ -181,13 +190,17 @@ class _Watcher:
             record = follow_job(
                 self._transport,
                 self._record,
-                on_line=(lambda line: self._mailbox.put("line", line)) if logs else None,
+                on_line=self._put_line if logs else None,
                 on_change=lambda record: self._mailbox.put("change", record),
             )
         except OrchestratorError as error:
             self._mailbox.put("error", error)
         else:
             self._mailbox.put("end", record)
+
+    def _put_line(self, line: OutputLine) -> None:
+        if self._host is None or line.host == self._host:
+            self._mailbox.put("line", line)
 
     def ask_metrics(self) -> None:
         """Ask for the last values of a few metrics now and then."""

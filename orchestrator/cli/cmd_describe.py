@@ -1,0 +1,34 @@
+"""``orchestrator describe``."""
+
+from __future__ import annotations
+
+import sys
+
+from orchestrator.cli.options import Home, JobName, Json, Url
+
+EXAMPLES = """
+orchestrator describe @last
+orchestrator describe digits-cnn-2026 --json
+"""
+
+
+def command(job: JobName, json: Json = False, home: Home = None, url: Url = None) -> None:
+    """Show a job: how far it is or how it ended, its phases, metrics, artifacts and settings.
+
+    Values of variables whose names say that they are secret are hidden.
+    """
+    from orchestrator.cli.description import description_lines
+    from orchestrator.cli.lookup import connected, find_job
+    from orchestrator.cli.output import STATUS_STYLES, print_json, styled
+    from orchestrator.clock import SystemClock
+    from orchestrator.spec.record import TrainingJobRecord
+    from orchestrator.spec.redact import redacted_record
+
+    with connected(home, url) as transport:
+        record = redacted_record(TrainingJobRecord.model_validate(find_job(transport, job)))
+    if json:
+        print_json(record.model_dump(mode="json"))
+        return
+    first, *rest = description_lines(record, SystemClock().now())
+    print(styled(first, STATUS_STYLES.get(record.status.value, "bold")))
+    sys.stdout.write("".join(f"{line}\n" for line in rest))

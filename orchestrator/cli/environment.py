@@ -1,0 +1,91 @@
+"""What this shell, the home and a job would see, as values and as shell code."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shlex
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from orchestrator.backends.environment import inherited_environment
+from orchestrator.home import home_directory
+from orchestrator.settings import Settings
+from orchestrator.spec.redact import redacted_environment
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+SERVER_FILE = "server.json"
+PREFIX = "ORCHESTRATOR_"
+JOB_SCRATCH = "/tmp"  # noqa: S108  # as a job sees it
+_CREDENTIALS = re.compile(r"//[^/@\s]*@")
+# What the runtime adds for every job; facts of the SageMaker contract.
+JOB_VARIABLES = (
+    "SM_MODEL_DIR, SM_OUTPUT_DATA_DIR, SM_CHANNEL_<NAME>, SM_HPS, SM_HP_<NAME>, SM_HOSTS, "
+    "SM_CURRENT_HOST, SM_NUM_GPUS, SM_NUM_CPUS, TRAINING_JOB_NAME and the rest of SageMaker's"
+)
+
+
+def look(home: Path | None) -> dict[str, Any]:
+    """Return settings, the running service, and a job's inherited environment; nothing secret."""
+    place = home.expanduser().absolute() if home else home_directory()
+    settings = Settings(home=place)
+    inherited = inherited_environment(os.environ, settings.job_python, scratch=JOB_SCRATCH)
+    return {
+        "home": str(place),
+        "service": running_service(place),
+        "settings": {name: _shown(name, settings) for name in type(settings).model_fields},
+        "set_by_environment": sorted(_set_variables()),
+        "job_environment": redacted_environment(inherited),
+    }
+
+
+def running_service(home: Path) -> str | None:
+    """Return the address of the service that serves this home; None when none runs."""
+    try:
+        facts = json.loads((home / SERVER_FILE).read_text(encoding="utf-8"))
+        os.kill(facts["pid"], 0)
+    except PermissionError:
+        return str(facts["url"])  # somebody else's process
+    except (OSError, ValueError, KeyError):
+        return None
+    return str(facts["url"])
+
+
+def _set_variables() -> Iterator[str]:
+    names = {PREFIX + name.upper() for name in Settings.model_fields}
+    yield from (name for name in os.environ if name in names)
+
+
+def _shown(name: str, settings: Settings) -> Any:
+    found = getattr(settings, name)
+    if isinstance(found, str):
+        return _CREDENTIALS.sub("//***@", found)
+    return str(found) if isinstance(found, Path) else found
+
+
+def shell_lines(found: dict[str, Any]) -> Iterator[str]:
+    """Yield shell code: what is worth exporting, and the rest as comments."""
+    yield f"export ORCHESTRATOR_HOME={shlex.quote(found['home'])}"
+    if found["service"]:
+        yield f"export ORCHESTRATOR_URL={shlex.quote(found['service'])}"
+    else:
+        yield "# no service runs on this home: SDK and command use it directly (orchestrator serve)"
+    yield ""
+    yield "# settings (variables ORCHESTRATOR_*; a * is set by this shell)"
+    for name, value in found["settings"].items():
+        variable = PREFIX + name.upper()
+        mark = "*" if variable in found["set_by_environment"] else " "
+        yield f"# {mark} {variable:36} {'' if value is None else _comment(value)}".rstrip()
+    yield ""
+    yield "# a job of the process back end sees, besides what it is given itself:"
+    for name, value in sorted(found["job_environment"].items()):
+        yield f"#   {_comment(name)}={_comment(value)}"
+    yield f"#   {JOB_VARIABLES}"
+
+
+def _comment(value: object) -> str:
+    """Return a value on one line: a line end in it would end the comment."""
+    return "".join(c if c.isprintable() else "?" for c in str(value))

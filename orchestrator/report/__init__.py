@@ -1,0 +1,1 @@
+"""Self-contained HTML reports: pure functions of records, curves and log lines. See README.md."""
