@@ -33,7 +33,7 @@ def pack(tree: Path, tmp_path: Path) -> Callable[[], tuple[dict[str, tarfile.Tar
     """Pack the tree; return the members and what was skipped."""
 
     def run() -> tuple[dict[str, tarfile.TarInfo], list[str]]:
-        packer = Packer(str(tree), "/opt/ml/model")
+        packer = Packer(str(tree.parent), "model", "/opt/ml")
         target = tmp_path / "model.tar.gz"
         size = packer.archive(str(target))
         record = packer.record("model.tar.gz", size)
@@ -95,6 +95,28 @@ class TestAnArchive:
         assert record["message"].startswith(
             "the program exited with code 0; model could not be packed"
         )
+
+
+class TestADirectoryThatBecameALink:
+    @pytest.mark.parametrize(
+        ("key", "made"),
+        [
+            ("model", "rmdir ../model; ln -s $SECRET ../model"),
+            ("output", "mv ../output ../old; ln -s $SECRET ../output"),
+        ],
+    )
+    def test_is_not_packed(self, fenced: Host, tmp_path: Path, key: str, made: str):
+        secret = tmp_path / "secret"
+        (secret / "data").mkdir(parents=True)
+        (secret / "data" / "file").write_text("secret")
+        fenced.plan["environment"]["SECRET"] = str(secret)
+        record = fenced.shell(made).run()
+        assert (record["outcome"], record["exit_code"]) == ("exited", 0)
+        artifact = record["artifacts"][key]
+        assert artifact["files"] == 0
+        assert "directory" in artifact["skipped"][0]
+        with tarfile.open(fenced.directory / artifact["path"]) as tar:
+            assert tar.getnames() == []
 
 
 class TestPacking:
@@ -253,7 +275,7 @@ class TestPacking:
                 os.chown(root, 65534, 65534)
                 os.seteuid(65534)
             try:
-                packer = Packer(folder, "/opt/ml/model")
+                packer = Packer(folder, "", "/opt/ml/model")
                 size = packer.archive(f"{folder}.tar.gz")
             finally:
                 os.seteuid(os.getuid())
@@ -267,7 +289,7 @@ class TestPacking:
         count = 2_000
         for i in range(count):
             (tree / f"{i}").touch()
-        packer = Packer(str(tree), "/opt/ml/model")
+        packer = Packer(str(tree.parent), "model", "/opt/ml")
         packer_limit, walk.SORTED_ENTRIES = walk.SORTED_ENTRIES, 100
         tracemalloc.start()
         try:

@@ -55,13 +55,14 @@ class Packer:
     """Packs one directory.
 
     Args:
-        root: The directory, as the supervisor sees it.
-        base: The same as the program saw it.
+        root: The /opt/ml tree, as the supervisor sees it.
+        name: The directory in it.
+        base: The tree as the program saw it.
     """
 
-    def __init__(self, root: str, base: str) -> None:
-        self._base = base
-        self._walk = walk.Walk(root)
+    def __init__(self, root: str, name: str, base: str) -> None:
+        self._base = f"{base}/{name}"
+        self._walk = walk.Walk(root, name)
         self._files = 0
         self._any = False
 

@@ -7,6 +7,7 @@ locked" means ended. The file appears complete and already locked.
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 import sys
@@ -16,6 +17,10 @@ from orchestrator_runtime import contract, files, jsonlite
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from orchestrator_runtime.contract import ClaimRecord
+
+
+# File systems without hard links: there the claim is seen for a moment before it is locked.
+_NO_LINKS = frozenset({errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK})
 
 
 class AlreadyClaimed(Exception):
@@ -35,19 +40,35 @@ def claim(host_directory: str) -> int:
     if os.path.lexists(path):
         raise AlreadyClaimed(path)
     draft = f"{path}.{os.getpid()}"
-    descriptor = os.open(draft, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
+    descriptor = _create(draft, host_directory)
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        files.write_all(descriptor, jsonlite.dumps(_record(host_directory)).encode())
         os.link(draft, path)  # fails where the name is taken: the exclusive creation
     except FileExistsError:
         os.close(descriptor)
         raise AlreadyClaimed(path) from None
-    except OSError:
+    except OSError as error:
         os.close(descriptor)
-        raise
+        if error.errno not in _NO_LINKS:
+            raise
+        descriptor = _create(path, host_directory)
     finally:
         os.unlink(draft)
+    return descriptor
+
+
+def _create(path: str, host_directory: str) -> int:
+    """Create a claim under a name that must be free, lock it and fill it in.
+
+    Raises:
+        AlreadyClaimed: The name is taken.
+        OSError: It cannot be written.
+    """
+    try:
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
+    except FileExistsError:
+        raise AlreadyClaimed(path) from None
+    fcntl.flock(descriptor, fcntl.LOCK_EX)  # a reader may hold it shared for an instant
+    files.write_all(descriptor, jsonlite.dumps(_record(host_directory)).encode())
     return descriptor
 
 

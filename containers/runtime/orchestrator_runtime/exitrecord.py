@@ -30,7 +30,6 @@ class Ending:
     Attributes:
         status: Wait status; None if it was never started.
         error: Why it could not be executed.
-        inner_exit: The program's own exit code where a sandbox stands between and tells it.
         sandboxed: Whether a sandbox that reports signals as 128 + n stands between.
         out_of_memory_kills: Processes killed for memory.
     """

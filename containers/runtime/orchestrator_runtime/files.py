@@ -12,6 +12,9 @@ if TYPE_CHECKING:
     from typing import Any
 
 
+_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW
+
+
 def read_object(path: str) -> dict[str, Any]:
     """Return the JSON object in a file.
 
@@ -38,7 +41,7 @@ def write_object(path: str, value: Mapping[str, Any], *, durable: bool) -> None:
         OSError: It cannot be written; the old file is unharmed.
     """
     new = f"{path}.new"
-    descriptor = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    descriptor = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o600)
     try:
         write_all(descriptor, jsonlite.dumps(value).encode())
         if durable:
@@ -71,26 +74,37 @@ def sync_directory(path: str) -> None:
         os.close(descriptor)
 
 
+def open_directory(root: str, name: str = "") -> int:
+    """Open a directory below ``root`` without following a link in any part of ``name``.
+
+    Raises:
+        OSError: It is missing, or one of its parts is no directory.
+    """
+    directory = os.open(root, _DIRECTORY)
+    for part in filter(None, name.split("/")):
+        try:
+            below = os.open(part, _DIRECTORY, dir_fd=directory)
+        finally:
+            os.close(directory)
+        directory = below
+    return directory
+
+
 def read_head(root: str, name: str, limit: int) -> bytes | None:
     """Return the first bytes of a regular file below ``root`` that a hostile program may have made.
 
     Links are not followed in any part of ``name``, and FIFOs and devices are not opened.
     None: there is no such file, or it is of another kind.
     """
-    flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK
+    parents, _, last = name.rpartition("/")
     try:
-        directory = os.open(root, flags | os.O_DIRECTORY)
+        directory = open_directory(root, parents)
     except OSError:
         return None
     try:
-        *parents, last = name.split("/")
-        for part in parents:
-            below = os.open(part, flags | os.O_DIRECTORY, dir_fd=directory)
-            os.close(directory)
-            directory = below
         if not _is_regular(last, directory):
             return None
-        file = os.open(last, flags, dir_fd=directory)
+        file = os.open(last, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK, dir_fd=directory)
     except OSError:
         return None
     finally:

@@ -119,14 +119,13 @@ class HostRun:
         return artifacts, "; ".join(problems)
 
     def _pack_one(self, source: str, name: str) -> ArtifactRecord | None:
-        root = os.path.join(self._plan["ml"], source)
-        if not _has_entries(root):
+        if _is_empty(os.path.join(self._plan["ml"], source)):
             return None
         from orchestrator_runtime.archive import Packer  # noqa: PLC0415 -- only when needed
 
         directory = os.path.join(self._directory, contract.ARTIFACTS_DIRECTORY)
         os.makedirs(directory, mode=0o700, exist_ok=True)
-        packer = Packer(root, f"{self._plan['base']}/{source}")
+        packer = Packer(self._plan["ml"], source, self._plan["base"])
         if self._plan["compression"] == "NONE":
             name = name.partition(".")[0]
             size = packer.copy(os.path.join(directory, name))
@@ -243,9 +242,10 @@ def failed_record(
     }
 
 
-def _has_entries(directory: str) -> bool:
+def _is_empty(directory: str) -> bool:
+    """Return whether there is nothing to pack for sure; what is odd is left to the packer."""
     try:
         with os.scandir(directory) as entries:
-            return next(entries, None) is not None
+            return next(entries, None) is None
     except OSError:
-        return False
+        return not os.path.lexists(directory)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 from itertools import chain, islice
 
+from orchestrator_runtime import files
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -17,6 +19,7 @@ SORTED_ENTRIES = 10_000
 """Directories up to this size are walked in order of names; larger ones in order of the disk,
 so that a million files in one directory need no memory."""
 
+_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW
 REGULAR, DIRECTORY, LINK = 0o100000, 0o040000, 0o120000
 _KINDS = {0o010000: "FIFO", 0o020000: "device", 0o060000: "device", 0o140000: "socket"}
 
@@ -39,12 +42,20 @@ class Entry:
 
 
 class Walk:
-    """Iterates over all entries that can be kept; ``skipped`` tells which could not, and why."""
+    """Iterates over all entries that can be kept.
 
-    def __init__(self, root: str) -> None:
+    ``skipped`` tells which could not, and why.
+
+    Args:
+        root: A directory that the program cannot replace.
+        name: The directory below it; one whose parts became links is skipped as a whole.
+    """
+
+    def __init__(self, root: str, name: str) -> None:
         self.skipped: list[str] = []
         self.skipped_count = 0
         self._root = root
+        self._name = name
 
     def skip(self, path: str, reason: str) -> None:
         """Note an entry that is left out; the first hundred are kept by name."""
@@ -55,8 +66,11 @@ class Walk:
     def __iter__(self) -> Iterator[Entry]:
         """Yield entries, directories before what they hold."""
         try:
-            top = _open_directory(self._root, None)
+            top = files.open_directory(self._root, self._name)
         except FileNotFoundError:
+            return
+        except OSError as error:
+            self.skip(self._name, error.strerror or "no directory")
             return
         stack = [(top, "", _listed(top))]
         try:
@@ -95,15 +109,11 @@ class Walk:
             self.skip(entry.path, f"more than {MAX_DEPTH} directories deep")
             return
         try:
-            below = _open_directory(entry.name, entry.directory)
+            below = os.open(entry.name, _DIRECTORY, dir_fd=entry.directory)
         except OSError as error:
             self.skip(entry.path, error.strerror or "unreadable")
             return
         stack.append((below, entry.path + "/", _listed(below)))
-
-
-def _open_directory(name: str, parent: int | None) -> int:
-    return os.open(name, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW, dir_fd=parent)
 
 
 def _listed(directory: int) -> Entries:
