@@ -7,11 +7,16 @@ another process drives, it stands by and serves HTTP from the same store.
 
 from __future__ import annotations
 
+import argparse
+import http.client
 import json
 import logging
 import os
+import select
 import signal
 import socket
+import subprocess  # argv lists only
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -19,13 +24,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
 import uvicorn
 
 from orchestrator.api.app import App, create_app
 from orchestrator.api.context import Limits
 from orchestrator.api.guard import is_loopback
-from orchestrator.errors import InvalidSpec
+from orchestrator.api.journal import log_to_standard_error
+from orchestrator.errors import InvalidSpec, OrchestratorError, Unavailable
 from orchestrator.home import DRIVER_SOCKET, ensure_token, prepare_home, socket_path
 from orchestrator.service.assemble import open_service
 from orchestrator.service.methods import methods
@@ -39,6 +46,8 @@ logger = logging.getLogger(__name__)
 
 DEFAULT_PORT = 8760
 SERVER_FILE = "server.json"
+SERVER_LOG = "server.log"
+START_SECONDS = 60.0
 BACKLOG = 1024
 STAND_BY_LOOK_SECONDS = 0.05
 DRIVING_LOOK_SECONDS = 1.0
@@ -332,3 +341,120 @@ def _replace_text(path: Path, text: str) -> None:
     partial = path.with_name(f".{path.name}.{os.getpid()}")
     partial.write_text(text, encoding="utf-8")
     partial.replace(path)
+
+
+# -- detached --------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Detached:
+    """A server that outlives who started it; SIGTERM to ``pid`` ends it."""
+
+    url: str
+    pid: int
+
+
+def start_detached(home: Path, options: ServeOptions | None = None) -> Detached:
+    """Start a server in a process of its own and wait until it can do its work.
+
+    Args:
+        home: The home directory; further settings come from the environment.
+        options: Where to serve; the limits are the usual ones.
+
+    Raises:
+        InvalidSpec: The address is refused, taken or impossible.
+        Unavailable: It did not come up; the message has the end of its log.
+    """
+    options = options or ServeOptions()
+    bind(options).close()  # what is wrong with the address is said here
+    log = prepare_home(home) / SERVER_LOG
+    offset = log.stat().st_size if log.exists() else 0
+    reader, writer = os.pipe()
+    with os.fdopen(reader, "rb") as told, log.open("ab") as output:
+        try:
+            subprocess.run(
+                [sys.executable, "-m", "orchestrator.server", *_arguments(home, options, writer)],
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
+                start_new_session=True,
+                cwd="/",
+                pass_fds=(writer,),
+                check=False,
+            )
+        finally:
+            os.close(writer)
+        ready, _, _ = select.select([told], [], [], START_SECONDS)
+        line = told.readline() if ready else b""
+    if not line:
+        said = log.read_bytes()[offset:][-2000:].decode("utf-8", "replace").strip()
+        raise Unavailable(f"the server did not start: {said or 'no answer in time'}")
+    started = Detached(**json.loads(line))
+    _check_health(started.url)
+    return started
+
+
+def _arguments(home: Path, options: ServeOptions, descriptor: int) -> list[str]:
+    arguments = ["--home", str(home.absolute()), "--host", options.host]
+    arguments += ["--port", str(options.port), "--ready-fd", str(descriptor)]
+    arguments += ["--allow-remote"] * options.allow_remote
+    arguments += ["--allow-insecure-local"] * options.allow_insecure_local
+    for name in options.allowed_hosts:
+        arguments += ["--allowed-host", name]
+    return arguments
+
+
+def _check_health(url: str) -> None:
+    connection = http.client.HTTPConnection(urlsplit(url).netloc, timeout=START_SECONDS)
+    try:
+        connection.request("GET", "/health/ready")
+        answer = connection.getresponse()
+        if answer.status != http.client.OK:
+            raise Unavailable(f"{url} is not ready: {answer.read()[:500].decode()}")
+    except OSError as error:
+        raise Unavailable(f"{url} does not answer: {error}") from error
+    finally:
+        connection.close()
+
+
+def main(argv: list[str]) -> int:
+    """Serve a home, detached: ``python -m orchestrator.server --home DIR --ready-fd FD …``.
+
+    The process leaves its parent at once, so that it is no child of who started it. The file
+    descriptor is told address and process id when requests are answered.
+    """
+    parser = argparse.ArgumentParser(prog="orchestrator.server")
+    parser.add_argument("--home", type=Path, required=True)
+    parser.add_argument("--host", default=ServeOptions.host)
+    parser.add_argument("--port", type=int, default=DEFAULT_PORT)
+    parser.add_argument("--allow-remote", action="store_true")
+    parser.add_argument("--allow-insecure-local", action="store_true")
+    parser.add_argument("--allowed-host", action="append", default=[])
+    parser.add_argument("--ready-fd", type=int, required=True)
+    given = parser.parse_args(argv)
+    if os.fork():
+        return 0
+    log_to_standard_error()
+    options = ServeOptions(
+        host=given.host,
+        port=given.port,
+        allow_remote=given.allow_remote,
+        allow_insecure_local=given.allow_insecure_local,
+        allowed_hosts=tuple(given.allowed_host),
+    )
+
+    def tell(server: Server) -> None:
+        with os.fdopen(given.ready_fd, "w", encoding="ascii") as told:
+            told.write(json.dumps({"url": server.url, "pid": os.getpid()}) + "\n")
+
+    try:
+        serve(Settings(home=given.home), options, tell)
+    except OrchestratorError as error:
+        logger.error(error.message)  # noqa: TRY400  # a message for people, not a bug
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    os.umask(0o077)
+    sys.exit(main(sys.argv[1:]))

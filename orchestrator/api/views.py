@@ -137,11 +137,11 @@ class MetricCurve(View):
     name: str
     total_points: int
     """Before thinning out."""
-    steps: tuple[int, ...]
+    steps: list[int]
     """Steps where every point has one, else places in the curve."""
-    times: tuple[float, ...]
+    times: list[float]
     """Seconds since the epoch."""
-    values: tuple[JsonFloat, ...]
+    values: list[JsonFloat]
 
 
 class StoredSource(View):

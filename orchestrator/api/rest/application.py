@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
-from fastapi import FastAPI
+from fastapi import APIRouter, FastAPI
 from fastapi.exceptions import RequestValidationError
 from fastapi.openapi.utils import get_openapi
+from fastapi.routing import APIRoute
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
@@ -51,15 +53,43 @@ def rest_application(context: Context, jobs: JobRoutes) -> FastAPI:
         exception_handlers={
             OrchestratorError: on_error,
             RequestValidationError: on_violation,
-            HTTPException: on_http_exception,
+            HTTPException: _on_http_exception,
             Exception: _on_bug,
         },
     )
-    app.include_router(jobs.router())
-    for routes in (LogRoutes, MetricRoutes, FileRoutes, InfoRoutes):
-        app.include_router(routes(context).router())
+    routers = [jobs.router()]
+    routers += [nouns(context).router() for nouns in (LogRoutes, MetricRoutes, FileRoutes)]
+    routers.append(InfoRoutes(context).router())
+    for router in routers:
+        app.include_router(router)
+    app.state.allowed = _Allowed(routers)
     app.openapi = lambda: _document(app)  # type: ignore[method-assign]
     return app
+
+
+class _Allowed:
+    """Knows the methods of every path; the framework names those of one route only."""
+
+    def __init__(self, routers: Sequence[APIRouter]) -> None:
+        self._routes = [
+            (route.path_regex, route.methods)
+            for router in routers
+            for route in router.routes
+            if isinstance(route, APIRoute)
+        ]
+
+    def at(self, path: str) -> str:
+        """Return the value of the Allow header of a path."""
+        found = {m for regex, methods in self._routes if regex.match(path) for m in methods}
+        return ", ".join(sorted(found))
+
+
+async def _on_http_exception(request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)
+    if error.status_code == 405:
+        path = request.url.path.removeprefix(PREFIX)
+        error.headers = {"Allow": request.app.state.allowed.at(path)}
+    return await on_http_exception(request, error)
 
 
 async def _on_bug(_request: Request, _error: Exception) -> Response:

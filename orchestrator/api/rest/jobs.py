@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Annotated
 
 from fastapi import APIRouter, Query
-from pydantic import AwareDatetime
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 from starlette.responses import Response
 
 from orchestrator.api.context import Context
@@ -25,6 +25,26 @@ from orchestrator.store.base import ListQuery, Page, SortBy
 
 JOBS = "/training-jobs"
 JOB = JOBS + "/{name}"
+
+
+class ListParameters(BaseModel):
+    """Filters and order; unknown ones are refused, because a typo would list everything."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    name_contains: Annotated[str | None, Field(max_length=63)] = None
+    status_equals: TrainingJobStatus | None = None
+    created_after: AwareDatetime | None = None
+    created_before: AwareDatetime | None = None
+    modified_after: AwareDatetime | None = None
+    modified_before: AwareDatetime | None = None
+    sort_by: SortBy = SortBy.CREATION_TIME
+    descending: bool = True
+    limit: Annotated[int, Field(ge=1, le=1000)] = 100
+    cursor: Annotated[
+        str | None,
+        Field(max_length=2048, description="`next_cursor` of the page before, unchanged."),
+    ] = None
 
 
 class JobRoutes:
@@ -117,40 +137,14 @@ class JobRoutes:
             responses=problems(404),
         )
 
-    async def list_jobs(
-        self,
-        name_contains: Annotated[str | None, Query(max_length=63)] = None,
-        status_equals: TrainingJobStatus | None = None,
-        created_after: AwareDatetime | None = None,
-        created_before: AwareDatetime | None = None,
-        modified_after: AwareDatetime | None = None,
-        modified_before: AwareDatetime | None = None,
-        sort_by: SortBy = SortBy.CREATION_TIME,
-        descending: bool = True,
-        limit: Annotated[int, Query(ge=1, le=1000)] = 100,
-        cursor: Annotated[
-            str | None,
-            Query(max_length=2048, description="`next_cursor` of the page before, unchanged."),
-        ] = None,
-    ) -> Response:
+    async def list_jobs(self, query: Annotated[ListParameters, Query()]) -> Response:
         """List training jobs, one page at a time.
 
         The next page has the same filters and order and the page's `next_cursor` as `cursor`;
         jobs that are submitted meanwhile neither double nor hide others.
         """
-        query = ListQuery(
-            name_contains=name_contains,
-            status_equals=status_equals,
-            created_after=created_after,
-            created_before=created_before,
-            modified_after=modified_after,
-            modified_before=modified_before,
-            sort_by=sort_by,
-            descending=descending,
-            limit=limit,
-            cursor=cursor,
-        )
-        return page_response(await self._context.reads.run(self._jobs.list, query))
+        asked = ListQuery(**dict(query))
+        return page_response(await self._context.reads.run(self._jobs.list, asked))
 
     async def describe(
         self,
