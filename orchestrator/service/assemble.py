@@ -13,6 +13,8 @@ import orchestrator_runtime
 
 from orchestrator import __version__
 from orchestrator.backends import gpus
+from orchestrator.backends.docker import DockerBackend
+from orchestrator.backends.docker_values import DockerSettings
 from orchestrator.backends.process import ProcessBackend, ProcessSettings
 from orchestrator.blobs.base import BlobStore, Selection
 from orchestrator.blobs.local import LocalBlobStore
@@ -89,7 +91,7 @@ class Service:
     @cached_property
     def backends(self) -> dict[str, Backend]:
         """Back ends by name."""
-        return {"process": self._process_backend()}
+        return {"process": self._process_backend(), "docker": self._docker_backend()}
 
     @cached_property
     def admission(self) -> Admission:
@@ -115,6 +117,20 @@ class Service:
                 log_bytes=self.settings.log_quota_bytes,
             ),
             self._fetch,
+        )
+
+    def _docker_backend(self) -> DockerBackend:
+        return DockerBackend(
+            DockerSettings(
+                home=self.home,
+                runtime=self.runtime,
+                pull=self.settings.docker_pull,
+                profile=self.settings.docker_profile,
+                log_bytes=self.settings.log_quota_bytes,
+            ),
+            self._fetch,
+            self.driving.wake,
+            self.clock,
         )
 
     @cached_property
