@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import json
+import os
+import signal
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,6 +18,7 @@ from orchestrator.backends.base import AttemptContext, HostStatus
 from orchestrator.backends.docker import DockerBackend
 from orchestrator.backends.docker_values import LABEL_HOME
 from orchestrator.errors import CapacityUnavailable, EngineUnreachable
+from orchestrator.failpoints import FAILPOINTS, VARIABLE
 from orchestrator.spec.record import HostRecord
 from orchestrator.testing.backend_contract import Program, Wish, exit_of, stop_request
 from tests.docker.backend_harness import DockerHarness, copy_channel, docker, docker_harness
@@ -81,6 +87,81 @@ def test_a_container_of_a_forgotten_job_with_the_same_name_is_replaced(home: Doc
     assert exit_of(home.ended(context, "algo-1", handles["algo-1"]))["exit_code"] == 0
     home.backend.release(context)
     home.nothing_left(context)
+
+
+def in_a_driver_that_dies(
+    home: DockerHarness, context: AttemptContext, steps: list[str], failpoint: str
+) -> None:
+    """Carry out steps in another process, which a failpoint kills."""
+    request = {
+        "home": str(home.home),
+        "runtime": str(home.settings.runtime),
+        "spec": context.spec.model_dump(mode="json"),
+        "number": context.number,
+        "hosts": [host.model_dump(mode="json") for host in context.hosts],
+        "job_directory": str(context.job_directory),
+        "source_archive": str(context.source_archive),
+        "steps": steps,
+    }
+    path = context.job_directory / "request.json"
+    path.write_text(json.dumps(request))
+    done = subprocess.run(
+        [sys.executable, "-m", "tests.docker.backend_child", str(path)],
+        env={**os.environ, VARIABLE: f"{failpoint}:kill"},
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == -signal.SIGKILL, done.stderr
+
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+OURS = [
+    name for name in FAILPOINTS if name.partition(".")[0] in {"stage", "start", "stop", "cleanup"}
+]
+# Those that lie between the back end's effects and the store are the scheduler's.
+OURS = [name for name in OURS if not name.endswith("_commit")]
+
+
+@pytest.mark.parametrize("failpoint", OURS)
+def test_a_driver_killed_at_any_step_is_continued_by_the_next(home: DockerHarness, failpoint: str):
+    step = failpoint.partition(".")[0]
+    source = (
+        """
+import pathlib
+with open("/opt/ml/checkpoints/runs", "a") as runs:
+    runs.write("run\\n")
+"""
+        + Program.WAITS.source
+    )
+    context = home.script(source, Wish(Program.WAITS))
+    steps = ["stage", "start", "stop", "cleanup"]
+    before = steps[: steps.index(step)]
+    for name in before:
+        carry_out(home, context, name)
+    in_a_driver_that_dies(home, context, [step], failpoint)
+    home.backend = home.restarted()
+    for name in steps[steps.index(step) :]:
+        carry_out(home, context, name)
+    record = exit_of(home.backend.observe(context, "algo-1", None))
+    assert record["outcome"] == "stopped"
+    assert (context.job_directory / "checkpoints" / "runs").read_text() == "run\n"
+    home.nothing_left(context)
+
+
+def carry_out(home: DockerHarness, context: AttemptContext, step: str) -> None:
+    """One step of a job's life, and the wait for what it brings about."""
+    if step == "stage":
+        home.backend.stage(context)
+    elif step == "start":
+        home.start(context)
+        home.ready(context)
+    elif step == "stop":
+        home.backend.stop(context, "algo-1", None, stop_request())
+        home.ended(context, "algo-1", None)
+    else:
+        home.backend.release(context)
 
 
 # People with the docker command (fault 13).
