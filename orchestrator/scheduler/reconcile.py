@@ -229,6 +229,9 @@ def _phase_transitions(job: TrainingJobRecord, view: View, now: datetime) -> lis
             reached[phase] = from_epoch(max(time for time in times if time is not None))
     if not reached and ActionKind.START in view.running:
         reached[SecondaryStatus.DOWNLOADING] = now
+    elif SecondaryStatus.TRAINING in reached and SecondaryStatus.DOWNLOADING not in reached:
+        # Inputs were staged faster than anybody looked: since the attempt began.
+        reached = {SecondaryStatus.DOWNLOADING: job.transitions[-1].started_at, **reached}
     transitions: list[Transition] = []
     status = job.secondary_status
     for phase, at in reached.items():
