@@ -68,6 +68,7 @@ def fill_new(connection: Connection) -> None:
 
 
 def _revision(connection: Connection, is_sqlite: bool) -> str | None:
+    """Return the version of the tables: None where there are none, "" before the first."""
     # PostgreSQL: not to_regclass(), which may answer from a cache of before another's commit.
     known = connection.exec_driver_sql(
         "SELECT 1 FROM sqlite_master WHERE name = 'alembic_version'"
@@ -78,13 +79,13 @@ def _revision(connection: Connection, is_sqlite: bool) -> str | None:
     if not known:
         return None
     version = connection.exec_driver_sql("SELECT version_num FROM alembic_version").scalar()
-    return None if version is None else str(version)
+    return "" if version is None else str(version)
 
 
 def _upgrade(connection: Connection, revision: str) -> None:
     from orchestrator.store.migrations import runner  # noqa: PLC0415 - imports alembic
 
-    if revision not in runner.known_revisions():
+    if revision and revision not in runner.known_revisions():
         raise StoreError(
             f"the state store must not be newer than this program, its version is {revision}, "
             f"known is {tables.REVISION}; install a newer orchestrator"
