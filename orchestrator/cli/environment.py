@@ -47,11 +47,9 @@ def running_service(home: Path) -> str | None:
     try:
         facts = json.loads((home / SERVER_FILE).read_text(encoding="utf-8"))
         os.kill(facts["pid"], 0)
-    except PermissionError:
-        return str(facts["url"])  # somebody else's process
+        return str(facts["url"])
     except (OSError, ValueError, KeyError):
         return None
-    return str(facts["url"])
 
 
 def _set_variables() -> Iterator[str]:

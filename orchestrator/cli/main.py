@@ -76,7 +76,7 @@ def build(verbs: Iterable[str]) -> Any:
 
     app = typer.Typer(
         rich_markup_mode=None,
-        add_completion=False,
+        add_completion=COMPLETION_VARIABLE in os.environ,
         pretty_exceptions_enable=False,
         context_settings={"help_option_names": ["--help", "-h"], "max_content_width": 100},
     )

@@ -1,0 +1,41 @@
+"""``orchestrator shell``."""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import Annotated
+
+import typer
+
+from orchestrator.cli.options import Home, JobName, Url
+
+EXAMPLES = """
+orchestrator shell @last
+orchestrator shell digits-cnn-2026 --host algo-2
+orchestrator shell @last -- nvidia-smi
+"""
+
+
+def command(
+    ctx: typer.Context,
+    job: JobName,
+    host: Annotated[str | None, typer.Option(metavar="HOST", help="Which one; algo-1.")] = None,
+    home: Home = None,
+    url: Url = None,
+) -> None:
+    """Open a shell beside a running job's program, with its files, variables and network.
+
+    Works on the machine that runs the job. Words after -- are run instead of a shell.
+    """
+    from orchestrator.cli.inside import way_in
+    from orchestrator.cli.lookup import connected, find_job
+    from orchestrator.spec.record import TrainingJobRecord
+
+    with connected(home, url) as transport:
+        record = TrainingJobRecord.model_validate(find_job(transport, job))
+    way = way_in(record, host, tuple(ctx.obj or ()), is_terminal=sys.stdin.isatty())
+    sys.stdout.flush()
+    if way.cwd is not None:
+        os.chdir(way.cwd)
+    os.execvpe(way.argv[0], list(way.argv), way.environment)  # noqa: S606  # no shell is wanted

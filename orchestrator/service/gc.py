@@ -1,0 +1,227 @@
+"""Garbage collection: finds and removes what no job needs any more.
+
+Safe beside a driver and beside submitting clients: what is young stays, because the row that will
+name it may not be written yet.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+
+from orchestrator_runtime import contract
+
+from orchestrator.backends.base import attempt_directory
+from orchestrator.blobs.files import remove_tree
+from orchestrator.blobs.local import LocalBlobStore
+from orchestrator.errors import BackendError, InvalidState, NotFound
+from orchestrator.packaging.requirements import COMPLETE_FILE, remove_unused
+from orchestrator.store.base import JobSummary, ListQuery
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from orchestrator.service.assemble import Service
+
+YOUNG_SECONDS = 3600.0
+"""Sources and folders younger than this stay."""
+ENVIRONMENT_SECONDS = 30 * 86400.0
+"""Requirement environments that were used within this time stay."""
+PAGE_ROWS = 1000
+_ENVIRONMENT_KEY = re.compile(r"/envs/([A-Za-z0-9_.-]+)")
+_RUNTIME_KEY = re.compile(r"/runtime/([0-9a-f]+)")
+
+
+@dataclass(frozen=True)
+class Garbage:
+    """One thing that was removed, or would be.
+
+    Attributes:
+        kind: ``job``, ``job files``, ``source``, ``environment``, ``runtime``, ``container``
+            or ``network``.
+    """
+
+    kind: str
+    name: str
+    size_bytes: int
+
+
+def collect_garbage(
+    service: Service, *, older_than_seconds: float | None = None, dry_run: bool = False
+) -> list[Garbage]:
+    """Remove what nothing needs; return it.
+
+    Args:
+        service: The opened home.
+        older_than_seconds: Also forget jobs that ended longer ago; None = no job.
+        dry_run: Only find it.
+    """
+    return _Collection(service, dry_run=dry_run).run(older_than_seconds)
+
+
+class _Collection:
+    def __init__(self, service: Service, *, dry_run: bool) -> None:
+        self._service = service
+        self._home = service.home
+        self._dry_run = dry_run
+        self._now = service.clock.now()
+        self._forgotten: set[str] = set()
+
+    def run(self, older_than_seconds: float | None) -> list[Garbage]:
+        found: list[Garbage] = []
+        if older_than_seconds is not None:
+            found += self._old_jobs(older_than_seconds)
+        found += self._folders()
+        digests, texts = self._in_use()
+        found += self._sources(digests)
+        found += self._environments(set(_ENVIRONMENT_KEY.findall(texts)))
+        found += self._runtimes(set(_RUNTIME_KEY.findall(texts)))
+        found += self._on_engine()
+        return found
+
+    # -- jobs ------------------------------------------------------------------------------
+
+    def _jobs(self) -> Iterator[JobSummary]:
+        cursor: str | None = None
+        while True:
+            page = self._service.jobs.list(ListQuery(limit=PAGE_ROWS, cursor=cursor))
+            yield from page.jobs
+            cursor = page.next_cursor
+            if cursor is None:
+                return
+
+    def _old_jobs(self, older_than_seconds: float) -> Iterator[Garbage]:
+        limit = self._now - timedelta(seconds=older_than_seconds)
+        old = [job for job in self._jobs() if job.ended_at is not None and job.ended_at < limit]
+        for job in old:
+            size = tree_bytes(self._service.workspace.job_directory(job.name))
+            if not self._dry_run:
+                try:
+                    self._service.jobs.delete(job.name)
+                except (NotFound, InvalidState):
+                    continue  # somebody else was first
+                self._service.metrics.delete(job.name)
+            self._forgotten.add(job.name)
+            yield Garbage("job", job.name, size)
+
+    def _folders(self) -> Iterator[Garbage]:
+        """Remove folders of jobs that the store does not know."""
+        for folder in _entries(self._home / "jobs"):
+            if folder.name in self._forgotten or not self._is_old(folder, YOUNG_SECONDS):
+                continue
+            try:
+                self._service.jobs.describe(folder.name)
+            except NotFound:
+                yield self._removed("job files", folder)
+
+    def _in_use(self) -> tuple[set[str], str]:
+        """Return the digests of all jobs' sources, and the plans of those that have not ended."""
+        digests: set[str] = set()
+        plans: list[str] = []
+        for row in self._jobs():
+            if row.name in self._forgotten:
+                continue
+            try:
+                job = self._service.jobs.describe(row.name)
+            except NotFound:
+                continue
+            if job.spec.source_code is not None:
+                digests.add(job.spec.source_code.digest)
+            if not job.status.is_terminal:
+                directory = self._service.workspace.job_directory(job.name)
+                attempt = attempt_directory(directory, job.attempt)
+                plans += [_text(host / contract.PLAN_FILE) for host in _entries(attempt)]
+        return digests, "\n".join(plans)
+
+    # -- files -----------------------------------------------------------------------------
+
+    def _sources(self, used: set[str]) -> list[Garbage]:
+        root = self._home / "blobs"
+        limit = self._now.timestamp() - YOUNG_SECONDS
+        found = [
+            Garbage("source", path.name, path.stat().st_size)
+            for path in sorted((root / "sha256").glob("??/*"))
+            if path.name not in used and path.stat().st_mtime < limit
+        ]
+        if not self._dry_run and root.is_dir():
+            LocalBlobStore(root).gc(used, older_than=limit)
+        return found
+
+    def _environments(self, used: set[str]) -> list[Garbage]:
+        root = self._home / "envs"
+        found = [
+            Garbage("environment", folder.name, tree_bytes(folder))
+            for folder in _entries(root)
+            if folder.name not in used and self._is_old(_last_use(folder), ENVIRONMENT_SECONDS)
+        ]
+        if not self._dry_run:
+            limit = self._now.timestamp() - ENVIRONMENT_SECONDS
+            remove_unused(root, older_than=limit, keep=frozenset(used))
+        return found
+
+    def _runtimes(self, used: set[str]) -> Iterator[Garbage]:
+        """Remove copies of the runtime of earlier releases that no running job uses."""
+        keep = {self._service.runtime.name, *used}
+        for folder in _entries(self._home / "runtime"):
+            if folder.name not in keep and self._is_old(folder, YOUNG_SECONDS):
+                yield self._removed("runtime", folder)
+
+    def _removed(self, kind: str, folder: Path) -> Garbage:
+        found = Garbage(kind, folder.name, tree_bytes(folder))
+        if not self._dry_run:
+            remove_tree(folder)
+        return found
+
+    def _is_old(self, path: Path, seconds: float) -> bool:
+        return path.lstat().st_mtime < self._now.timestamp() - seconds
+
+    # -- the engine ------------------------------------------------------------------------
+
+    def _on_engine(self) -> list[Garbage]:
+        """Remove containers and networks of this home that belong to no running attempt."""
+        backend: Any = self._service.backends.get("docker")
+        if backend is None:
+            return []
+        running = {
+            (row.name, self._service.jobs.describe(row.name).attempt)
+            for row in self._jobs()
+            if row.ended_at is None
+        }
+        try:
+            if self._dry_run:
+                every = backend.find_leftovers()
+                left = [item for item in every if (item.job, item.attempt) not in running]
+            else:
+                left = backend.remove_leftovers(running)
+        except BackendError:
+            return []  # no engine answers: it holds nothing that can be removed now
+        return [Garbage(item.kind, item.name, 0) for item in left]
+
+
+def tree_bytes(folder: Path) -> int:
+    """Return how many bytes the files of a tree have; 0 for one that is not there."""
+    if not folder.is_dir():
+        return 0
+    files = (path for path in folder.rglob("*") if path.is_file() and not path.is_symlink())
+    return sum(path.lstat().st_size for path in files)
+
+
+def _entries(folder: Path) -> list[Path]:
+    if not folder.is_dir():
+        return []
+    return sorted(p for p in folder.iterdir() if p.is_dir() and not p.is_symlink())
+
+
+def _last_use(folder: Path) -> Path:
+    note = folder / COMPLETE_FILE
+    return note if note.exists() else folder
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except OSError:
+        return ""
