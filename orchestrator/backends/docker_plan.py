@@ -311,12 +311,10 @@ def _log_config(*, inside: bool) -> dict[str, Any]:
 def mounts(around: Surroundings, context: AttemptContext, host: str) -> list[dict[str, Any]]:
     """Return everything that is bound into a container."""
     directory = context.host_directory(host)
-    config = context.spec.checkpoint_config
-    checkpoints = config.local_path if config else f"{contract.ML}/{contract.CHECKPOINTS}"
     bound = [
         _bind(directory / contract.SCRATCH_DIRECTORY, SCRATCH),
         _bind(directory / contract.ML_DIRECTORY, contract.ML),
-        _bind(staging.checkpoint_directory(context), checkpoints),
+        *(_bind(kept.directory, kept.target) for kept in staging.kept_directories(context)),
     ]
     bound += [
         _bind(mount.source, f"{contract.ML}/{mount.target}", read_only=mount.read_only)

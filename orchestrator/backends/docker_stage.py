@@ -37,7 +37,8 @@ def stage_host(
     if context.secrets:
         staging.write_json(directory / SECRETS_FILE, context.secrets, mode=0o600)
     hand_over(directory, user)
-    hand_over(staging.checkpoint_directory(context), user)
+    for kept in staging.kept_directories(context):
+        hand_over(kept.directory, user)
 
 
 def hand_over(root: Path, user: User) -> None:

@@ -142,6 +142,7 @@ class ProcessBackend(Backend):
                 "enable_network_isolation with several hosts is not possible on the process back "
                 f"end, got {len(spec.hosts)} hosts; use backend='docker'"
             )
+        self._check_kept(spec)
         present = gpus.present_gpus()
         if (spec.resources.gpus or 0) > len(present):
             raise CapacityUnavailable(
@@ -149,6 +150,17 @@ class ProcessBackend(Backend):
                 f"got {spec.resources.gpus}"
             )
         return ()
+
+    @staticmethod
+    def _check_kept(spec: TrainingJobSpec) -> None:
+        """Check that the places of kept directories can exist in a sandbox."""
+        configs = (spec.checkpoint_config, spec.tensor_board_output_config)
+        for path in (config.local_path for config in configs if config is not None):
+            if ".." in path.split("/") or not path.startswith(("/opt/ml/", "/tmp/")):  # noqa: S108
+                raise InvalidSpec(
+                    "local_path of checkpoints and event files must lie below /opt/ml or /tmp on "
+                    f"the process back end, got {path!r}; use /opt/ml/checkpoints"
+                )
 
     @staticmethod
     def _check_python(python: str) -> None:

@@ -156,12 +156,10 @@ class Planner:
         self, context: AttemptContext, host: str, cwd: str, installed: InstallPlan | None
     ) -> sandbox.Fence:
         directory = context.host_directory(host)
-        checkpoints = str(staging.checkpoint_directory(context))
-        config = context.spec.checkpoint_config
         writable = [
             (str(directory / contract.SCRATCH_DIRECTORY), SCRATCH_TARGET),
             (str(directory / contract.ML_DIRECTORY), contract.ML),
-            (checkpoints, config.local_path if config else f"{contract.ML}/checkpoints"),
+            *((str(k.directory), k.target) for k in staging.kept_directories(context)),
             (str(directory / contract.RECORDS_FIFO), RECORDS_TARGET),
             *((str(path), str(path)) for path in self.settings.writable),
         ]

@@ -10,11 +10,11 @@ import os
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Mapping
     from pathlib import Path
 
 
-def spawn_detached(argv: Sequence[str], errors: Path, environment: Mapping[str, str]) -> int:
+def spawn_detached(argv: list[str], errors: Path, environment: Mapping[str, str]) -> int:
     """Start a program in its own session and return its process id.
 
     Args:

@@ -85,11 +85,39 @@ def is_sharded(channel: Channel) -> bool:
     return channel.s3_data_distribution_type == "ShardedByS3Key"
 
 
-def checkpoint_directory(context: AttemptContext) -> Path:
-    """Return the directory that all attempts and hosts of a job share as their checkpoints."""
-    config = context.spec.checkpoint_config
-    where = local_path(config.s3_uri) if config and config.s3_uri else None
-    return where or context.job_directory / contract.CHECKPOINTS
+@dataclass(frozen=True)
+class Kept:
+    """A directory that the program writes and that outlives its attempt; all hosts share it.
+
+    Attributes:
+        name: ``checkpoints`` or ``tensorboard``.
+        directory: Where it is on this machine.
+        target: Where the program sees it.
+        uri: Object location that it is kept in step with; None = the directory is all.
+    """
+
+    name: str
+    directory: Path
+    target: str
+    uri: str | None
+
+
+def kept_directories(context: AttemptContext) -> tuple[Kept, ...]:
+    """Return the directories of a job that are kept: its checkpoints, and event files if asked."""
+    checkpoints, events = context.spec.checkpoint_config, context.spec.tensor_board_output_config
+    target = checkpoints.local_path if checkpoints else f"{contract.ML}/{contract.CHECKPOINTS}"
+    uri = checkpoints.s3_uri if checkpoints else None
+    kept = [_kept(context, contract.CHECKPOINTS, target, uri)]
+    if events is not None:
+        uri = f"{events.s3_output_path.rstrip('/')}/{context.spec.training_job_name}"
+        kept.append(_kept(context, "tensorboard", events.local_path, uri))
+    return tuple(kept)
+
+
+def _kept(context: AttemptContext, name: str, target: str, uri: str | None) -> Kept:
+    where = local_path(uri) if uri else None
+    remote = uri if where is None else None
+    return Kept(name, where or context.job_directory / name, target, remote)
 
 
 def config_files(context: AttemptContext, host: str, network_interface: str) -> dict[str, Any]:
@@ -155,7 +183,8 @@ def prepare_host(
         host: Which of its hosts.
         network_interface: What the host calls the interface to its peers.
         fetch: Copies the channels that cannot be shown in place.
-        link_channels: Show local channels by symbolic link, where nothing can be mounted.
+        link_channels: Show local channels and kept directories by symbolic link, where
+            nothing can be mounted.
 
     Raises:
         InputError: An input is missing or hostile.
@@ -166,7 +195,10 @@ def prepare_host(
         (ml / part).mkdir(parents=True, exist_ok=True)
     (host_directory / contract.SCRATCH_DIRECTORY).mkdir(exist_ok=True)
     (host_directory / contract.ARTIFACTS_DIRECTORY).mkdir(exist_ok=True)
-    checkpoint_directory(context).mkdir(parents=True, exist_ok=True)
+    for kept in kept_directories(context):
+        kept.directory.mkdir(parents=True, exist_ok=True)
+        if link_channels and kept.target.startswith(f"{contract.ML}/"):
+            _link(kept.directory, ml / kept.target.removeprefix(f"{contract.ML}/"))
     for name, content in config_files(context, host, network_interface).items():
         write_json(ml / contract.INPUT_CONFIG / name, content)
     _place_source(context, ml)
@@ -210,14 +242,20 @@ def _place_channel(
 def _place_mount(mount: Mount, ml: Path, link: bool) -> None:
     target = ml / mount.target
     if link:
-        if target.is_dir() and not target.is_symlink():
-            target.rmdir()
-        if not target.is_symlink():
-            target.symlink_to(mount.source)
+        _link(mount.source, target)
     elif mount.source.is_dir():
         target.mkdir(exist_ok=True)
     else:
         target.touch()
+
+
+def _link(source: Path, target: Path) -> None:
+    if target.is_symlink():
+        return
+    if target.is_dir():
+        target.rmdir()
+    target.parent.mkdir(parents=True, exist_ok=True)
+    target.symlink_to(source)
 
 
 def write_json(

@@ -5,6 +5,8 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING, Protocol
 
+from orchestrator.backends.staging import kept_directories
+from orchestrator.checkpoints.sync import DirectorySync
 from orchestrator.errors import (
     CapacityUnavailable,
     ImageError,
@@ -97,6 +99,8 @@ class Effects:
         self._workspace.mark(job)
         host: str | None = None
         try:
+            for sync in self._synced(context):
+                sync.restore()
             backend.stage(context)
             started = []
             for member in job.hosts:
@@ -136,6 +140,8 @@ class Effects:
             OrchestratorError: The output location does not take the artifacts; try again.
         """
         context = self._workspace.context(job)
+        for sync in self._synced(context):
+            sync.push(final=True)
         artifacts = publish(context, observations, self._blobs)
         self._metrics.gather(context, finished=True)
         explanation = None
@@ -156,6 +162,23 @@ class Effects:
     def measure(self, job: TrainingJobRecord) -> None:
         """Gather the metrics that a running job has reported since the last call."""
         self._metrics.gather(self._workspace.context(job), finished=False)
+
+    def keep(self, job: TrainingJobRecord) -> None:
+        """Upload the checkpoints and event files that a running job has written meanwhile."""
+        for sync in self._synced(self._workspace.context(job)):
+            sync.push(final=False)
+
+    def _synced(self, context: AttemptContext) -> list[DirectorySync]:
+        return [
+            DirectorySync(
+                kept.directory,
+                kept.uri,
+                self._blobs,
+                context.job_directory / f"{kept.name}.sync.json",
+            )
+            for kept in kept_directories(context)
+            if kept.uri is not None
+        ]
 
     def release(self, job: TrainingJobRecord, *, ended: bool) -> None:
         """Remove what an ended attempt leaves behind; with the job, also its secrets."""

@@ -41,6 +41,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 MEASURE_SECONDS = 1.0
+KEEP_SECONDS = 15.0
 RETRY_SECONDS = (0.5, 1, 2, 5, 10, 30, 60)
 LEASE_SECONDS = 30.0
 COLLECT_TRIES = 5
@@ -59,6 +60,7 @@ class _Attempt:
     not_before: float = 0.0
     measured_at: float = float("-inf")
     measuring: bool = False
+    kept_at: float = float("-inf")
 
 
 @dataclass(frozen=True)
@@ -353,7 +355,7 @@ class Driver:
         attempt.not_before = self._clock.monotonic() + pause
 
     def _measure(self, job: TrainingJobRecord, attempt: _Attempt, view: View) -> None:
-        """Gather the metrics of a running job now and then, never twice at the same time."""
+        """Now and then look after a running job, never twice at the same time."""
         now = self._clock.monotonic()
         training = job.secondary_status in {SecondaryStatus.TRAINING, SecondaryStatus.STOPPING}
         alive = any(seen.status is HostStatus.RUNNING for seen in view.observations)
@@ -362,12 +364,17 @@ class Driver:
         if now - attempt.measured_at < MEASURE_SECONDS:
             return
         attempt.measured_at, attempt.measuring = now, True
+        keep = now - attempt.kept_at >= KEEP_SECONDS
+        if keep:
+            attempt.kept_at = now
 
         def work() -> None:
             try:
                 self._effects.measure(job)
-            except OrchestratorError as error:
-                logger.warning("metrics of %s: %s", job.name, error.message)
+                if keep:
+                    self._effects.keep(job)
+            except (OrchestratorError, OSError) as error:
+                logger.warning("metrics and checkpoints of %s: %s", job.name, error)
             finally:
                 attempt.measuring = False
 

@@ -14,6 +14,7 @@ from orchestrator.errors import (
     InvalidSpec,
     LimitExceeded,
 )
+from orchestrator.metrics.extract import compile_definitions
 from orchestrator.scheduler.capacity import Demand, Machine, impossible
 
 if TYPE_CHECKING:
@@ -69,6 +70,7 @@ class Admission:
                 f"{source_archive.name!r}; upload it first (the SDK and CLI do)"
             )
         _check_channels(spec)
+        compile_definitions(spec.algorithm_specification.metric_definitions)
         warnings = self._check_instances(spec)
         self._check_capacity(spec)
         return (*warnings, *backend.check(spec))
@@ -144,6 +146,12 @@ def _check_secrets(spec: TrainingJobSpec, secrets: Mapping[str, str]) -> None:
 
 def _check_channels(spec: TrainingJobSpec) -> None:
     for channel in spec.input_data_config:
+        mode = channel.input_mode or spec.algorithm_specification.training_input_mode
+        if mode == "Pipe" or channel.s3_data_type == "AugmentedManifestFile":
+            raise InvalidSpec(
+                f"input_mode must be File or FastFile here, got {mode} with "
+                f"{channel.s3_data_type} for channel {channel.channel_name!r}"
+            )
         path = local_path(channel.uri)
         if path is not None and not path.exists():
             raise InputError(

@@ -1,0 +1,1 @@
+"""Keeps directories that a program writes in step with an object store."""
