@@ -132,16 +132,17 @@ async def _disconnected(receive: Receive) -> None:
 
 async def follow_job(context: Context, name: str, revision: int) -> AsyncIterator[bytes]:
     """Give the record of a job whenever it has changed, until it has ended."""
+    job = await context.job(name)
     while not context.bell.is_closed():
-        job = await context.job_after(name, revision, KEEP_ALIVE_SECONDS)
         if job.revision > revision:
             revision = job.revision
             yield event("job", job_json(job), str(revision))
-        elif not job.status.is_terminal:
+        else:
             yield KEEP_ALIVE
         if job.status.is_terminal:
             yield event("end", "{}", str(revision))
             return
+        job = await context.job_after(name, revision, KEEP_ALIVE_SECONDS)
 
 
 # -- logs ------------------------------------------------------------------------------------

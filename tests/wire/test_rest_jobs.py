@@ -182,7 +182,7 @@ def test_a_body_that_is_too_large_is_refused(client: httpx.Client) -> None:
 
 
 def test_secrets_are_shown_in_no_answer(client: httpx.Client, server: Server) -> None:
-    hidden = {
+    hidden: dict[str, Any] = {
         "environment": {"API_TOKEN": "tok-1", "db_password": "pass-2", "PLAIN": "seen"},
         "hyper_parameters": {"wandb_api_key": "key-3", "max_tokens": "512", "lr": "0.1"},
         "secrets": ["HF_SECRET"],

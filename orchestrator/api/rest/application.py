@@ -80,7 +80,7 @@ class _Allowed:
 
     def at(self, path: str) -> str:
         """Return the value of the Allow header of a path."""
-        found = {m for regex, methods in self._routes if regex.match(path) for m in methods}
+        found = {m for regex, methods in self._routes if regex.match(path) for m in methods or ()}
         return ", ".join(sorted(found))
 
 
