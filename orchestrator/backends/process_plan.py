@@ -55,6 +55,10 @@ class Planner:
     def _runtime(self) -> str:
         return contract.RUNTIME if self._fenced else str(self.settings.runtime)
 
+    @property
+    def _hidden(self) -> tuple[str, ...]:
+        return (str(self.settings.home), *map(str, self.settings.hidden))
+
     def _base(self, context: AttemptContext, host: str) -> str:
         if self._fenced:
             return contract.ML
@@ -171,6 +175,8 @@ class Planner:
                 for mount in staging.channel_mounts(context, host)
             ),
         ]
+        covered = (SCRATCH_TARGET, "/run", *self._hidden)
+        read_only += [(p, p) for p in interpreter_paths(self.python(context.spec), covered)]
         if installed is not None:
             # A finished environment is shared with other jobs, so no job may change it.
             done = is_installed(Path(installed.directory))
@@ -181,12 +187,27 @@ class Planner:
             hostname=host,
             writable=tuple(writable),
             read_only=tuple(read_only),
-            hidden=(str(self.settings.home), *map(str, self.settings.hidden)),
+            hidden=self._hidden,
             devices=gpus.device_nodes(member.gpus),
             network=not context.spec.enable_network_isolation,
             cwd=cwd,
             opt_entries=sandbox.opt_entries(),
         )
+
+
+def interpreter_paths(python: str, covered: tuple[str, ...]) -> list[str]:
+    """Return the directories of an interpreter that a sandbox would cover and must show again.
+
+    Args:
+        python: Path of the interpreter; often that of a virtual environment.
+        covered: Directories that are not the machine's own inside the sandbox.
+    """
+    prefixes = {Path(python).parent.parent, Path(python).resolve().parent.parent}
+    return sorted(
+        str(prefix)
+        for prefix in prefixes
+        if any(prefix.is_relative_to(directory) for directory in covered)
+    )
 
 
 def program_argv(spec: TrainingJobSpec, python: str, cwd: str) -> list[str]:
