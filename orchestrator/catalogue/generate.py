@@ -28,7 +28,8 @@ def training_instance_types() -> list[str]:
 def ec2_instance_types() -> dict[str, dict[str, Any]]:
     """Return EC2's description by type name."""
     packed = resources.files("moto.ec2").joinpath("resources/instance_types.json.gz").read_bytes()
-    return json.loads(gzip.decompress(packed))
+    types: dict[str, dict[str, Any]] = json.loads(gzip.decompress(packed))
+    return types
 
 
 def entry(ec2: dict[str, Any] | None) -> dict[str, Any]:

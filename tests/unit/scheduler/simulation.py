@@ -23,6 +23,7 @@ from orchestrator.errors import (
     EngineUnreachable,
     ImageError,
     InputError,
+    OrchestratorError,
     StoreError,
     Unavailable,
 )
@@ -36,13 +37,25 @@ from orchestrator.spec.record import MetricValue, TrainingJobRecord
 from orchestrator.spec.state import EndReason, TrainingJobStatus
 from orchestrator.store.base import DriverLease, JobUpdate
 from orchestrator.store.memory import MemoryStore
-from orchestrator.testing.fake_backend import FakeBackend, FakeEngine, Script
+from orchestrator.testing.fake_backend import FakeBackend, FakeEngine, Script, Step
 
 SCOPE = "host:simulated"
 MACHINE = Machine(cpus=4, memory_gib=8, gpus=(0, 1))
 CHAOS_STEPS = 60
 CALM_TICKS = 400
 START = datetime(2026, 1, 1, tzinfo=UTC)
+
+
+FAULTS: tuple[tuple[Step, OrchestratorError], ...] = (
+    ("stage", InputError("the channel is gone (simulated)")),
+    ("stage", Unavailable("the object store is away (simulated)")),
+    ("start", ImageError("no such image (simulated)")),
+    ("start", BackendError("cannot start (simulated)")),
+    ("start", EngineUnreachable("no answer (simulated)")),
+    ("observe", EngineUnreachable("no answer (simulated)")),
+    ("stop", EngineUnreachable("no answer (simulated)")),
+    ("release", EngineUnreachable("no answer (simulated)")),
+)
 
 
 class Died(BaseException):
@@ -320,18 +333,7 @@ class World:
         self.engine.reachable = not self.engine.reachable
 
     def _fault(self) -> None:
-        step, error = self.chance.choice(
-            (
-                ("stage", InputError("the channel is gone (simulated)")),
-                ("stage", Unavailable("the object store is away (simulated)")),
-                ("start", ImageError("no such image (simulated)")),
-                ("start", BackendError("cannot start (simulated)")),
-                ("start", EngineUnreachable("no answer (simulated)")),
-                ("observe", EngineUnreachable("no answer (simulated)")),
-                ("stop", EngineUnreachable("no answer (simulated)")),
-                ("release", EngineUnreachable("no answer (simulated)")),
-            )
-        )
+        step, error = self.chance.choice(FAULTS)
         self.engine.fail(step, error, after_effect=self.chance.random() < 0.3)
 
     def _script(self, context: AttemptContext, host: str) -> Script:
