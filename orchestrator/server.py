@@ -290,6 +290,8 @@ def bind(options: ServeOptions) -> socket.socket:
             f"host must be a loopback address such as 127.0.0.1, got {host!r}, which other "
             "machines reach; add --allow-remote if they shall (put TLS in front of it)"
         )
+    if not 0 <= port <= 65535:
+        raise InvalidSpec(f"port must be 0 (any free one) to 65535, got {port}; see --port")
     try:
         found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
         family, kind, protocol, _, address = found[0]
