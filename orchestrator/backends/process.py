@@ -95,7 +95,8 @@ class ProcessBackend(Backend):
         return "namespaces" if self._namespaces_work() else "none"
 
     def _namespaces_work(self) -> bool:
-        argv = [self._settings.supervisor_python, "-I", "-S", str(self._settings.runtime)]
+        main = str(self._settings.runtime / "__main__.py")
+        argv = [self._settings.supervisor_python, "-I", "-S", main]
         try:
             done = subprocess.run(
                 [*argv, "try-namespaces"], capture_output=True, timeout=10, check=False

@@ -17,7 +17,7 @@ from orchestrator.errors import (
     OrchestratorError,
     Unavailable,
 )
-from orchestrator.logs.excerpt import ErrorExcerpt, error_excerpt
+from orchestrator.logs.excerpt import CODE_ROOTS, ErrorExcerpt, error_excerpt
 from orchestrator.logs.file import host_log
 from orchestrator.scheduler.explain import explain
 from orchestrator.scheduler.publish import publish
@@ -28,7 +28,9 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from datetime import datetime
 
-    from orchestrator.backends.base import AttemptContext, Backend, Observation
+    from orchestrator_runtime import contract
+
+from orchestrator.backends.base import AttemptContext, Backend, Observation
     from orchestrator.blobs.base import BlobStore
     from orchestrator.scheduler.outcome import Verdict
     from orchestrator.scheduler.workspace import Workspace
@@ -156,7 +158,9 @@ class Effects:
         host = found.host or (context.hosts[0].host if context.hosts else None)
         excerpt = ErrorExcerpt()
         if host is not None:
-            excerpt = error_excerpt(host_log(context.host_directory(host)))
+            directory = context.host_directory(host)
+            unfenced = str(directory / contract.ML_DIRECTORY / contract.CODE)
+            excerpt = error_excerpt(host_log(directory), code_roots=(*CODE_ROOTS, unfenced))
         return explain(found, record, excerpt)
 
     def measure(self, job: TrainingJobRecord) -> None:

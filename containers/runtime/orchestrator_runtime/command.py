@@ -1,4 +1,4 @@
-"""The verbs of the runtime: ``supervise HOST_DIR``, ``train``, ``probe``."""
+"""The verbs of the runtime: ``supervise``, ``train``, ``probe``, ``try-namespaces``."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import sys
 
 from orchestrator_runtime import contract
 
-USAGE = "usage: supervise HOST_DIRECTORY | train [-- PROGRAM [ARGUMENT ...]] | probe\n"
+USAGE = "usage: supervise HOST_DIRECTORY | train [-- PROGRAM [ARGUMENT ...]] | probe | try-namespaces\n"
 
 
 def main(arguments: list[str]) -> int:
@@ -29,5 +29,9 @@ def main(arguments: list[str]) -> int:
 
         sys.stdout.write(probe() + "\n")
         return 0
+    if verb == "try-namespaces" and not rest:
+        from orchestrator_runtime.trial import try_namespaces  # noqa: PLC0415
+
+        return try_namespaces()
     sys.stderr.write(USAGE)
     return 64
