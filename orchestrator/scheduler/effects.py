@@ -5,6 +5,8 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING, Protocol
 
+from orchestrator_runtime import contract
+
 from orchestrator.backends.staging import kept_directories
 from orchestrator.checkpoints.sync import DirectorySync
 from orchestrator.errors import (
@@ -28,9 +30,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from datetime import datetime
 
-    from orchestrator_runtime import contract
-
-from orchestrator.backends.base import AttemptContext, Backend, Observation
+    from orchestrator.backends.base import AttemptContext, Backend, Observation
     from orchestrator.blobs.base import BlobStore
     from orchestrator.scheduler.outcome import Verdict
     from orchestrator.scheduler.workspace import Workspace
