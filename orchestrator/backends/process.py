@@ -12,7 +12,7 @@ import signal
 import subprocess  # argv lists only
 import sys
 import threading
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -29,7 +29,12 @@ from orchestrator.backends.base import (
     Observation,
     attempt_directory,
 )
-from orchestrator.backends.process_plan import HOSTS_FILE, SECRETS_FILE, Planner
+from orchestrator.backends.process_plan import (
+    HOSTS_FILE,
+    SECRETS_FILE,
+    Planner,
+    ProcessSettings,
+)
 from orchestrator.backends.spawn import has_ended, spawn_detached
 from orchestrator.errors import BackendError, CapacityUnavailable, ImageError, InvalidSpec
 from orchestrator.failpoints import failpoint
@@ -39,33 +44,6 @@ if TYPE_CHECKING:
     from orchestrator.spec.job import TrainingJobSpec
 
 SUPERVISOR_ERRORS = "supervisor.err"
-
-
-@dataclass(frozen=True)
-class ProcessSettings:
-    """What the process back end needs to know of its surroundings.
-
-    Attributes:
-        home: The home directory; hidden from jobs.
-        runtime: Directory with ``__main__.py`` and ``orchestrator_runtime/``.
-        python: Interpreter for jobs that name none.
-        supervisor_python: Interpreter that runs supervisors.
-        notify: Datagram socket that supervisors poke; None = the driver polls.
-        isolation: ``auto``, ``bubblewrap``, ``namespaces`` or ``none``.
-        writable: Further paths of this machine that jobs may change.
-        hidden: Further directories that jobs see empty.
-        log_bytes: Log quota of one host.
-    """
-
-    home: Path
-    runtime: Path
-    python: str = sys.executable
-    supervisor_python: str = sys.executable
-    notify: Path | None = None
-    isolation: str = "auto"
-    writable: tuple[Path, ...] = ()
-    hidden: tuple[Path, ...] = ()
-    log_bytes: int = 2 << 30
 
 
 class ProcessBackend(Backend):

@@ -7,6 +7,7 @@ decides which environment fits.
 from __future__ import annotations
 
 import os
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -26,7 +27,6 @@ from orchestrator.packaging.requirements import (
 
 if TYPE_CHECKING:
     from orchestrator.backends.base import AttemptContext
-    from orchestrator.backends.process import ProcessSettings
     from orchestrator.spec.job import TrainingJobSpec
 
 ENVIRONMENTS = "envs"
@@ -34,6 +34,33 @@ HOSTS_FILE = "hosts"
 SECRETS_FILE = "secrets.json"
 RECORDS_TARGET = "/run/orchestrator/records"
 SCRATCH_TARGET = "/tmp"  # noqa: S108  # inside the sandbox, where it is the job's own
+
+
+@dataclass(frozen=True)
+class ProcessSettings:
+    """What the process back end needs to know of its surroundings.
+
+    Attributes:
+        home: The home directory; hidden from jobs.
+        runtime: Directory with ``__main__.py`` and ``orchestrator_runtime/``.
+        python: Interpreter for jobs that name none.
+        supervisor_python: Interpreter that runs supervisors.
+        notify: Datagram socket that supervisors poke; None = the driver polls.
+        isolation: ``auto``, ``bubblewrap``, ``namespaces`` or ``none``.
+        writable: Further paths of this machine that jobs may change.
+        hidden: Further directories that jobs see empty.
+        log_bytes: Log quota of one host.
+    """
+
+    home: Path
+    runtime: Path
+    python: str = sys.executable
+    supervisor_python: str = sys.executable
+    notify: Path | None = None
+    isolation: str = "auto"
+    writable: tuple[Path, ...] = ()
+    hidden: tuple[Path, ...] = ()
+    log_bytes: int = 2 << 30
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,8 @@ from orchestrator import __version__
 from orchestrator.backends import gpus
 from orchestrator.backends.docker import DockerBackend
 from orchestrator.backends.docker_values import DockerSettings
-from orchestrator.backends.process import ProcessBackend, ProcessSettings
+from orchestrator.backends.process import ProcessBackend
+from orchestrator.backends.process_plan import ProcessSettings
 from orchestrator.blobs.base import BlobStore, Selection
 from orchestrator.blobs.local import LocalBlobStore
 from orchestrator.blobs.router import RoutedBlobStore

@@ -14,7 +14,8 @@ import pytest
 from orchestrator_runtime import contract
 
 from orchestrator.backends.base import AttemptContext, Backend
-from orchestrator.backends.process import ProcessBackend, ProcessSettings
+from orchestrator.backends.process import ProcessBackend
+from orchestrator.backends.process_plan import ProcessSettings
 from orchestrator.service.runtime import install_runtime
 from orchestrator.spec.job import Channel
 from orchestrator.testing.backend_contract import (
