@@ -12,7 +12,7 @@ from orchestrator.cli.options import Json
 EXAMPLES = """
 orchestrator build jobs/digits_cnn --base-image my-pytorch:2
 orchestrator build train.py --base-image python:3.12-slim --name demo
-orchestrator run --image "$(orchestrator build train.py --base-image python:3.12-slim)"
+orchestrator build . --entry-script train.py --requirements requirements.txt --base-image my-base
 """
 
 

@@ -10,6 +10,8 @@ from orchestrator.cli.output import STATUS_STYLES, safe, table
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+LEAST_COLUMNS = 12
+
 
 def draw(
     rows: Sequence[Sequence[str]], header: Sequence[str], *, status_column: int | None = None
@@ -30,14 +32,19 @@ def draw(
     from rich.table import Table
     from rich.text import Text
 
+    texts = [[Text(safe(cell)) for cell in cells] for cells in rows]
     drawn = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
     for place, title in enumerate(header):
+        widest = max([len(title), *(cells[place].cell_len for cells in texts)])
         last = place == len(header) - 1
-        drawn.add_column(title, no_wrap=True, overflow="ellipsis", ratio=1 if last else None)
-    for cells in rows:
-        texts = [Text(safe(cell)) for cell in cells]
+        drawn.add_column(
+            title,
+            no_wrap=True,
+            overflow="ellipsis",
+            min_width=min(widest, LEAST_COLUMNS) if last else widest,
+        )
+    for cells in texts:
         if status_column is not None:
-            cell = texts[status_column]
-            cell.stylize(STATUS_STYLES.get(cell.plain, "cyan"))
-        drawn.add_row(*texts)
+            cells[status_column].stylize(STATUS_STYLES.get(cells[status_column].plain, "cyan"))
+        drawn.add_row(*cells)
     Console(highlight=False).print(drawn)
