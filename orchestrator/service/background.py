@@ -41,7 +41,7 @@ def run_driver(service: Service, socket: Path, on_ready: Callable[[], None]) -> 
         while not stop.wait(min(IDLE_CHECK_SECONDS, linger or 0.05)):
             if not service.driving.is_driving:
                 return 1
-            if server.quiet_seconds() >= linger and _may_end(service, server, linger):
+            if server.is_quiet(linger) and _may_end(service, server, linger):
                 return 0
     finally:
         server.close()
@@ -54,9 +54,9 @@ def _may_end(service: Service, server: RpcServer, linger: float) -> bool:
 
     Requests are refused first, so that no job is accepted and then forgotten.
     """
-    if service.driving.idle_seconds() < linger or not server.pause():
+    if not service.driving.is_idle(linger) or not server.pause():
         return False
-    if service.driving.idle_seconds() >= linger:
+    if service.driving.is_idle(linger):
         return True
     server.resume()
     return False

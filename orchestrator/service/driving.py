@@ -217,11 +217,11 @@ class Driving:
         if not self.is_driving:
             poke(socket_path(self._home, WAKE_SOCKET))
 
-    def idle_seconds(self) -> float:
-        """Return for how long there has been nothing to do; 0 while there is."""
+    def is_idle(self, seconds: float) -> bool:
+        """Return whether there has been nothing to do for so long."""
         if not self._settled or self._unfinished or self._wakes.is_set():
-            return 0.0
-        return self._clock.monotonic() - self._idle_since
+            return False
+        return self._clock.monotonic() - self._idle_since >= seconds
 
     def try_start(self) -> bool:
         """Begin to drive if nobody else does; return whether this process drives.

@@ -136,10 +136,10 @@ class RpcServer(socketserver.ThreadingMixIn, socketserver.UnixStreamServer):
             self._answering -= 1
             self._quiet_since = time.monotonic()
 
-    def quiet_seconds(self) -> float:
-        """Return for how long nobody has asked for anything; 0 while a request is answered."""
+    def is_quiet(self, seconds: float) -> bool:
+        """Return whether nobody has asked for anything for so long."""
         with self._lock:
-            return 0.0 if self._answering else time.monotonic() - self._quiet_since
+            return not self._answering and time.monotonic() - self._quiet_since >= seconds
 
     def pause(self) -> bool:
         """Refuse requests from now on, unless one is being answered; return whether they are."""
