@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from orchestrator.cli.options import Home, JobName, Url
+from orchestrator.cli.options import Home, JobName
 
 EXAMPLES = """
 orchestrator shell @last
@@ -22,18 +22,23 @@ def command(
     job: JobName,
     host: Annotated[str | None, typer.Option(metavar="HOST", help="Which one; algo-1.")] = None,
     home: Home = None,
-    url: Url = None,
 ) -> None:
     """Open a shell beside a running job's program, with its files, variables and network.
 
     Works on the machine that runs the job. Words after -- are run instead of a shell.
     """
     from orchestrator.cli.inside import way_in
-    from orchestrator.cli.lookup import connected, find_job
+    from orchestrator.cli.lookup import find_job
+    from orchestrator.embedded import LocalTransport
+    from orchestrator.home import home_directory
     from orchestrator.spec.record import TrainingJobRecord
 
-    with connected(home, url) as transport:
+    # Always by the home: only it says where on this machine the program is.
+    transport = LocalTransport(home.expanduser().absolute() if home else home_directory())
+    try:
         record = TrainingJobRecord.model_validate(find_job(transport, job))
+    finally:
+        transport.close()
     way = way_in(record, host, tuple(ctx.obj or ()), is_terminal=sys.stdin.isatty())
     sys.stdout.flush()
     if way.cwd is not None:

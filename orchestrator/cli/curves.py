@@ -114,25 +114,28 @@ def row(curve: Curve) -> tuple[str, ...]:
     )
 
 
-def export(
-    transport: Transport, job: str, file_format: str, output: Path | None
-) -> tuple[Path, int]:
+def export(home: Path | None, job: str, file_format: str, output: Path | None) -> tuple[Path, int]:
     """Write all points of a job's metrics; return where, and how many there were.
+
+    Args:
+        home: The home directory; None = the service is elsewhere.
+        job: The job.
+        file_format: ``csv``, ``parquet`` or ``tensorboard``.
+        output: File, or directory for TensorBoard; None = named after the job.
 
     Raises:
         InvalidSpec: The service is not on this machine.
     """
-    from orchestrator.embedded import LocalTransport
     from orchestrator.metrics.export import export_points
     from orchestrator.metrics.store import MetricStore
 
-    if not isinstance(transport, LocalTransport):
+    if home is None:
         raise InvalidSpec(
-            "--export needs the home directory of the service, got a service URL; run it on the "
-            "service's machine, or download /api/v1/…/metrics/export"
+            "--export needs the home directory of the service, got the address of a service "
+            "elsewhere; run it there, or download /api/v1/training-jobs/JOB/metrics/export"
         )
     path = (output or Path(f"{job}-metrics{SUFFIXES[file_format]}")).expanduser()
-    points = MetricStore(transport.home / "metrics.sqlite3")
+    points = MetricStore(home / "metrics.sqlite3")
     try:
         return path, export_points(points.iterate(job), path, file_format)
     finally:

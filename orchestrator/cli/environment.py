@@ -6,8 +6,10 @@ import json
 import os
 import re
 import shlex
+import socket
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 from orchestrator.backends.environment import inherited_environment
 from orchestrator.home import home_directory
@@ -18,6 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 SERVER_FILE = "server.json"
+CONNECT_SECONDS = 2.0
 PREFIX = "ORCHESTRATOR_"
 JOB_SCRATCH = "/tmp"  # noqa: S108  # as a job sees it
 _CREDENTIALS = re.compile(r"//[^/@\s]*@")
@@ -44,12 +47,29 @@ def look(home: Path | None) -> dict[str, Any]:
 
 def running_service(home: Path) -> str | None:
     """Return the address of the service that serves this home; None when none runs."""
+    note = service_note(home)
+    return note[0] if note is not None and _answers(note[0]) else None
+
+
+def service_note(home: Path) -> tuple[str, int] | None:
+    """Return address and process id of the service that this home was served by last, if it lives."""
     try:
         facts = json.loads((home / SERVER_FILE).read_text(encoding="utf-8"))
-        os.kill(facts["pid"], 0)
-        return str(facts["url"])
-    except (OSError, ValueError, KeyError):
+        url, pid = str(facts["url"]), int(facts["pid"])
+        os.kill(pid, 0)
+    except (OSError, ValueError, KeyError, TypeError, OverflowError):
         return None
+    return url, pid
+
+
+def _answers(url: str) -> bool:
+    """Return whether somebody listens there: a process id may be somebody else's by now."""
+    parts = urlsplit(url)
+    try:
+        with socket.create_connection((parts.hostname or "", parts.port or 80), CONNECT_SECONDS):
+            return True
+    except (OSError, ValueError):
+        return False
 
 
 def _set_variables() -> Iterator[str]:

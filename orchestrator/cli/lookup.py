@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import os
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -29,6 +30,22 @@ def connected(home: Path | None, url: str | None) -> Iterator[Transport]:
         yield transport
     finally:
         transport.close()
+
+
+def local_home(home: Path | None, url: str | None) -> Path | None:
+    """Return the home directory that is meant, or None when a service elsewhere is.
+
+    A service of this very home, named by ``$ORCHESTRATOR_URL``, is here.
+    """
+    from orchestrator.cli.environment import running_service
+    from orchestrator.home import home_directory
+    from orchestrator.sdk.transport import URL_VARIABLE
+
+    place = home.expanduser().absolute() if home else home_directory()
+    named = url or os.environ.get(URL_VARIABLE)
+    if named is None or named.rstrip("/") == running_service(place):
+        return place
+    return None
 
 
 def find_job(transport: Transport, name: str) -> dict[str, Any]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import signal
 import subprocess
@@ -11,7 +10,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.cli import exits
-from orchestrator.cli.environment import SERVER_FILE, running_service
+from orchestrator.cli.environment import running_service, service_note
 from orchestrator.cli.output import note, print_json
 from orchestrator.errors import NotFound, Unavailable
 from orchestrator.home import TOKEN_FILE, home_directory, prepare_home
@@ -129,7 +128,7 @@ def _words(home: Path, given: dict[str, Any]) -> list[str]:
 
 def _await_answer(home: Path, process: subprocess.Popen[bytes], log: Path, offset: int) -> None:
     deadline = time.monotonic() + START_SECONDS
-    while _pid(home) != process.pid:
+    while (service_note(home) or ("", 0))[1] != process.pid:
         if process.poll() is not None or time.monotonic() > deadline:
             process.kill()
             said = log.read_bytes()[offset:][-SHOWN_LOG_BYTES:].decode("utf-8", "replace")
@@ -144,12 +143,13 @@ def end(home: Path, *, as_json: bool) -> int:
         NotFound: None runs.
         Unavailable: It does not end.
     """
-    pid, url = _pid(home), running_service(home)
-    if pid is None or url is None:
+    note_ = service_note(home)
+    if note_ is None or running_service(home) is None:
         raise NotFound(f"no service runs on {home}; start one with `orchestrator serve`")
+    url, pid = note_
     os.kill(pid, signal.SIGTERM)
     deadline = time.monotonic() + STOP_SECONDS
-    while running_service(home) is not None:
+    while service_note(home) is not None:
         if time.monotonic() > deadline:
             raise Unavailable(f"the service (process {pid}) does not end; see {home / LOG_FILE}")
         time.sleep(POLL_SECONDS)
@@ -158,10 +158,3 @@ def end(home: Path, *, as_json: bool) -> int:
     else:
         print(f"{url} ended; jobs go on")
     return exits.DONE
-
-
-def _pid(home: Path) -> int | None:
-    try:
-        return int(json.loads((home / SERVER_FILE).read_text(encoding="utf-8"))["pid"])
-    except (OSError, ValueError, KeyError):
-        return None

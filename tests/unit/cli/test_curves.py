@@ -23,7 +23,7 @@ JOBS = Jobs(
 
 
 def test_every_metric_gets_a_line_and_the_first_curves_a_drawing(capsys):
-    curves.show(curves.read(JOBS, "job", ()), together=False, width=60)  # type: ignore[arg-type]
+    curves.show(curves.read(JOBS, "job", ()), together=False, width=60)
     shown = capsys.readouterr().out
     lines = shown.splitlines()
     assert lines[0].split() == ["METRIC", "LAST", "MIN", "MAX", "POINTS", "CURVE"]
@@ -35,7 +35,7 @@ def test_every_metric_gets_a_line_and_the_first_curves_a_drawing(capsys):
 
 
 def test_named_metrics_are_drawn_together(capsys):
-    found = curves.read(JOBS, "job", ("x1", "x3"))  # type: ignore[arg-type]
+    found = curves.read(JOBS, "job", ("x1", "x3"))
     curves.show(found, together=True, width=60)
     shown = capsys.readouterr().out
     assert shown.count(" ┤") == 3
@@ -45,11 +45,11 @@ def test_named_metrics_are_drawn_together(capsys):
 
 def test_an_unknown_metric_is_told_with_the_known_ones():
     with pytest.raises(NotFound, match=r"one of accuracy, loss.*, got 'acc'"):
-        curves.read(JOBS, "job", ("acc",))  # type: ignore[arg-type]
+        curves.read(JOBS, "job", ("acc",))
 
 
 def test_columns_are_legal_json():
-    (found,) = curves.read(JOBS, "job", ("loss",))  # type: ignore[arg-type]
+    (found,) = curves.read(JOBS, "job", ("loss",))
     columns = json.loads(json.dumps(curves.columns(found), allow_nan=False))
     assert columns["values"] == [2.0, None, None, None, 0.5]
     assert columns["steps"] == [1, 2, 3, 4, 5]
@@ -64,4 +64,4 @@ def test_numbers_that_json_cannot_hold_are_read_as_they_were():
 
 def test_an_export_needs_the_home_of_the_service():
     with pytest.raises(InvalidSpec, match="needs the home directory"):
-        curves.export(JOBS, "job", "csv", None)  # type: ignore[arg-type]
+        curves.export(None, "job", "csv", None)

@@ -27,15 +27,15 @@ def texts(lines) -> list[str]:
 def test_the_tail_is_the_end_of_all_lines(lines, count, ends):
     data = "\n".join(lines) + ("\n" if ends and lines else "")
     jobs = Jobs(record("job"), logs={("job", "algo-1"): data.encode()})
-    every = texts(logtext.lines("algo-1", logtext.chunks(jobs, "job", "algo-1")))  # type: ignore[arg-type]
-    found = texts(logtext.tail_lines(jobs, "job", "algo-1", count))  # type: ignore[arg-type]
+    every = texts(logtext.lines("algo-1", logtext.chunks(jobs, "job", "algo-1")))
+    found = texts(logtext.tail_lines(jobs, "job", "algo-1", count))
     assert found == (every[-count:] if count else [])
 
 
 def test_the_tail_of_a_long_log_reads_only_its_end():
     data = b"".join(b"line %07d\n" % n for n in range(200_000))
     jobs = Jobs(record("job"), logs={("job", "algo-1"): data})
-    found = texts(logtext.tail_lines(jobs, "job", "algo-1", 3))  # type: ignore[arg-type]
+    found = texts(logtext.tail_lines(jobs, "job", "algo-1", 3))
     assert found == ["line 0199997", "line 0199998", "line 0199999"]
     assert jobs.read_bytes <= 2 * logtext.TAIL_BYTES
 
@@ -43,7 +43,7 @@ def test_the_tail_of_a_long_log_reads_only_its_end():
 def test_the_tail_of_lines_longer_than_the_window_is_still_whole():
     data = b"a" * 300_000 + b"\n" + b"b" * 300_000 + b"\n"
     jobs = Jobs(record("job"), logs={("job", "algo-1"): data})
-    found = texts(logtext.tail_lines(jobs, "job", "algo-1", 1))  # type: ignore[arg-type]
+    found = texts(logtext.tail_lines(jobs, "job", "algo-1", 1))
     assert found == ["b" * 300_000]
 
 
@@ -52,9 +52,9 @@ def test_hosts_follow_each_other_with_their_names(capsys):
     jobs = Jobs(record("job", spec=TWO_HOSTS), logs=logs)
     job = jobs.records["job"]
     every = logtext.hosts(job, None)
-    logtext.print_lines(jobs, job, every, attempt=None, tail=None, as_json=False)  # type: ignore[arg-type]
+    logtext.print_lines(jobs, job, every, attempt=None, tail=None, as_json=False)
     assert capsys.readouterr().out == "[algo-1] a\n[algo-1] b\n[algo-2] c\n"
-    logtext.print_lines(jobs, job, ("algo-1",), attempt=None, tail=1, as_json=True)  # type: ignore[arg-type]
+    logtext.print_lines(jobs, job, ("algo-1",), attempt=None, tail=1, as_json=True)
     assert json.loads(capsys.readouterr().out) == {
         "event": "log",
         "host": "algo-1",
@@ -65,14 +65,14 @@ def test_hosts_follow_each_other_with_their_names(capsys):
 def test_raw_bytes_are_as_they_are(capfdbinary):
     data = bytes(range(256)) * 10
     jobs = Jobs(record("job"), logs={("job", "algo-1"): data})
-    logtext.print_raw(jobs, jobs.records["job"], ("algo-1",), attempt=None, follow=False)  # type: ignore[arg-type]
+    logtext.print_raw(jobs, jobs.records["job"], ("algo-1",), attempt=None, follow=False)
     assert capfdbinary.readouterr().out == data
 
 
 def test_raw_bytes_of_several_hosts_at_once_are_refused():
     jobs = Jobs(record("job", spec=TWO_HOSTS))
     with pytest.raises(InvalidSpec, match="add --host algo-1"):
-        logtext.print_raw(  # type: ignore[arg-type]
+        logtext.print_raw(
             jobs, jobs.records["job"], ("algo-1", "algo-2"), attempt=None, follow=False
         )
 

@@ -181,7 +181,8 @@ def completed(words: str, position: int, monkeypatch, capsys) -> list[str]:
     with pytest.raises(SystemExit) as ended:
         run()
     assert ended.value.code in {0, None}
-    return capsys.readouterr().out.split()
+    words: list[str] = capsys.readouterr().out.split()
+    return words
 
 
 def test_verbs_and_options_are_completed(monkeypatch, capsys):

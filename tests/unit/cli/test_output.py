@@ -108,7 +108,13 @@ def test_durations_are_for_people(seconds, text):
 
 @pytest.mark.parametrize(
     ("count", "text"),
-    [(0, "0 bytes"), (999, "999 bytes"), (1450, "1.45 kB"), (2_130_000, "2.13 MB"), (10**16, "1e+04 TB")],
+    [
+        (0, "0 bytes"),
+        (999, "999 bytes"),
+        (1450, "1.45 kB"),
+        (2_130_000, "2.13 MB"),
+        (10**16, "1e+04 TB"),
+    ],
 )
 def test_sizes_are_for_people(count, text):
     assert size(count) == text

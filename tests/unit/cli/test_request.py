@@ -67,13 +67,13 @@ def script(tmp_path: Path) -> Path:
 
 
 def trainer(**options) -> ModelTrainer:
-    return make_trainer(RunOptions(**options), Jobs())  # type: ignore[arg-type]
+    return make_trainer(RunOptions(**options), Jobs())
 
 
 def spec(**options) -> TrainingJobSpec:
     """The specification that would be submitted."""
     made = trainer(**options)
-    return made._spec(None, made._upload(Jobs()), None)  # type: ignore[arg-type]
+    return made._spec(None, made._upload(Jobs()), None)
 
 
 def test_a_script_alone_is_enough(script):

@@ -60,7 +60,9 @@ def test_changes_can_be_left_out(capsys):
 
 
 def test_lines_cannot_steer_the_terminal_and_progress_bars_are_collapsed(capsys):
-    PlainView().lines([line("\x1b]0;title\x07\x1b[31mred\x1b[0m \x07bell"), line(" 10%\r 99%\r100%")])
+    PlainView().lines(
+        [line("\x1b]0;title\x07\x1b[31mred\x1b[0m \x07bell"), line(" 10%\r 99%\r100%")]
+    )
     assert capsys.readouterr().out == "red bell\n100%\n"
 
 
@@ -108,9 +110,16 @@ def screen() -> io.StringIO:
     return io.StringIO()
 
 
-def live(screen: io.StringIO, *, seconds: float = 65, answer: str = "", width: int = 80) -> LiveView:
+def live(
+    screen: io.StringIO, *, seconds: float = 65, answer: str = "", width: int = 80
+) -> LiveView:
     console = Console(
-        file=screen, force_terminal=True, width=width, height=24, highlight=False, color_system=None
+        file=screen,
+        force_terminal=True,
+        width=width,
+        height=24,
+        highlight=False,
+        color_system=None,
     )
     return LiveView(console, Clock(seconds), read=lambda _question: answer)
 

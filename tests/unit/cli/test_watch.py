@@ -75,7 +75,7 @@ def test_lines_and_changes_are_shown_by_one_thread_and_the_end_is_last():
         logs={("job", "algo-1"): b"one\ntwo\nlast without newline"},
     )
     view = Recorder()
-    watched = watch(jobs, jobs.records["job"], view)  # type: ignore[arg-type]
+    watched = watch(jobs, jobs.records["job"], view)
     assert (watched.record.status, watched.detached) == ("Completed", False)
     assert view.threads == {threading.current_thread().name}
     assert [text for text in view.seen if text in {"one", "two", "last without newline"}] == [
@@ -91,7 +91,7 @@ def test_lines_and_changes_are_shown_by_one_thread_and_the_end_is_last():
 def test_an_ended_job_is_shown_with_its_log():
     jobs = Jobs(record("job"), logs={("job", "algo-1"): b"one\n"})
     view = Recorder()
-    watched = watch(jobs, jobs.records["job"], view)  # type: ignore[arg-type]
+    watched = watch(jobs, jobs.records["job"], view)
     assert not watched.detached
     assert view.seen == ["Completed", "one", "closed"]
 
@@ -101,7 +101,7 @@ def test_only_the_lines_of_the_host_that_is_meant_are_shown():
     logs = {("job", "algo-1"): b"first\n", ("job", "algo-2"): b"second\n"}
     jobs = Jobs(record("job", spec=spec), logs=logs)
     view = Recorder()
-    watch(jobs, jobs.records["job"], view, host="algo-2")  # type: ignore[arg-type]
+    watch(jobs, jobs.records["job"], view, host="algo-2")
     assert view.seen == ["Completed", "second", "closed"]
 
 
@@ -113,7 +113,7 @@ def test_what_the_service_refuses_is_raised_in_the_main_thread():
     jobs = Gone(running("job"))
     view = Recorder()
     with pytest.raises(NotFound, match="deleted"):
-        watch(jobs, jobs.records["job"], view)  # type: ignore[arg-type]
+        watch(jobs, jobs.records["job"], view)
     assert view.seen[-1] == "closed"
 
 
@@ -131,7 +131,7 @@ def interrupted(*answers: Choice, jobs: Unfolding) -> tuple[Recorder, Any]:
     view = Recorder(list(answers), on_tick)
     jobs.held.clear()
     try:
-        return view, watch(jobs, jobs.records["job"], view)  # type: ignore[arg-type]
+        return view, watch(jobs, jobs.records["job"], view)
     finally:
         jobs.held.set()
 
@@ -198,7 +198,12 @@ def test_ctrl_c_is_as_before_afterwards():
 
 def test_a_full_mailbox_makes_its_writer_wait_and_a_closed_one_does_not():
     box = Mailbox(limit=2)
-    writer = threading.Thread(target=lambda: [box.put("line", n) for n in range(5)])
+
+    def write() -> None:
+        for number in range(5):
+            box.put("line", number)
+
+    writer = threading.Thread(target=write)
     writer.start()
     taken: list[Any] = []
     while len(taken) < 3:
@@ -215,5 +220,5 @@ def test_an_empty_mailbox_gives_nothing_when_the_time_is_over():
 
 def test_the_last_values_of_a_few_metrics_are_asked_for():
     curves = {("job", f"m{n}"): curve(f"m{n}", [1.0, float(n)]) for n in range(9)}
-    values = last_values(Jobs(record("job"), curves=curves), "job")  # type: ignore[arg-type]
+    values = last_values(Jobs(record("job"), curves=curves), "job")
     assert values == {"m0": 0.0, "m1": 1.0, "m2": 2.0, "m3": 3.0}
