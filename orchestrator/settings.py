@@ -42,6 +42,8 @@ class Settings(BaseSettings):
     """Refuse GPU instance types on machines without GPUs instead of warning."""
     s3_endpoint: str | None = None
     """Endpoint of the object store behind ``s3://`` addresses; None = AWS."""
+    driver_lease_seconds: float = Field(default=30, ge=3)
+    """With a database URL: how long a driver that shows no sign of life keeps its right to drive."""
     driver_linger_seconds: float = Field(default=30, ge=0)
     """How long a driver without work stays, so that the next job starts at once."""
 

@@ -171,6 +171,7 @@ class Driving:
         make_driver: Builds the driver for a lease.
         clock: The time.
         use_file_lock: Whether the lock file decides (SQLite), or only the lease row.
+        lease_seconds: How long the lease row holds without being renewed.
         on_start: Called before the driver is built, until it succeeds: cleans up after a
             predecessor.
         on_end: Called when driving has ended, before the lock is given back.
@@ -186,6 +187,7 @@ class Driving:
         use_file_lock: bool,
         on_start: Callable[[], None],
         on_end: Callable[[], None],
+        lease_seconds: float = LEASE_SECONDS,
     ) -> None:
         self._home = home
         self._store = store
@@ -195,6 +197,9 @@ class Driving:
         self._on_start = on_start
         self._on_end = on_end
         self._scope = machine_scope()
+        # Containers may have equal names and process ids; a lease has one owner all the same.
+        self._owner = f"{platform.node()}:{os.getpid()}:{uuid.uuid4().hex[:8]}"
+        self._lease_seconds = lease_seconds
         self._wakes = threading.Event()
         self._closing = threading.Event()
         self._driving = threading.Event()
@@ -267,9 +272,9 @@ class Driving:
         try:
             lease = self._store.acquire_driver(
                 self._scope,
-                owner=f"{platform.node()}:{os.getpid()}",
+                owner=self._owner,
                 now=self._clock.now(),
-                ttl_seconds=LEASE_SECONDS,
+                ttl_seconds=self._lease_seconds,
                 force=self._lock is not None,
             )
         finally:
@@ -360,4 +365,4 @@ class Driving:
     def _pause_seconds(self, unfinished: int) -> float:
         # Without a lock file, jobs may come from services that cannot poke this process.
         may_wait = not unfinished and self._lock is not None
-        return LEASE_SECONDS / 3 if may_wait else RUNNING_POLL_SECONDS
+        return self._lease_seconds / 3 if may_wait else RUNNING_POLL_SECONDS
