@@ -181,8 +181,8 @@ def completed(words: str, position: int, monkeypatch, capsys) -> list[str]:
     with pytest.raises(SystemExit) as ended:
         run()
     assert ended.value.code in {0, None}
-    words: list[str] = capsys.readouterr().out.split()
-    return words
+    offered: list[str] = capsys.readouterr().out.split()
+    return offered
 
 
 def test_verbs_and_options_are_completed(monkeypatch, capsys):
