@@ -10,6 +10,7 @@ outlives the service and loads nothing but the SDK.
 
 from __future__ import annotations
 
+import importlib
 import json
 import os
 import signal
@@ -20,8 +21,6 @@ from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, NoReturn
-
-import docker
 
 REQUEST_SUFFIX = ".container.json"
 END_SUFFIX = ".end.json"
@@ -37,13 +36,19 @@ _OURS = {"ORCHESTRATOR_RECORDS", "LC_CTYPE"}
 
 
 class Attachment:
-    """One container, from its creation to its end."""
+    """One container, from its creation to its end.
 
-    def __init__(self, directory: Path) -> None:
+    Args:
+        directory: The host directory.
+        request: What the back end wants.
+    """
+
+    def __init__(self, directory: Path, request: Mapping[str, Any]) -> None:
         self._directory = directory
-        self._request = json.loads(_beside(directory, REQUEST_SUFFIX).read_bytes())
+        self._request = request
         self._name: str = self._request["name"]
         self._variables = container_variables(os.environ, self._request["runtime"])
+        self._docker: Any = None
         self._running = False
         self._stop = threading.Event()
         signal.signal(signal.SIGTERM, self._on_stop)
@@ -52,14 +57,16 @@ class Attachment:
     def run(self) -> int:
         """Run the container; return its exit code."""
         os.environ.update(self._request["engine"])
+        sys.path += [path for path in self._request["path"] if path not in sys.path]
+        self._docker = importlib.import_module("docker")
         try:
-            client = _connect()
+            client = self._connect()
             self._create(client)
             output = client.attach(self._name, stdout=True, stderr=True, stream=True)
             if self._stop.is_set():
                 return EXIT_STOPPED
             client.start(self._name)
-        except docker.errors.DockerException as error:
+        except self._docker.errors.DockerException as error:
             return self._refused(error)
         self._running = True
         if self._stop.is_set():  # asked between the two lines above
@@ -67,6 +74,10 @@ class Attachment:
         for chunk in output:
             _write_all(chunk)
         return self._end()
+
+    def _connect(self) -> Any:
+        address = self._docker.utils.kwargs_from_env()
+        return self._docker.APIClient(version="auto", timeout=60, **address)
 
     def _create(self, client: Any) -> None:
         body = dict(self._request["create"])
@@ -91,8 +102,8 @@ class Attachment:
         self._signal("SIGKILL")
 
     def _signal(self, name: str) -> None:
-        with suppress(docker.errors.DockerException, OSError):
-            client = _connect()
+        with suppress(self._docker.errors.DockerException, OSError):
+            client = self._connect()
             client.kill(self._name, name)
             client.close()
 
@@ -111,13 +122,13 @@ class Attachment:
         """Wait for the end, also through restarts of the engine; say what the engine knows."""
         while True:
             try:
-                client = _connect()
+                client = self._connect()
                 code = int(client.wait(self._name, timeout=None)["StatusCode"])
                 state = client.inspect_container(self._name)["State"]
-            except docker.errors.NotFound:
+            except self._docker.errors.NotFound:
                 self._note({"gone": True})
                 return EXIT_REFUSED
-            except (docker.errors.DockerException, OSError):
+            except (self._docker.errors.DockerException, OSError):
                 time.sleep(RETRY_SECONDS)
             else:
                 killed = code == 128 + signal.SIGKILL and self._killed_outside(client)
@@ -161,10 +172,6 @@ def _beside(directory: Path, suffix: str) -> Path:
     return directory.with_name(directory.name + suffix)
 
 
-def _connect() -> Any:
-    return docker.APIClient(version="auto", timeout=60, **docker.utils.kwargs_from_env())
-
-
 def _write_all(data: bytes) -> None:
     view = memoryview(data)
     while view:
@@ -173,7 +180,9 @@ def _write_all(data: bytes) -> None:
 
 def main() -> NoReturn:
     """Run the container that the host directory on the command line asks for."""
-    sys.exit(Attachment(Path(sys.argv[1])).run())
+    directory = Path(sys.argv[1])
+    request = json.loads(_beside(directory, REQUEST_SUFFIX).read_bytes())
+    sys.exit(Attachment(directory, request).run())
 
 
 if __name__ == "__main__":

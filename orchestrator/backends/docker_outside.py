@@ -11,6 +11,7 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
+import sys
 import threading
 from contextlib import suppress
 from pathlib import Path
@@ -67,6 +68,7 @@ class OutsideSupervisors:
             "create": request.create,
             "engine": engine,
             "runtime": str(self._settings.runtime),
+            "path": [path for path in sys.path if Path(path).is_absolute()],
             "grace_seconds": request.plan["limits"]["grace_seconds"],
         }
 

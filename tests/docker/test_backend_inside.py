@@ -13,6 +13,7 @@ import pytest
 from orchestrator_runtime import contract
 
 from orchestrator.backends.base import AttemptContext, HostStatus
+from orchestrator.blobs.files import remove_tree
 from orchestrator.errors import BackendError
 from orchestrator.testing.backend_contract import Program, Wish, exit_of, stop_request
 from tests.docker.backend_harness import DockerHarness, docker, docker_harness
@@ -186,6 +187,7 @@ def test_requirements_are_installed_once_and_found(home: DockerHarness):
     assert "value 42" in log
     record, log = run(home, job())
     assert (record["exit_code"], log.strip()) == (0, "value 42"), log
+    remove_tree(home.home / "envs")  # it is read-only, which pytest cannot remove
 
 
 _BUILD_BACKEND = """

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -148,3 +150,34 @@ print(json.dumps({
     assert seen["user"] == "orchestrator"
     assert (seen["temp"], seen["host"]) == ("/tmp", "algo-1")
     assert "init" in seen["first"] or "tini" in seen["first"]
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs a service that runs as root")
+def test_the_compatible_profile_is_root_with_the_engines_own_rights(
+    tmp_path: Path, base_image: str
+):
+    with docker_harness(tmp_path, base_image, profile="compatible") as compatible:
+        source = """
+import os, pathlib
+pathlib.Path("/usr/local/bin/mine").touch()
+print(os.getuid(), pathlib.Path.home())
+"""
+        record, context = run(compatible, source)
+        assert record["exit_code"] == 0, log_of(context)
+        assert log_of(context).split()[0] == "0"
+
+
+def test_a_read_only_root_leaves_scratch_and_opt_ml_writable(tmp_path: Path, base_image: str):
+    with docker_harness(tmp_path, base_image, read_only_root=True) as strict:
+        source = """
+import errno, pathlib
+for path in ("/tmp/x", "/opt/ml/model/x", "/dev/shm/x"):
+    pathlib.Path(path).touch()
+try:
+    pathlib.Path("/var/tmp/x").touch()
+except OSError as error:
+    print(errno.errorcode[error.errno])
+"""
+        record, context = run(strict, source)
+        assert record["exit_code"] == 0, log_of(context)
+        assert log_of(context).strip() == "EROFS"
