@@ -45,6 +45,7 @@ KEEP_SECONDS = 15.0
 RETRY_SECONDS = (0.5, 1, 2, 5, 10, 30, 60)
 LEASE_SECONDS = 30.0
 COLLECT_TRIES = 5
+HOUSEKEEPING_SECONDS = 600.0
 
 
 @dataclass
@@ -86,6 +87,9 @@ class Driver:
         wake: Called from any thread when another tick is worth while.
         changed: Called with the names of jobs whose record has changed.
         gpus_of: GPUs per host of a job whose spec leaves them open.
+        backends: By name; their jobs are driven.
+        housekeep: Called on the executor when driving begins and every ten minutes.
+        lease_seconds: How long a renewed lease holds.
     """
 
     def __init__(
@@ -101,6 +105,8 @@ class Driver:
         changed: Callable[[list[str]], None],
         gpus_of: Callable[[TrainingJobRecord], int],
         backends: Mapping[str, object],
+        housekeep: Callable[[], None] = lambda: None,
+        lease_seconds: float = LEASE_SECONDS,
     ) -> None:
         self._store = store
         self._effects = effects
@@ -112,9 +118,12 @@ class Driver:
         self._changed = changed
         self._gpus_of = gpus_of
         self._backends = tuple(backends)
+        self._lease_seconds = lease_seconds
         self._attempts: dict[tuple[int, int], _Attempt] = defaultdict(_Attempt)
         self._renewed_at = clock.monotonic()
         self._unreleased: list[_Release] = []
+        self._housekeep = housekeep
+        self._housekept_at = float("-inf")
 
     # -- one round -------------------------------------------------------------------------
 
@@ -131,8 +140,23 @@ class Driver:
         decided += self._place([job for job, d in decided if not job.hosts and d.update is None])
         self._apply(decided)
         self._release_again()
+        self._keep_house()
         self._forget({(job.number, job.attempt) for job in jobs})
         return len(jobs) + len(self._unreleased)
+
+    def _keep_house(self) -> None:
+        now = self._clock.monotonic()
+        if now - self._housekept_at < HOUSEKEEPING_SECONDS:
+            return
+        self._housekept_at = now
+
+        def work() -> None:
+            try:
+                self._housekeep()
+            except (OrchestratorError, OSError) as error:
+                logger.warning("housekeeping: %s", error)
+
+        self._executor.submit(work)
 
     def _release_again(self) -> None:
         """Try once more to clean up where that failed."""
@@ -143,10 +167,10 @@ class Driver:
 
     def _renew(self) -> None:
         now = self._clock.monotonic()
-        if now - self._renewed_at < LEASE_SECONDS / 3:
+        if now - self._renewed_at < self._lease_seconds / 3:
             return
         self._lease = self._store.renew_driver(
-            self._lease, now=self._clock.now(), ttl_seconds=LEASE_SECONDS
+            self._lease, now=self._clock.now(), ttl_seconds=self._lease_seconds
         )
         self._renewed_at = now
 

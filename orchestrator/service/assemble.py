@@ -36,7 +36,9 @@ from orchestrator.service.jobs import JobService
 from orchestrator.service.logs import LogService
 from orchestrator.service.metrics import MetricService
 from orchestrator.service.runtime import install_runtime
+from orchestrator.service.storage import check_shared, check_unshared
 from orchestrator.settings import Settings
+from orchestrator.store.failures import newest_backup
 from orchestrator.store.sql import open_store
 
 if TYPE_CHECKING:
@@ -47,6 +49,11 @@ if TYPE_CHECKING:
 ACTION_THREADS = 16
 OTHER_DRIVER_POLL_SECONDS = 0.05
 OWN_POLL_SECONDS = 5.0
+SHARED_POLL_SECONDS = 1.0
+"""While driving, with a database that drivers of other machines write to as well."""
+STORE_FILE = "store.sqlite3"
+BACKUP_SECONDS = 3600.0
+CHECKED_AT_ONCE_BYTES = 64 << 20  # larger files take too long to read before the first job
 
 
 class Service:
@@ -73,6 +80,7 @@ class Service:
             make_driver=self._make_driver,
             clock=self.clock,
             use_file_lock=settings.database_url is None,
+            lease_seconds=settings.driver_lease_seconds,
             on_start=self._clean_up,
             on_end=self._retire,
         )
@@ -152,7 +160,9 @@ class Service:
         self.blobs.download(channel.uri, directory, selection=selection)
 
     def _poll_seconds(self) -> float:
-        return OWN_POLL_SECONDS if self.driving.is_driving else OTHER_DRIVER_POLL_SECONDS
+        if not self.driving.is_driving:
+            return OTHER_DRIVER_POLL_SECONDS
+        return OWN_POLL_SECONDS if self.settings.database_url is None else SHARED_POLL_SECONDS
 
     # -- driving ---------------------------------------------------------------------------
 
@@ -171,9 +181,14 @@ class Service:
             changed=lambda _names: self.changes.notify(),
             gpus_of=lambda job: self.admission.gpus_per_host(job.spec),
             backends=self.backends,
+            housekeep=self._back_up,
+            lease_seconds=self.settings.driver_lease_seconds,
         )
 
     def _clean_up(self) -> None:
+        file = self.home / STORE_FILE
+        if file.exists() and file.stat().st_size <= CHECKED_AT_ONCE_BYTES:
+            self.store.check()
         release_leftovers(self.store, self.workspace, self.backends)
 
     def _retire(self) -> None:
@@ -184,6 +199,12 @@ class Service:
         if self._wake_socket is not None:
             self._wake_socket.close()
             self._wake_socket = None
+
+    def _back_up(self) -> None:
+        """Copy the store (SQLite only) when the newest copy is an hour old."""
+        newest = newest_backup(self.home / STORE_FILE) or self.runtime  # else since installation
+        if self.clock.now().timestamp() - newest.stat().st_mtime >= BACKUP_SECONDS:
+            self.store.backup()
 
     # -- the whole -------------------------------------------------------------------------
 
@@ -242,9 +263,16 @@ def _credential_directories() -> tuple[Path, ...]:
 
 
 def _open_store(settings: Settings) -> Store:
-    if settings.database_url is not None:
-        return open_store(settings.database_url)
-    return open_store(settings.home / "store.sqlite3")
+    if settings.database_url is None:
+        check_unshared(settings.home)
+        return open_store(settings.home / STORE_FILE)
+    store = open_store(settings.database_url)
+    try:
+        check_shared(store, settings.home)
+    except BaseException:
+        store.close()
+        raise
+    return store
 
 
 def _open_blobs(settings: Settings) -> BlobStore:
