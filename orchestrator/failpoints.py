@@ -1,9 +1,10 @@
-"""Named steps at which a test can kill, hang or fail the driver.
+"""Named steps at which a test can kill, stop or fail the driver.
 
 Every step between two durable facts has a name in ``FAILPOINTS``; the crash test walks the whole
 registry, so a new step cannot be forgotten: an unknown name fails at once.
-``ORCHESTRATOR_FAILPOINT=<name>:<kill|raise|enospc>[:<marker file>]`` arms one; with a marker
-file it fires once per file, so that the restarted process runs on.
+``ORCHESTRATOR_FAILPOINT=<name>:<kill|stop|raise|enospc>[:<marker file>]`` arms one; with a marker
+file it fires once per file, so that the restarted process runs on. ``stop`` stops the process
+until it gets SIGCONT; then it goes on as if nothing had been.
 """
 
 from __future__ import annotations
@@ -12,7 +13,6 @@ import errno
 import os
 import signal
 from pathlib import Path
-from typing import NoReturn
 
 FAILPOINTS = (
     "submit.before_commit",
@@ -74,9 +74,9 @@ def _first_time(marker: Path) -> bool:
     return True
 
 
-def _fire(name: str, action: str) -> NoReturn:
-    if action == "kill":
-        os.kill(os.getpid(), signal.SIGKILL)
+def _fire(name: str, action: str) -> None:
     if action == "enospc":
         raise OSError(errno.ENOSPC, "no space left on device (failpoint)", name)
-    raise RuntimeError(f"failpoint {name}")
+    if action not in {"kill", "stop"}:
+        raise RuntimeError(f"failpoint {name}")
+    os.kill(os.getpid(), signal.SIGKILL if action == "kill" else signal.SIGSTOP)
