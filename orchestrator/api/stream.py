@@ -42,7 +42,7 @@ class Position:
     offset: int
 
 
-def log_position(last_event_id: str | None, attempt: int | None, offset: int) -> Position:
+def log_position(last_event_id: str, attempt: int | None, offset: int) -> Position:
     """Return where to go on: behind the last event seen, else where the query says.
 
     Raises:

@@ -144,6 +144,17 @@ class MetricCurve(View):
     values: list[JsonFloat]
 
 
+class Event(View):
+    """One server-sent event."""
+
+    event: str
+    """`lines`, `pending`, `attempt`, `job`, `error` or `end`."""
+    data: str
+    """JSON, as the operation says."""
+    id: str | None = None
+    """What to send as Last-Event-ID to go on behind this event."""
+
+
 class StoredSource(View):
     """A packed source that the service keeps."""
 

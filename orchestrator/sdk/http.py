@@ -153,7 +153,7 @@ class HttpTransport:
             self._call("HEAD", path)
             return digest
         headers = {
-            "Content-Type": "application/gzip",
+            "Content-Type": "application/octet-stream",
             "Content-Length": str(archive.stat().st_size),
         }
         self._persist(lambda: self._ask("PUT", path, content=_blocks(archive), headers=headers))

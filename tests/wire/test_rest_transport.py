@@ -98,12 +98,12 @@ def test_the_token_comes_from_argument_variable_or_home(
         assert transport.info()["pid"]
     with closing(HttpTransport(server.url, home=home)) as transport:
         assert transport.info()["pid"]
-    with closing(HttpTransport(server.url, home=tmp_path / "empty")) as transport:
-        with pytest.raises(Unauthorized, match="ORCHESTRATOR_TOKEN"):
-            transport.info()
-    with closing(HttpTransport(server.url, token="wrong", home=home)) as transport:
-        with pytest.raises(Unauthorized):
-            transport.info()
+    for wrong in (
+        HttpTransport(server.url, home=tmp_path / "empty"),
+        HttpTransport(server.url, token="wrong", home=home),
+    ):
+        with closing(wrong), pytest.raises(Unauthorized, match="ORCHESTRATOR_TOKEN"):
+            wrong.info()
     monkeypatch.setenv("ORCHESTRATOR_TOKEN", server.token)
     monkeypatch.setenv("ORCHESTRATOR_URL", server.url)
     connected = connect(home=tmp_path / "empty")

@@ -21,7 +21,7 @@ from orchestrator.api.rest.info import InfoRoutes
 from orchestrator.api.rest.jobs import JobRoutes
 from orchestrator.api.rest.logs import LogRoutes
 from orchestrator.api.rest.metrics import MetricRoutes
-from orchestrator.api.views import SubmitRequest
+from orchestrator.api.views import Event, SubmitRequest
 from orchestrator.errors import OrchestratorError
 
 PREFIX = "/api/v1"
@@ -103,7 +103,7 @@ def _document(app: FastAPI) -> dict[str, Any]:
         )
         document["servers"] = [{"url": PREFIX}]
         schemas = document["components"]["schemas"]
-        _add_request(schemas)
+        _add_models(schemas)
         for name in ("HTTPValidationError", "ValidationError"):
             schemas.pop(name, None)
         document["components"]["securitySchemes"] = {"token": {"type": "http", "scheme": "bearer"}}
@@ -116,14 +116,15 @@ def _document(app: FastAPI) -> dict[str, Any]:
     return app.openapi_schema
 
 
-def _add_request(schemas: dict[str, Any]) -> None:
-    """Describe the body that the submit route reads itself."""
-    schema = SubmitRequest.model_json_schema(
-        mode="validation", ref_template="#/components/schemas/{model}"
-    )
-    for name, part in schema.pop("$defs").items():
-        schemas.setdefault(name, part)
-    schemas["SubmitRequest"] = schema
+def _add_models(schemas: dict[str, Any]) -> None:
+    """Describe what the framework does not see: the body of the submit route, and events."""
+    for model in (SubmitRequest, Event):
+        schema = model.model_json_schema(
+            mode="validation", ref_template="#/components/schemas/{model}"
+        )
+        for name, part in schema.pop("$defs", {}).items():
+            schemas.setdefault(name, part)
+        schemas[model.__name__] = schema
 
 
 def _add_links(document: dict[str, Any]) -> None:

@@ -9,6 +9,8 @@ from fastapi import Path, Query
 from orchestrator.api.errors import Problem
 from orchestrator.spec.job import JobName
 
+MAX_OFFSET = (1 << 40) - 1
+"""Far beyond every log quota, within what every file system can seek to."""
 EXAMPLE_JOB = "digits-cnn-1"
 
 Name = Annotated[JobName, Path(description="The training job's name.", examples=[EXAMPLE_JOB])]
@@ -25,7 +27,7 @@ Attempt = Annotated[
     Query(description="Which attempt, from 1; the present one if left out.", ge=1, le=1_000_000),
 ]
 Offset = Annotated[
-    int, Query(description="Byte offset in the log to read from.", ge=0, lt=1 << 62)
+    int, Query(description="Byte offset in the log to read from.", ge=0, le=MAX_OFFSET)
 ]
 
 _WHY = {
@@ -48,7 +50,10 @@ def problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
     }
 
 
-def content(media_type: str, description: str, *, binary: bool = True) -> dict[str, Any]:
-    """Return the documentation of an answer that is not JSON."""
-    schema = {"type": "string"} | ({"format": "binary"} if binary else {})
-    return {"description": description, "content": {media_type: {"schema": schema}}}
+def file_content(description: str, *media_types: str) -> dict[str, Any]:
+    """Return the documentation of an answer that is a file."""
+    schema = {"type": "string", "format": "binary"}
+    return {
+        "description": description,
+        "content": {media_type: {"schema": schema} for media_type in media_types},
+    }

@@ -18,7 +18,7 @@ from starlette.responses import Response
 from orchestrator.api.context import Context
 from orchestrator.api.download import Download, Stored, open_location
 from orchestrator.api.errors import RequestTooLarge
-from orchestrator.api.rest.common import Name, content, problems
+from orchestrator.api.rest.common import Name, file_content, problems
 from orchestrator.api.rest.jobs import JOB
 from orchestrator.api.views import StoredSource, response
 from orchestrator.blobs.base import Blob
@@ -27,6 +27,7 @@ from orchestrator.errors import InputError, NotFound
 from orchestrator.packaging.archive import check_archive
 
 SOURCE = "/sources/{digest}"
+OCTETS = "application/octet-stream"
 GZIP = "application/gzip"
 TAR = "application/x-tar"
 
@@ -39,7 +40,7 @@ Digest = Annotated[
 _UPLOAD: dict[str, Any] = {
     "requestBody": {
         "required": True,
-        "content": {GZIP: {"schema": {"type": "string", "format": "binary"}}},
+        "content": {OCTETS: {"schema": {"type": "string", "format": "binary"}}},
     }
 }
 
@@ -57,8 +58,7 @@ class FileRoutes:
     def router(self) -> APIRouter:
         """Return the routes."""
         router = APIRouter(tags=["files"])
-        artifact = content(GZIP, "The artifact; a tar of the files where it is a folder.")
-        artifact["content"] |= content(TAR, "")["content"]
+        artifact = file_content("The artifact; a tar of the files of a folder.", GZIP, TAR)
         router.add_api_route(
             JOB + "/artifacts/{kind}",
             self.artifact,

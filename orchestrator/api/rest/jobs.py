@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Annotated
 
 from fastapi import APIRouter, Query
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
+from pydantic import AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field
 from starlette.responses import Response
 
 from orchestrator.api.context import Context
@@ -27,6 +27,16 @@ JOBS = "/training-jobs"
 JOB = JOBS + "/{name}"
 
 
+def _is_iso(value: str) -> str:
+    """Refuse numbers: whether they are seconds or milliseconds would be guessed."""
+    if value.lstrip("+-").replace(".", "", 1).isdigit():
+        raise ValueError("must be a time such as 2026-01-31T12:00:00Z")
+    return value
+
+
+Moment = Annotated[AwareDatetime, BeforeValidator(_is_iso)]
+
+
 class ListParameters(BaseModel):
     """Filters and order; unknown ones are refused, because a typo would list everything."""
 
@@ -34,10 +44,10 @@ class ListParameters(BaseModel):
 
     name_contains: Annotated[str | None, Field(max_length=63)] = None
     status_equals: TrainingJobStatus | None = None
-    created_after: AwareDatetime | None = None
-    created_before: AwareDatetime | None = None
-    modified_after: AwareDatetime | None = None
-    modified_before: AwareDatetime | None = None
+    created_after: Moment | None = None
+    created_before: Moment | None = None
+    modified_after: Moment | None = None
+    modified_before: Moment | None = None
     sort_by: SortBy = SortBy.CREATION_TIME
     descending: bool = True
     limit: Annotated[int, Field(ge=1, le=1000)] = 100

@@ -9,7 +9,7 @@ from fastapi import APIRouter, Header, Query
 from starlette.responses import Response
 
 from orchestrator.api.context import Context
-from orchestrator.api.rest.common import Attempt, HostName, Name, Offset, content, problems
+from orchestrator.api.rest.common import Attempt, HostName, Name, Offset, file_content, problems
 from orchestrator.api.rest.jobs import JOB
 from orchestrator.api.stream import (
     LOOK_SECONDS,
@@ -28,17 +28,17 @@ OCTETS = "application/octet-stream"
 MAX_LINE_BYTES = 4 << 20
 
 LastEventId = Annotated[
-    str | None,
+    str,
     Header(
         alias="Last-Event-ID",
-        max_length=64,
+        pattern=r"^([0-9]{1,18}(:[0-9]{1,18})?)?$",
         description="`id` of the last event seen: the stream goes on behind it.",
     ),
 ]
 MaxSeconds = Annotated[
     float, Query(gt=0, le=3600, description="The stream ends after this time; connect again.")
 ]
-_BYTES = content(OCTETS, "Bytes of the log, exactly as they were printed.") | {
+_BYTES = file_content("Bytes of the log, exactly as they were printed.", OCTETS) | {
     "headers": {
         "Orchestrator-Attempt": {
             "description": "Attempt that the bytes are of; 0 before the first has begun.",
@@ -94,7 +94,12 @@ class LogRoutes:
             response_model=Lines,
             responses=problems(404),
         )
-        events = content("text/event-stream", "Server-sent events.", binary=False)
+        events = {
+            "description": "Server-sent events.",
+            "content": {
+                EventStream.media_type: {"schema": {"$ref": "#/components/schemas/Event"}}
+            },
+        }
         router.add_api_route(
             LOG + "/events",
             self.follow_log,
@@ -242,7 +247,7 @@ class LogRoutes:
         attempt: Attempt = None,
         offset: Offset = 0,
         max_seconds: MaxSeconds = 3600,
-        last_event_id: LastEventId = None,
+        last_event_id: LastEventId = "",
     ) -> Response:
         """Follow a log line by line (server-sent events).
 
@@ -262,7 +267,7 @@ class LogRoutes:
         name: Name,
         after_revision: Annotated[int, Query(ge=-1, lt=1 << 62)] = -1,
         max_seconds: MaxSeconds = 3600,
-        last_event_id: LastEventId = None,
+        last_event_id: LastEventId = "",
     ) -> Response:
         """Follow the state of a training job (server-sent events).
 

@@ -9,7 +9,7 @@ from starlette.responses import Response
 
 from orchestrator.api.context import Context
 from orchestrator.api.download import Download, export_blocks
-from orchestrator.api.rest.common import Name, content, problems
+from orchestrator.api.rest.common import Name, file_content, problems
 from orchestrator.api.rest.jobs import JOB
 from orchestrator.api.views import MetricCurve, Metrics, last_metrics, response
 from orchestrator.service.metrics import MetricService
@@ -53,8 +53,7 @@ class MetricRoutes:
             response_model=MetricCurve,
             responses=problems(404),
         )
-        exported = content(CSV, "All points, as a file.", binary=False)
-        exported["content"] |= content(PARQUET, "")["content"]
+        exported = file_content("All points, as a file.", CSV, PARQUET)
         router.add_api_route(
             METRICS + "/export",
             self.export,

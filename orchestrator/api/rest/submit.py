@@ -48,7 +48,14 @@ DOCUMENT: dict[str, Any] = {
         },
     },
 }
-_INSTANCES = re.compile(rb'"instance_count"\s*:\s*"?(\d+)')
+_INSTANCES = re.compile(rb'"instance_count"\s*:\s*"?\+?(\d[\d.eE+]*)')
+
+
+def _number(text: bytes) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        return 0  # no number: the model says so
 
 
 class Submit:
@@ -79,7 +86,7 @@ class Submit:
         """
         most = self._context.limits.instances
         for count in _INSTANCES.findall(body):
-            if len(count) > 9 or int(count) > most:
+            if _number(count) > most:
                 raise InvalidSpec(
                     f"instance_count must be at most {most:,}, got {count[:20].decode()}; split "
                     "the job"
