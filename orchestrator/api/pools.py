@@ -83,7 +83,7 @@ class Bell:
         if self._thread is None:
             loop = asyncio.get_running_loop()
             self._thread = threading.Thread(
-                target=self._listen, args=(loop,), name="bell", daemon=True
+                target=self._listen, args=(loop, after), name="bell", daemon=True
             )
             self._thread.start()
         rung = self._rung
@@ -100,9 +100,7 @@ class Bell:
         self._changes.notify()
         self._ring()
 
-    def _listen(self, loop: asyncio.AbstractEventLoop) -> None:
-        seen = self._changes.count()
-        self._tell(loop)  # what changed while the thread started
+    def _listen(self, loop: asyncio.AbstractEventLoop, seen: int) -> None:
         while not self._closing.is_set():
             count = self._changes.wait(seen, IDLE_WAIT_SECONDS)
             if count > seen:
