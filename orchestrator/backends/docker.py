@@ -49,6 +49,7 @@ from orchestrator.backends.docker_values import (
     LABEL_NUMBER,
     DockerSettings,
     HostRequest,
+    Installed,
     Surroundings,
     attempt_name,
     container_name,
@@ -59,6 +60,7 @@ from orchestrator.backends.docker_witness import Witness
 from orchestrator.clock import Clock, SystemClock
 from orchestrator.errors import BackendError, EngineUnreachable, InvalidSpec
 from orchestrator.failpoints import failpoint
+from orchestrator.packaging.requirements import mark_used
 
 if TYPE_CHECKING:
     from orchestrator_runtime.contract import StopRequest
@@ -186,9 +188,16 @@ class DockerBackend(Backend):
                 notice = docker_outside.NOTICE.format(image=around.image.reference)
                 (directory / contract.LOG_FILE).write_text(notice, encoding="utf-8")
         if around.installed is not None:
-            around.installed.directory.mkdir(parents=True, exist_ok=True)
-            hand_over(around.installed.directory, self._user)
+            self._make_environment(around.installed)
         failpoint("stage.after_inputs")
+
+    def _make_environment(self, wanted: Installed) -> None:
+        """Make the place for the requirements, or note that they are used once more."""
+        wanted.directory.mkdir(parents=True, exist_ok=True)
+        if wanted.install is None:
+            mark_used(wanted.directory)
+        else:
+            hand_over(wanted.directory, self._user)
 
     def _is_created(self, context: AttemptContext, host: str) -> bool:
         state = self._engine.container(container_name(self._settings, context, host))
@@ -305,7 +314,7 @@ class DockerBackend(Backend):
             self._shares_network = True  # made by a predecessor, perhaps
         for directory in directories:
             docker_records.discard_all_but_records(directory)
-            self._outside.reap(directory)
+            self._outside.reap()
             self._witness.forget(directory)
         failpoint("cleanup.after_remove")
 
@@ -323,12 +332,14 @@ class DockerBackend(Backend):
             What was removed.
         """
         removed = docker_leftovers.remove(self._engine, str(self._settings.home), keep)
+        self._probe.forget_gone()
         self._networks.difference_update(item.name for item in removed)
         return removed
 
     def close(self) -> None:
         """Stop listening, remove the home's network unless jobs use it, close connections."""
         self._events.close()
+        self._outside.reap()
         if self._shares_network:
             self._shares_network = False
             with suppress(EngineUnreachable):  # the next one to close finds it

@@ -30,7 +30,7 @@ def check_job(
     if spec.algorithm_specification.training_image is None:
         raise ImageError("backend='docker' needs algorithm_specification.training_image, got none")
     _check_profile(settings, engine)
-    _check_checkpoints(spec)
+    _check_kept_places(spec)
     _check_resources(spec, engine)
     warnings = []
     if spec.python is not None:
@@ -56,13 +56,17 @@ def _check_profile(settings: DockerSettings, engine: EngineFacts) -> None:
         )
 
 
-def _check_checkpoints(spec: TrainingJobSpec) -> None:
-    config = spec.checkpoint_config
-    if config is not None and reserved_target(config.local_path):
-        raise InvalidSpec(
-            "checkpoint_config.local_path must be an absolute path that nothing else uses, got "
-            f"{config.local_path!r}; use /opt/ml/checkpoints"
-        )
+def _check_kept_places(spec: TrainingJobSpec) -> None:
+    places = {
+        "checkpoint_config": spec.checkpoint_config,
+        "tensor_board_output_config": spec.tensor_board_output_config,
+    }
+    for name, config in places.items():
+        if config is not None and reserved_target(config.local_path):
+            raise InvalidSpec(
+                f"{name}.local_path must be an absolute path that nothing else uses, got "
+                f"{config.local_path!r}; leave it out for the usual place below /opt/ml"
+            )
 
 
 def _check_resources(spec: TrainingJobSpec, engine: EngineFacts) -> None:

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import os
 import signal
-import subprocess
 import sys
 import threading
 from contextlib import suppress
@@ -19,6 +18,7 @@ from typing import Any
 
 from orchestrator.backends import claims, staging
 from orchestrator.backends.docker_values import DockerSettings, HostRequest
+from orchestrator.backends.spawn import has_ended, spawn_detached
 
 REQUEST_SUFFIX = ".container.json"
 END_SUFFIX = ".end.json"
@@ -35,29 +35,26 @@ class OutsideSupervisors:
 
     def __init__(self, settings: DockerSettings) -> None:
         self._settings = settings
-        self._spawned: dict[Path, subprocess.Popen[bytes]] = {}
+        self._spawned: dict[Path, int] = {}
+        self._ended: set[Path] = set()
         self._lock = threading.Lock()
 
     def spawn(self, directory: Path, request: HostRequest) -> None:
         """Start the supervisor of a host, unless this process already has."""
         staging.write_json(_beside(directory, REQUEST_SUFFIX), self._file(request), mode=0o600)
-        python, runtime = self._settings.python, str(self._settings.runtime)
+        python, runtime = self._settings.python, str(self._settings.runtime / "__main__.py")
         argv = [python, "-I", "-S", runtime, "supervise", str(directory)]
-        with self._lock, (directory / ERRORS_FILE).open("ab") as errors:
-            known = self._spawned.get(directory)
-            if known is not None and known.poll() is None:
-                return
-            process = subprocess.Popen(
-                argv,
-                stdin=subprocess.DEVNULL,
-                stdout=errors,
-                stderr=errors,
-                start_new_session=True,
-                cwd="/",
-            )
-            self._spawned[directory] = process
-            # It leaves no zombie, whenever it ends and whoever has forgotten it by then.
-            threading.Thread(target=process.wait, name="docker-outside", daemon=True).start()
+        path = {"PATH": os.environ.get("PATH", os.defpath)}
+        with self._lock:
+            if directory not in self._spawned or self._has_ended(directory):
+                self._ended.discard(directory)
+                self._spawned[directory] = spawn_detached(argv, directory / ERRORS_FILE, path)
+
+    def _has_ended(self, directory: Path) -> bool:
+        """Return whether our supervisor of a host is gone; it can be reaped only once."""
+        if directory not in self._ended and has_ended(self._spawned[directory]):
+            self._ended.add(directory)
+        return directory in self._ended
 
     def _file(self, request: HostRequest) -> dict[str, Any]:
         engine = {name: os.environ[name] for name in _ENGINE_VARIABLES if name in os.environ}
@@ -74,14 +71,17 @@ class OutsideSupervisors:
 
     def starting(self, directory: Path) -> bool | None:
         """Return whether a supervisor that has not claimed its host yet lives; None = not ours."""
-        process = self._spawned.get(directory)
-        return None if process is None else process.poll() is None
+        with self._lock:
+            return None if directory not in self._spawned else not self._has_ended(directory)
 
-    def reap(self, directory: Path) -> None:
-        """Let go of a supervisor that has ended."""
-        process = self._spawned.get(directory)
-        if process is not None and process.poll() is not None:
-            self._spawned.pop(directory, None)
+    def reap(self) -> None:
+        """Let no supervisor that has ended stay as a zombie."""
+        with self._lock:
+            for directory in list(self._spawned):
+                # One that never claimed its host is kept: it is looked for once more.
+                if self._has_ended(directory) and claims.is_claimed(directory):
+                    del self._spawned[directory]
+                    self._ended.discard(directory)
 
 
 def is_outside(directory: Path) -> bool:

@@ -106,6 +106,19 @@ class ImageProbe:
         runtime = Path(tried["runtime"]) if tried["runtime"] else None
         return replace(image, python=tried["python"], has_train=tried["train"], runtime=runtime)
 
+    def forget_gone(self) -> None:
+        """Forget the images that the engine no longer has, and their copies of the runtime."""
+        with self._lock:
+            known = _read_cache(self._settings.home / CACHE_FILE)
+            gone = [key for key in known if self._engine.image(key.partition(" ")[0]) is None]
+            for key in gone:
+                runtime = known.pop(key)["runtime"]
+                if runtime:
+                    shutil.rmtree(runtime, ignore_errors=True)
+            if gone:
+                self._tried = known
+                staging.write_json(self._settings.home / CACHE_FILE, known)
+
     def make_sure(self, reference: str) -> None:
         """Pull an image that is missing, where that is wished.
 

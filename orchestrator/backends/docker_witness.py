@@ -164,7 +164,7 @@ class Witness:
     ) -> Observation | None:
         """Complete a record by what ``docker_attach`` left; return the host's loss, if it is lost."""
         directory = context.host_directory(host)
-        self._outside.reap(directory)
+        self._outside.reap()
         record["peak_memory_bytes"] = None  # it is that of what ran the container
         end = docker_outside.read_end(directory)
         if end is None:  # it was killed at the end of the grace: the container may still run
@@ -255,7 +255,7 @@ class Witness:
             return Observation(host, HostStatus.RUNNING)
         self._engine.signal(container_name(self._settings, context, host), "SIGKILL")
         docker_outside.end(directory)
-        self._outside.reap(directory)
+        self._outside.reap()
         detail = "its supervisor ended without an exit record"
         phases = docker_records.read_phases(directory)
         return Observation(host, HostStatus.LOST, phases, detail=detail)

@@ -65,7 +65,7 @@ def run(home: DockerHarness, context: AttemptContext) -> tuple[Any, str]:
     return record, (context.host_directory("algo-1") / contract.LOG_FILE).read_text()
 
 
-# Which program.
+# Which program: all rules are in tests/unit/backends/test_docker_plan.py.
 
 
 def test_an_image_with_a_train_program_is_run_as_sagemaker_runs_it(
@@ -75,23 +75,6 @@ def test_an_image_with_a_train_program_is_run_as_sagemaker_runs_it(
     image = derived("with-train", script, 'CMD ["echo", "never"]')
     record, log = run(home, image_job(home, image, hyper_parameters={"lr": "0.5"}))
     assert (record["exit_code"], log.strip()) == (0, "trained 0 0.5")
-
-
-def test_an_entry_point_gets_train_as_its_argument(home: DockerHarness, derived: Any):
-    image = derived("with-entry", "true", 'ENTRYPOINT ["echo", "entry"]', 'CMD ["never"]')
-    assert run(home, image_job(home, image))[1].strip() == "entry train"
-
-
-def test_arguments_keep_the_images_entry_point(home: DockerHarness, derived: Any):
-    image = derived("with-entry-2", "true", 'ENTRYPOINT ["echo", "entry"]')
-    algorithm = {"container_arguments": ["a", "b c"]}
-    assert run(home, image_job(home, image, algorithm=algorithm))[1].strip() == "entry a b c"
-
-
-def test_container_entrypoint_replaces_everything(home: DockerHarness, derived: Any):
-    image = derived("with-entry-3", "true", 'ENTRYPOINT ["false"]', 'CMD ["never"]')
-    algorithm = {"container_entrypoint": ["echo", "mine"], "container_arguments": ["too"]}
-    assert run(home, image_job(home, image, algorithm=algorithm))[1].strip() == "mine too"
 
 
 def test_an_image_without_train_runs_its_own_command(home: DockerHarness, derived: Any):
@@ -235,6 +218,22 @@ def test_a_runtime_compiled_for_another_python_is_copied_and_compiled_for_the_im
         assert list(runtime.rglob("contract.*.pyc"))
         record, log = run(home, context)
         assert (record["exit_code"], log.strip()) == (0, "ran")
+
+
+def test_what_is_known_of_images_that_are_gone_is_forgotten(
+    home: DockerHarness, derived: Any, base_image: str
+):
+    image = derived("gone", "true")
+    digest = docker("inspect", image, "--format", "{{.Id}}")
+    home.backend.plan(image_job(home, image))
+    notes = home.home / "docker-images.json"
+    assert digest in notes.read_text()
+    docker("tag", base_image, f"{image}-keeps-layers")
+    docker("rmi", image)
+    docker("tag", base_image, image)  # for the fixture to remove
+    docker("rmi", f"{image}-keeps-layers")
+    home.docker_backend.remove_leftovers()
+    assert digest not in notes.read_text()
 
 
 def test_volumes_that_an_image_declares_are_not_left_behind(home: DockerHarness, derived: Any):
