@@ -25,6 +25,9 @@ from orchestrator.spec.record import (
 )
 from orchestrator.spec.state import EndReason, SecondaryStatus, TrainingJobStatus
 
+QUEUED_LIMIT = 500
+"""Queued jobs that a driver looks at in one round."""
+
 
 @dataclass(frozen=True)
 class IdempotencyKey:
@@ -292,11 +295,19 @@ class Store(ABC):
         """Give a lease back; nothing happens when it is stale."""
 
     @abstractmethod
-    def active_jobs(self, scope: str, backends: Iterable[str]) -> list[TrainingJobRecord]:
+    def active_jobs(
+        self, scope: str, backends: Iterable[str], *, queued_limit: int = QUEUED_LIMIT
+    ) -> list[TrainingJobRecord]:
         """Return all jobs that have not ended and are this driver's.
 
         These are the jobs placed under ``scope`` and the unplaced ones of ``backends``, in
         order of priority (highest first), then of creation.
+
+        Args:
+            scope: The driver's.
+            backends: Names of the back ends it has.
+            queued_limit: At most so many unplaced ones, the first in that order: a driver
+                cannot start more at once, and a queue may hold very many.
         """
 
     @abstractmethod

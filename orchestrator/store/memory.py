@@ -16,6 +16,7 @@ from orchestrator.spec.record import HostRecord, TrainingJobRecord
 from orchestrator.spec.state import EndReason, SecondaryStatus, TrainingJobStatus, may_follow
 from orchestrator.store import cursor, rules
 from orchestrator.store.base import (
+    QUEUED_LIMIT,
     DriverLease,
     IdempotencyKey,
     JobSummary,
@@ -58,6 +59,10 @@ class _Rows:
 
     jobs: dict[int, _Job] = field(default_factory=dict)
     leases: dict[str, tuple[ResourceLease, ...]] = field(default_factory=dict)
+
+
+def _urgency(record: TrainingJobRecord) -> tuple[int, int]:
+    return (-record.spec.priority, record.number)
 
 
 class MemoryStore(Store):
@@ -265,19 +270,16 @@ class MemoryStore(Store):
         if driver is None or driver.lease is None or driver.token != lease.token:
             raise StaleLock(rules.stale_lease(lease))
 
-    def active_jobs(self, scope: str, backends: Iterable[str]) -> list[TrainingJobRecord]:
+    def active_jobs(
+        self, scope: str, backends: Iterable[str], *, queued_limit: int = QUEUED_LIMIT
+    ) -> list[TrainingJobRecord]:
         """See ``Store.active_jobs``."""
         names = set(backends)
         with self._lock:
-            mine = [
-                job.record
-                for job in self._rows.jobs.values()
-                if not job.record.status.is_terminal
-                and (
-                    job.scope == scope or (job.scope is None and job.record.spec.backend in names)
-                )
-            ]
-        return sorted(mine, key=lambda record: (-record.spec.priority, record.number))
+            live = [j for j in self._rows.jobs.values() if not j.record.status.is_terminal]
+        mine = [job.record for job in live if job.scope == scope]
+        queued = [j.record for j in live if j.scope is None and j.record.spec.backend in names]
+        return sorted([*mine, *sorted(queued, key=_urgency)[:queued_limit]], key=_urgency)
 
     def resource_leases(self, scope: str) -> list[ResourceLease]:
         """See ``Store.resource_leases``."""

@@ -92,11 +92,26 @@ def number_of(connection: Connection, name: str) -> int:
 
 
 def active(
-    connection: Connection, scope: str, backends: Collection[str], specs: SpecCache
+    connection: Connection,
+    scope: str,
+    backends: Collection[str],
+    specs: SpecCache,
+    queued_limit: int,
 ) -> list[TrainingJobRecord]:
     """Return the jobs of a driver that have not ended, in its order."""
-    unplaced = and_(jobs.c.scope.is_(None), jobs.c.backend.in_(sorted(backends)))
-    found = load(connection, and_(LIVE, or_(jobs.c.scope == scope, unplaced)), specs)
+    waiting = jobs.alias("waiting")
+    queued = (
+        select(waiting.c.number)
+        .where(
+            text("waiting.live = 1"),
+            waiting.c.scope.is_(None),
+            waiting.c.backend.in_(sorted(backends)),
+        )
+        .order_by(waiting.c.priority.desc(), waiting.c.number)
+        .limit(queued_limit)
+    )
+    mine = or_(jobs.c.scope == scope, jobs.c.number.in_(queued))
+    found = load(connection, and_(LIVE, mine), specs)
     return sorted(found, key=lambda record: (-record.spec.priority, record.number))
 
 

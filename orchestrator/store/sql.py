@@ -29,6 +29,7 @@ from orchestrator.store import (
     tables,
 )
 from orchestrator.store.base import (
+    QUEUED_LIMIT,
     DriverLease,
     IdempotencyKey,
     JobUpdate,
@@ -230,10 +231,12 @@ class SqlStore(Store):
             lambda connection, _: leases.release(connection, lease), durable=False
         )
 
-    def active_jobs(self, scope: str, backends: Iterable[str]) -> list[TrainingJobRecord]:
+    def active_jobs(
+        self, scope: str, backends: Iterable[str], *, queued_limit: int = QUEUED_LIMIT
+    ) -> list[TrainingJobRecord]:
         """See ``Store.active_jobs``."""
         with self._database.read() as connection:
-            return records.active(connection, scope, set(backends), self._specs)
+            return records.active(connection, scope, set(backends), self._specs, queued_limit)
 
     def resource_leases(self, scope: str) -> list[ResourceLease]:
         """See ``Store.resource_leases``."""

@@ -187,6 +187,14 @@ class DriverContract(StoreFixtures):
         assert store.get_job("job") == final
         assert store.active_jobs(SCOPE, ["process"]) == []
 
+    def test_a_long_queue_is_shown_from_its_head_and_placed_jobs_always(self, store: Store) -> None:
+        placed = submit(store, "placed", priority=-9)
+        store.apply([started(placed)], take_over(store))
+        for number, priority in enumerate((0, 5, 0, 5)):
+            submit(store, f"queued-{number}", priority=priority)
+        seen = store.active_jobs(SCOPE, ["process"], queued_limit=3)
+        assert [job.name for job in seen] == ["queued-1", "queued-3", "queued-0", "placed"]
+
     def test_notes_and_release_may_follow_the_end(self, store: Store) -> None:
         job = submit(store, "job")
         lease = take_over(store)

@@ -112,9 +112,9 @@ class ShakyStore(MemoryStore):
             raise Died("after commit")
         return applied
 
-    def active_jobs(self, *args: Any) -> list[TrainingJobRecord]:
+    def active_jobs(self, *args: Any, **options: Any) -> list[TrainingJobRecord]:
         self._refuse()
-        return super().active_jobs(*args)
+        return super().active_jobs(*args, **options)
 
     def _refuse(self) -> None:
         if self.chance.random() < self.trouble:
