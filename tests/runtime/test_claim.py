@@ -13,6 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from orchestrator_runtime.claim import AlreadyClaimed, claim
 
 from tests.runtime.hosts import RUNTIME, Host, eventually
 
@@ -28,6 +29,32 @@ def is_locked(path: Path) -> bool:
         return False
 
 
+def race(directory: Path, contenders: int) -> list[int]:
+    """Let processes claim a directory as soon as all of them are ready."""
+    ready, start = os.pipe(), os.pipe()
+    pids = []
+    for _ in range(contenders):
+        pid = os.fork()
+        if pid == 0:
+            code = 2
+            try:
+                os.write(ready[1], b"1")
+                os.close(start[1])
+                os.read(start[0], 1)  # the end of the file is the start
+                claim(str(directory))
+                code = 0
+            except AlreadyClaimed:
+                code = 1
+            finally:
+                os._exit(code)
+        pids.append(pid)
+    for _ in pids:
+        os.read(ready[0], 1)
+    for descriptor in (*start, *ready):
+        os.close(descriptor)
+    return [os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) for pid in pids]
+
+
 class TestAClaim:
     def test_lets_exactly_one_of_many_supervisors_run_the_program(self, host: Host):
         host.shell("echo started")
@@ -36,6 +63,13 @@ class TestAClaim:
         codes = [process.wait(timeout=60) for process in contenders]
         assert sorted(codes) == [0] + [75] * 7
         assert host.log == b"started\n"
+
+    def test_is_won_by_one_of_many_at_the_same_instant(self, tmp_path: Path):
+        for number in range(30):
+            directory = tmp_path / str(number)
+            directory.mkdir()
+            assert sorted(race(directory, contenders=6)) == [0, 1, 1, 1, 1, 1]
+            assert [path.name for path in directory.iterdir()] == ["claim.json"]
 
     def test_that_is_taken_is_left_alone_with_everything_beside_it(self, host: Host):
         host.shell("true")

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
 from typing import Any
 
 import pytest
@@ -198,6 +200,19 @@ class TestTheProgram:
         assert lines[0] == "['0', '1', '2', '3']"  # 3 is the listing itself
         # Python itself ignores SIGPIPE (bit 13) and SIGXFSZ (bit 25).
         assert lines[1] == "['SigBlk:\\t0000000000000000', 'SigIgn:\\t0000000001001000']"
+
+    def test_gets_nothing_that_the_supervisors_starter_had_open(self, host: Host):
+        host.program("import os; print(sorted(os.listdir('/proc/self/fd'), key=int))")
+        host.write("plan.json", host.plan)
+        with open(os.devnull) as file:  # noqa: PTH123
+            subprocess.run(host.command(), check=True, pass_fds=[file.fileno()])
+        assert host.log == b"['0', '1', '2', '3']\n"
+
+    def test_works_though_the_supervisor_was_started_without_any_file(self, host: Host):
+        host.prefix = ["sh", "-c", 'exec "$0" "$@" <&- >&- 2>&-']
+        record = host.program("import sys; print('out'); print('err', file=sys.stderr)").run()
+        assert record["exit_code"] == 0
+        assert host.log == b"out\nerr\n"
 
     def test_has_a_rendezvous_that_survives_restarts(self, host: Host):
         host.shell("echo $TORCH_DISABLE_SHARE_RDZV_TCP_STORE").run()

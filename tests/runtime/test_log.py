@@ -57,10 +57,12 @@ class TestTheLog:
         before = time.time_ns() // 1000
         host.program(
             """
-            import time
+            import os, time
             for i in range(5):
                 print(i, flush=True)
-                time.sleep(0.02)
+                while os.stat("../../log").st_size < 2 * i + 2:
+                    time.sleep(0.001)
+                time.sleep(0.002)  # records are at least a millisecond apart
             """
         ).run()
         after = time.time_ns() // 1000

@@ -148,9 +148,13 @@ def fifo(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[int]:
     os.mkfifo(path)
     reader = os.open(path, os.O_RDWR | os.O_NONBLOCK)
     monkeypatch.setenv(contract.RECORDS_VARIABLE, str(path))
-    monkeypatch.setattr(records._Process, "sink", None)
+    monkeypatch.setattr(records, "_sinks", {})
     yield reader
     os.close(reader)
+
+
+def own_sink() -> records.Sink:
+    return records._sinks[os.getpid()]
 
 
 def read_all(reader: int) -> bytes:
@@ -169,8 +173,7 @@ class TestWhenNobodyReads:
         seen = read_all(fifo)
         report_metric("loss", 1.0, step=5000)
         seen += read_all(fifo)
-        assert records._Process.sink is not None
-        while not records._Process.sink.flush():
+        while not own_sink().flush():
             seen += read_all(fifo)
         seen += read_all(fifo)
         steps = [jsonlite.loads(line)["step"] for line in seen.splitlines()]
@@ -180,9 +183,8 @@ class TestWhenNobodyReads:
         monkeypatch.setattr(records, "QUEUE_RECORDS", 10)
         for step in range(5000):
             report_metric("loss", 1.0, step=step)
-        assert records._Process.sink is not None
-        assert len(records._Process.sink._queue) == 10
-        assert records._Process.sink.dropped > 3000
+        assert len(own_sink()._queue) == 10
+        assert own_sink().dropped > 3000
 
     def test_the_process_ends_soon_all_the_same(self, fifo: int):
         program = SOME + "for step in range(5000): report_metric('loss', 1.0, step)"
@@ -197,11 +199,14 @@ class TestWhenNobodyReads:
         pid = os.fork()
         if pid == 0:
             report_metric("child", 1.0)
-            os._exit(len(records._Process.sink._queue))  # type: ignore[union-attr]
+            os._exit(len(own_sink()._queue))
         assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 1
 
     def test_threads_may_report(self, fifo: int):
+        barrier = threading.Barrier(4)
+
         def report(rank: int) -> None:
+            barrier.wait()
             for step in range(200):
                 report_metric(f"loss{rank}", 1.0, step=step)
 
@@ -211,7 +216,7 @@ class TestWhenNobodyReads:
         for thread in threads:
             thread.join()
         seen = read_all(fifo)
-        while not records._Process.sink.flush():  # type: ignore[union-attr]
+        while not own_sink().flush():
             seen += read_all(fifo)
         seen += read_all(fifo)
         assert len(seen.splitlines()) == 800
@@ -219,8 +224,7 @@ class TestWhenNobodyReads:
 
 def test_a_descriptor_that_became_something_else_is_not_written_to(fifo: int, tmp_path: Path):
     report_metric("loss", 1.0)
-    assert records._Process.sink is not None
-    number = records._Process.sink._descriptor
+    number = own_sink()._descriptor
     with (tmp_path / "mine").open("wb") as file:
         os.dup2(file.fileno(), number)
         report_metric("loss", 2.0)
@@ -231,7 +235,7 @@ def test_a_descriptor_that_became_something_else_is_not_written_to(fifo: int, tm
 @pytest.mark.parametrize("path", ["/no/such/pipe", "/etc/passwd", "/"])
 def test_without_a_pipe_nothing_happens(path: str, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv(contract.RECORDS_VARIABLE, path)
-    monkeypatch.setattr(records._Process, "sink", None)
+    monkeypatch.setattr(records, "_sinks", {})
     report_metric("loss", 1.0)
 
 

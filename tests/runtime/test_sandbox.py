@@ -183,6 +183,17 @@ class TestNamespaces:
         sandboxed.shell("true").run()
         assert str(sandboxed.directory) not in Path("/proc/self/mountinfo").read_text()
 
+    def test_stay_private_where_mounts_are_shared(self, sandboxed: Host, tmp_path: Path):
+        """systemd shares all mounts by default."""
+        if os.geteuid() != 0:
+            pytest.skip("needs root")
+        seen = tmp_path / "mounts"
+        script = '"$@"; cat /proc/self/mountinfo > "$0"'
+        shared = ["unshare", "-m", "--propagation", "shared", "sh", "-c", script, str(seen)]
+        sandboxed.prefix = [*shared, *sandboxed.prefix]
+        assert sandboxed.shell("ls -d /opt/ml/model").run()["exit_code"] == 0
+        assert "/opt/ml" not in seen.read_text()
+
     @pytest.mark.parametrize(
         ("change", "message"),
         [

@@ -95,7 +95,6 @@ class Sink:
     """The FIFO of the job, as one process sees it."""
 
     def __init__(self, path: str) -> None:
-        self.pid = os.getpid()
         self.rank = _rank()
         self.dropped = 0
         self._queue: deque[bytes] = deque()
@@ -109,7 +108,7 @@ class Sink:
         if stat.S_ISFIFO(status.st_mode):
             self._identity = (status.st_dev, status.st_ino)
         else:
-            self._give_up()
+            self.close()
 
     def send(self, line: bytes) -> None:
         """Write a line, or keep it for later."""
@@ -155,10 +154,11 @@ class Sink:
         except BlockingIOError:
             return False
         except OSError:
-            self._give_up()
+            self.close()
         return True
 
-    def _give_up(self) -> None:
+    def close(self) -> None:
+        """Let go of the pipe and of what was kept."""
         self._queue.clear()
         descriptor, self._descriptor = self._descriptor, -1
         try:
@@ -167,28 +167,33 @@ class Sink:
             return
 
 
-class _Process:
-    """The sink of this process; a fork gets a new one, so that nothing is sent twice."""
-
-    sink: Sink | None = None
+_sinks: dict[int, Sink] = {}
+"""The sink of this process by its pid. A fork has another pid: nothing is sent twice."""
 
 
 def _current_sink() -> Sink | None:
-    sink = _Process.sink
-    if sink is not None and sink.pid == os.getpid():
+    pid = os.getpid()
+    sink = _sinks.get(pid)
+    if sink is not None:
         return sink
     path = os.environ.get(contract.RECORDS_VARIABLE)
     if not path:
         return None
-    if sink is None:
-        atexit.register(_at_exit)
-    _Process.sink = Sink(path)
-    return _Process.sink
+    if not _sinks:
+        atexit.register(_at_exit)  # a forked child inherits the registration
+    made = Sink(path)
+    sink = _sinks.setdefault(pid, made)
+    if sink is not made:  # another thread was faster
+        made.close()
+    for other in [known for known in _sinks if known != pid]:
+        _sinks.pop(other, None)
+    return sink
 
 
 def _at_exit() -> None:
-    if _Process.sink is not None and _Process.sink.pid == os.getpid():
-        _Process.sink.flush_at_exit()
+    sink = _sinks.get(os.getpid())
+    if sink is not None:
+        sink.flush_at_exit()
 
 
 def _rank() -> int:
