@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import socket
 import stat
 from collections.abc import Iterator
 from pathlib import Path
@@ -202,6 +203,22 @@ def build_wheel(directory, config_settings=None, metadata_directory=None):
         wheel.writestr(f"{info}/RECORD", "")
     return name
 """
+
+
+def test_a_listening_driver_is_told_of_every_phase(tmp_path: Path, base_image: str):
+    address = tmp_path / "wake"
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as listener:
+        listener.bind(str(address))
+        listener.settimeout(30)
+        with docker_harness(tmp_path / "home", base_image, notify=address) as home:
+            context = home.script("pass", Wish(Program.SUCCEEDS))
+            run(home, context)
+            heard = [json.loads(listener.recv(4096)) for _ in range(3)]
+            # A driver that is gone, or another one at the same address, harms nobody.
+            address.unlink()
+            assert run(home, home.script("pass", Wish(Program.SUCCEEDS)))[0]["exit_code"] == 0
+    assert [message["phase"] for message in heard] == ["Training", "Uploading", "ended"]
+    assert heard[0]["job_name"] == context.spec.training_job_name
 
 
 # A hostile program.
