@@ -33,7 +33,7 @@ from orchestrator.backends.docker_engine import Engine, Refused
 from orchestrator.backends.docker_events import EventWatch
 from orchestrator.backends.docker_leftovers import Leftover
 from orchestrator.backends.docker_outside import OutsideSupervisors
-from orchestrator.backends.docker_plan import host_request
+from orchestrator.backends.docker_plan import host_request, program_argv
 from orchestrator.backends.docker_probe import ImageProbe
 from orchestrator.backends.docker_requirements import installed
 from orchestrator.backends.docker_stage import (
@@ -139,10 +139,14 @@ class DockerBackend(Backend):
             EngineUnreachable: The engine does not answer.
         """
         warnings = check_job(spec, self._settings, self._engine.facts(), self._user)
-        image = spec.algorithm_specification.training_image or ""
-        if not self._settings.pull:
-            self._probe.look(image)
-        return warnings
+        if self._settings.pull:
+            return warnings
+        image = self._probe.look(spec.algorithm_specification.training_image or "")
+        known = self._probe.known(image)
+        if known is None or known.python is not None:
+            return warnings
+        program_argv(spec, known, None)
+        return (*warnings, docker_outside.NOTICE.format(image=image.reference))
 
     # -- plan ------------------------------------------------------------------------------
 
@@ -186,7 +190,8 @@ class DockerBackend(Backend):
             )
             if not around.inside:
                 notice = docker_outside.NOTICE.format(image=around.image.reference)
-                (directory / contract.LOG_FILE).write_text(notice, encoding="utf-8")
+                log = directory / contract.LOG_FILE
+                log.write_text(f"[orchestrator] {notice}\n", encoding="utf-8")
         if around.installed is not None:
             self._make_environment(around.installed)
         failpoint("stage.after_inputs")

@@ -24,8 +24,8 @@ REQUEST_SUFFIX = ".container.json"
 END_SUFFIX = ".end.json"
 ERRORS_FILE = "supervisor.err"
 NOTICE = (
-    "[orchestrator] image {image} has no Python 3.9 or newer: a stop reaches only its first "
-    "process, and metrics can only be read from the log\n"
+    "image {image} has no Python 3.9 or newer that a job may run: a stop reaches only its first "
+    "process, and metrics can only be read from the log"
 )
 _ENGINE_VARIABLES = ("DOCKER_HOST", "DOCKER_TLS_VERIFY", "DOCKER_CERT_PATH")
 

@@ -97,14 +97,23 @@ class ImageProbe:
         image = self.look(reference)
         key = self._key(image)
         with self._lock:
-            if self._tried is None:
-                self._tried = _read_cache(self._settings.home / CACHE_FILE)
-            tried = self._tried.get(key)
+            cache = self._cache()
+            tried = cache.get(key)
             if tried is None or not _copy_exists(tried):
-                tried = self._tried[key] = self._try(image)
-                staging.write_json(self._settings.home / CACHE_FILE, self._tried)
-        runtime = Path(tried["runtime"]) if tried["runtime"] else None
-        return replace(image, python=tried["python"], has_train=tried["train"], runtime=runtime)
+                tried = cache[key] = self._try(image)
+                staging.write_json(self._settings.home / CACHE_FILE, cache)
+        return _completed(image, tried)
+
+    def known(self, image: ImageFacts) -> ImageFacts | None:
+        """Return all about an image if that is known without trying it."""
+        with self._lock:
+            tried = self._cache().get(self._key(image))
+        return None if tried is None else _completed(image, tried)
+
+    def _cache(self) -> dict[str, dict[str, Any]]:
+        if self._tried is None:
+            self._tried = _read_cache(self._settings.home / CACHE_FILE)
+        return self._tried
 
     def forget_gone(self) -> None:
         """Forget the images that the engine no longer has, and their copies of the runtime."""
@@ -251,6 +260,11 @@ def _parse(output: str) -> dict[str, Any]:
         }
     except (IndexError, KeyError, TypeError, ValueError):
         return {}
+
+
+def _completed(image: ImageFacts, tried: Mapping[str, Any]) -> ImageFacts:
+    runtime = Path(tried["runtime"]) if tried["runtime"] else None
+    return replace(image, python=tried["python"], has_train=tried["train"], runtime=runtime)
 
 
 def _read_cache(path: Path) -> dict[str, dict[str, Any]]:

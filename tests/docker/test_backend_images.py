@@ -181,12 +181,15 @@ def test_source_code_needs_a_python_in_the_image(home: DockerHarness, derived: A
     spec = context.spec.model_copy(update={"algorithm_specification": algorithm})
     with pytest.raises(ImageError, match=r"Python 3\.9"):
         home.backend.plan(AttemptContext(**{**vars(context), "spec": spec}))
+    with pytest.raises(ImageError, match=r"Python 3\.9"):  # known by now, without a trial
+        home.backend.check(spec)
 
 
 def test_a_python_that_only_root_may_run_is_none(home: DockerHarness, derived: Any):
     image = derived("rooted", "chmod 700 /usr/bin/python3.*")
-    plan = home.backend.plan(image_job(home, image))
-    assert plan["algo-1"]["supervisor"] == "outside"
+    context = image_job(home, image)
+    assert home.backend.plan(context)["algo-1"]["supervisor"] == "outside"
+    assert any("has no Python" in warning for warning in home.backend.check(context.spec))
 
 
 # What is known of an image.
