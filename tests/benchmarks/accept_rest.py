@@ -203,8 +203,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seconds", type=int, default=5)
     parser.add_argument("--repeat", type=int, default=3)
-    parser.add_argument("--slow-fsync-ms", type=float, default=0, help="sleep at each durable commit")
-    parser.add_argument("--idle-driver", action="store_true", help="jobs start while others are accepted")
+    parser.add_argument(
+        "--slow-fsync-ms", type=float, default=0, help="sleep at each durable commit"
+    )
+    parser.add_argument(
+        "--idle-driver", action="store_true", help="jobs start while others are accepted"
+    )
     parser.add_argument("--folder", type=Path, help="where the home is put; its disk counts")
     parser.add_argument("--serve", type=Path, help=argparse.SUPPRESS)
     given = parser.parse_args()
