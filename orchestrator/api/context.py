@@ -70,6 +70,8 @@ class Context:
         self.reads = Pool("read", 4, 2048)
         self.writes = Pool("accept", 32, self.limits.accepting)
         self.files = Pool("files", 8, 256)
+        # An engine that hangs must not hold up readers.
+        self.checks = Pool("check", 4, 16)
         self.spool = _emptied(service.home / SPOOL)
         self._streams = 0
         self._reading: dict[tuple[str, int], asyncio.Future[TrainingJobRecord]] = {}
@@ -149,7 +151,7 @@ class Context:
 
     def release(self) -> None:
         """Give the threads back."""
-        for pool in (self.reads, self.writes, self.files):
+        for pool in (self.reads, self.writes, self.files, self.checks):
             pool.close()
 
 

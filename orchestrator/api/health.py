@@ -61,7 +61,7 @@ class Health:
     async def _check(self, look: Callable[[], object]) -> str:
         try:
             async with asyncio.timeout(CHECK_SECONDS):
-                await self._context.reads.run(look)
+                await self._context.checks.run(look)
         except (TimeoutError, OrchestratorError):
             return NO_ANSWER
         return "ok"

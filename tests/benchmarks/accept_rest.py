@@ -163,7 +163,8 @@ def load(facts: dict[str, Any], seconds: int, run: str, folder: Path) -> Result:
     used = cpu_seconds(facts["pid"]) - before
     found = re.search(r"(\d+) requests in ([\d.]+)s", output)
     percentiles = re.search(r"p50_ms=([\d.]+) p99_ms=([\d.]+)", output)
-    assert found and percentiles, output
+    assert found, output
+    assert percentiles, output
     refused = re.search(r"Non-2xx or 3xx responses: (\d+)", output)
     bad = int(refused[1]) if refused else 0
     accepted = int(found[1]) - bad
@@ -184,7 +185,7 @@ def cpu_seconds(pid: int) -> float:
 
 def serve(home: Path, slow_fsync_ms: float) -> None:
     """Be the service that is measured."""
-    from orchestrator.server import Server, ServeOptions
+    from orchestrator.server import ServeOptions, Server
     from orchestrator.settings import Settings
 
     settings = Settings(home=home)
