@@ -5,16 +5,17 @@ from __future__ import annotations
 import hashlib
 import json
 import threading
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from orchestrator import ids
-from orchestrator.errors import InvalidState, NotFound
+from orchestrator.errors import InvalidState, NotFound, StoreError
 from orchestrator.failpoints import failpoint
 from orchestrator.spec.state import EndReason
 from orchestrator.store.base import IdempotencyKey, ListQuery, Page, Store
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from orchestrator.clock import Clock
     from orchestrator.scheduler.workspace import Workspace
@@ -83,18 +84,27 @@ class JobService:
         source = spec.source_code
         archive = self._workspace.source_archive(source.digest) if source else None
         warnings = self._admission.check(spec, values, archive)
+        notes = {f"warning {n}": text for n, text in enumerate(warnings, 1)}
         if values:
-            self._keep_secrets(spec, values)
+            with self._kept_secrets(spec.training_job_name, values):
+                job = self._accept(spec, idempotency_key, notes)
+        else:
+            job = self._accept(spec, idempotency_key, notes)
+        self._wake()
+        return job
+
+    def _accept(
+        self, spec: TrainingJobSpec, key: str | None, notes: Mapping[str, str]
+    ) -> TrainingJobRecord:
         failpoint("submit.before_commit")
         job = self._store.create_job(
             spec,
             arn=ids.training_job_arn(spec.training_job_name),
             now=self._clock.now(),
-            idempotency=_idempotency(spec, idempotency_key),
-            notes={f"warning {n}": text for n, text in enumerate(warnings, 1)},
+            idempotency=_idempotency(spec, key),
+            notes=notes,
         )
         failpoint("submit.after_commit")
-        self._wake()
         return job
 
     def _already_accepted(
@@ -105,13 +115,37 @@ class JobService:
             return None
         return self._store.find_idempotent(_required_idempotency(spec, key))
 
-    def _keep_secrets(self, spec: TrainingJobSpec, values: dict[str, str]) -> None:
-        """Keep secrets before the job is accepted, but never another job's of the same name."""
+    @contextmanager
+    def _kept_secrets(self, name: str, values: dict[str, str]) -> Iterator[None]:
+        """Keep secrets before the job is accepted, but never another job's of the same name.
+
+        One at a time, so that of two jobs of one name each has its own; a job that is not
+        accepted leaves nothing.
+        """
         with self._secrets_lock:
+            if self._exists(name):
+                yield  # refused, or the same request once more
+                return
             try:
-                self._store.get_job(spec.training_job_name)
-            except NotFound:
-                self._workspace.write_secrets(spec.training_job_name, values)
+                self._workspace.write_secrets(name, values)
+            except OSError as error:
+                raise StoreError(
+                    f"secrets are kept in the home directory until the job ends, and cannot be "
+                    f"written: {error.strerror}; check the free space (df, df -i) and the owner"
+                ) from error
+            try:
+                yield
+            except BaseException:
+                if not self._exists(name):
+                    self._workspace.forget_secrets(name)
+                raise
+
+    def _exists(self, name: str) -> bool:
+        try:
+            self._store.get_job(name)
+        except NotFound:
+            return False
+        return True
 
     def describe(self, name: str) -> TrainingJobRecord:
         """Return the present state of a job.
