@@ -176,6 +176,8 @@ class ProcessBackend(Backend):
             context.number, tuple(member.host for member in context.hosts)
         )
         for member in context.hosts:
+            if claims.is_claimed(context.host_directory(member.host)):
+                continue  # its program may be running: nothing may change under it
             directory = staging.prepare_host(
                 context,
                 member.host,
@@ -192,6 +194,8 @@ class ProcessBackend(Backend):
         """Spawn the host's supervisor; one that claimed the directory already stays the only one."""
         directory = context.host_directory(host)
         failpoint("start.before_plan")
+        if claims.is_claimed(directory):
+            return {"directory": str(directory)}
         plan = self._plan_host(context, host)
         if plan["environment"] is not None:
             self._make_environment(Path(plan["environment"]))
@@ -228,8 +232,8 @@ class ProcessBackend(Backend):
             return self._unclaimed(seen, directory, has_ended(pid))
         if seen.status in {HostStatus.EXITED, HostStatus.LOST}:
             self._reap(directory)
-        if seen.status is HostStatus.LOST:
-            claims.kill_strays(directory)
+        if seen.status is HostStatus.LOST and claims.kill_strays(directory):
+            return replace(seen, status=HostStatus.RUNNING)  # until nothing of it is left
         return seen
 
     def _reap(self, directory: Path) -> None:
@@ -272,6 +276,7 @@ class ProcessBackend(Backend):
         attempt = attempt_directory(context.job_directory, context.attempt)
         for host_directory in attempt.iterdir() if attempt.is_dir() else ():
             staging.discard_work(host_directory)
+            (host_directory / SECRETS_FILE).unlink(missing_ok=True)  # no supervisor took them
         failpoint("cleanup.after_remove")
 
     def close(self) -> None:
