@@ -98,9 +98,9 @@ class Effects:
         """Stage inputs and start every host; return the hosts with their handles."""
         context = self._workspace.context(job)
         backend = self.backend(job)
-        self._workspace.mark(job)
         host: str | None = None
         try:
+            self._workspace.mark(job)
             for sync in self._synced(context):
                 sync.restore()
             backend.stage(context)
