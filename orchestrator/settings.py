@@ -35,7 +35,7 @@ class Settings(BaseSettings):
     log_quota_bytes: int = Field(default=2 << 30, ge=4096)
     """Log bytes kept per host and attempt."""
     docker_profile: Literal["hardened", "compatible"] = "hardened"
-    """``compatible`` runs images as their own user with the engine's default capabilities."""
+    """``compatible`` runs as root inside, with the engine's capabilities, for images that need it."""
     docker_pull: bool = False
     """Pull images that are missing."""
     strict_resources: bool = False

@@ -11,6 +11,7 @@ from orchestrator.backends.staging import kept_directories
 from orchestrator.checkpoints.sync import DirectorySync
 from orchestrator.errors import (
     CapacityUnavailable,
+    EngineUnreachable,
     ImageError,
     InputError,
     InvalidSpec,
@@ -46,6 +47,7 @@ _FAULT_REASONS: tuple[tuple[type[OrchestratorError], EndReason | None], ...] = (
     (CapacityUnavailable, EndReason.CAPACITY),
     (LimitExceeded, None),
     (Unavailable, None),
+    (EngineUnreachable, None),
     (OrchestratorError, EndReason.INTERNAL),
 )
 

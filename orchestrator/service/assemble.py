@@ -133,6 +133,7 @@ class Service:
             DockerSettings(
                 home=self.home,
                 runtime=self.runtime,
+                notify=self._notify_path,
                 pull=self.settings.docker_pull,
                 profile=self.settings.docker_profile,
                 log_bytes=self.settings.log_quota_bytes,
