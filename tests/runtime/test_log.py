@@ -160,6 +160,12 @@ class TestSecrets:
         for path in host.directory.rglob("*.json*"):
             assert b"s3cr3t" not in path.read_bytes(), path
 
+    def test_do_not_appear_in_the_reason_either(self, host: Host):
+        (host.directory / "secrets.json").write_text('{"TOKEN": "s3cr3t-value"}')
+        host.plan["secrets"] = str(host.directory / "secrets.json")
+        host.plan["argv"] = ["/no/s3cr3t-value"]
+        assert "entry program '/no/***' could not" in host.run()["message"]
+
     def test_win_over_the_environment(self, host: Host):
         host.plan["environment"]["API_TOKEN"] = "from the environment"
         assert (

@@ -15,7 +15,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from orchestrator_runtime import contract, jsonlite, records, report_metric
-from orchestrator_runtime.intake import is_record
+from orchestrator_runtime.intake import RecordIntake, is_record
+from orchestrator_runtime.mask import Masker
 
 from tests.runtime.hosts import RUNTIME, Host
 
@@ -251,6 +252,40 @@ def test_a_call_costs_microseconds(fifo: int):
     stop.set()
     drain.join()
     assert spent < 1.0  # a thousand in a second, on however slow a machine; 10 us each is usual
+
+
+class TestTheIntake:
+    @pytest.fixture
+    def intake(self, tmp_path: Path) -> RecordIntake:
+        return RecordIntake(str(tmp_path), Masker([]), quota=100)
+
+    def feed(self, intake: RecordIntake, *pieces: bytes) -> None:
+        for piece in pieces:
+            os.write(intake.descriptor, piece)
+            intake.read()
+
+    def test_joins_lines_that_arrive_in_pieces(self, intake: RecordIntake, tmp_path: Path):
+        self.feed(intake, b'{"kind": ', b'"a"}\n{"kind"', b': "b"}\n')
+        assert (tmp_path / "records.jsonl").read_bytes() == b'{"kind": "a"}\n{"kind": "b"}\n'
+
+    def test_takes_no_record_from_the_end_of_a_line_that_was_too_long(
+        self, intake: RecordIntake, tmp_path: Path
+    ):
+        self.feed(intake, b"x" * 5000, b'{"kind": "a"}\n', b'{"kind": "b"}\n')
+        assert (tmp_path / "records.jsonl").read_bytes() == b'{"kind": "b"}\n'
+        assert intake.dropped == 1
+
+    def test_stops_at_its_quota_with_whole_lines(self, intake: RecordIntake, tmp_path: Path):
+        self.feed(intake, *[b'{"kind": "%04d"}\n' % i for i in range(20)])
+        lines = (tmp_path / "records.jsonl").read_bytes().splitlines()
+        assert lines == [b'{"kind": "%04d"}' % i for i in range(5)]
+        assert intake.dropped == 15
+
+    def test_on_a_full_disk_counts_what_is_lost(self, tmp_path: Path):
+        (tmp_path / "records.jsonl").symlink_to("/dev/full")
+        intake = RecordIntake(str(tmp_path), Masker([]), quota=100)
+        self.feed(intake, b'{"kind": "a"}\n')
+        assert intake.dropped == 1
 
 
 class TestARecord:

@@ -163,6 +163,22 @@ class TestNamespaces:
         ).run()
         assert sandboxed.log == b"-1 -1\n-1\n['1']\n"
 
+    def test_give_no_way_to_the_descriptors_and_memory_of_the_first_process(self, sandboxed: Host):
+        """It holds the pipe that tells how the program ended."""
+        sandboxed.program(
+            """
+            import os
+            for what in ("environ", "mem", "maps", *(f"fd/{number}" for number in range(100))):
+                for mode in ("rb", "wb"):
+                    try:
+                        open(f"/proc/1/{what}", mode).read(1)
+                        print(what, mode)
+                    except (PermissionError, FileNotFoundError):
+                        continue
+            """
+        ).run()
+        assert sandboxed.log == b""
+
     def test_keep_the_users_number(self, sandboxed: Host):
         sandboxed.program("import os; print(os.getuid() == os.stat('/opt/ml/model').st_uid)").run()
         assert sandboxed.log == b"True\n"

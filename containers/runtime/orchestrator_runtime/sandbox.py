@@ -129,6 +129,11 @@ def _raise_loopback() -> None:
 
 
 def _drop_privileges() -> None:
+    """Give up what the program must not have.
+
+    The first process keeps all its capabilities: so the kernel lets no program look into its
+    memory or reach its descriptors, one of which tells how the program ended.
+    """
     for capability in range(_LAST_CAPABILITY + 1):
         if capability in _KEPT_CAPABILITIES:
             continue
