@@ -14,12 +14,13 @@ from orchestrator.cli import exits
 from orchestrator.cli.verbs import VERBS, top_help
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
 PROGRAM = "orchestrator"
 COMPLETION_VARIABLE = "_ORCHESTRATOR_COMPLETE"
 # Verbs whose words after `--` belong to another program.
 TAKES_REST = frozenset({"run", "shell"})
+SETTINGS = {"help_option_names": ["--help", "-h"], "max_content_width": 100}
 HELP_WORDS = frozenset({"--help", "-h", "help"})
 
 
@@ -31,7 +32,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             stream.reconfigure(errors="backslashreplace")
     try:
         return _dispatch(words)
-    except BrokenPipeError:
+    except (_ReaderGone, BrokenPipeError):
         # Whoever read our output has gone; nothing more may be written, not even at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return exits.BROKEN_PIPE
@@ -42,7 +43,7 @@ def _dispatch(words: list[str]) -> int:
         return _run(VERBS, words, ())
     if not words or words[0] in HELP_WORDS:
         if len(words) > 1 and words[1] in VERBS:
-            return _run([words[1]], [words[1], "--help"], ())
+            return _help(words[1])
         print(top_help(), file=sys.stdout if words else sys.stderr)
         return exits.DONE if words else exits.WRONG_REQUEST
     if words[0] in {"--version", "-V"}:
@@ -54,7 +55,21 @@ def _dispatch(words: list[str]) -> int:
     if verb in TAKES_REST and "--" in words:
         cut = words.index("--")
         words, rest = words[:cut], words[cut + 1 :]
+    if "--help" in words or words[-1] == "-h":
+        return _help(verb)
     return _run([verb], words, rest)
+
+
+def _help(verb: str) -> int:
+    """Print a verb's help. Typer itself would load pydantic to read the word --help."""
+    import typer
+
+    group: Any = typer.main.get_command(build([verb]))
+    settings: Any = SETTINGS
+    above = typer.Context(group, info_name=PROGRAM, **settings)
+    command = group.commands[verb]
+    print(command.get_help(typer.Context(command, parent=above, info_name=verb, **settings)))
+    return exits.DONE
 
 
 def _unknown_verb(words: list[str]) -> int:
@@ -78,7 +93,7 @@ def build(verbs: Iterable[str]) -> Any:
         rich_markup_mode=None,
         add_completion=COMPLETION_VARIABLE in os.environ,
         pretty_exceptions_enable=False,
-        context_settings={"help_option_names": ["--help", "-h"], "max_content_width": 100},
+        context_settings=SETTINGS,
     )
 
     @app.callback()
@@ -88,8 +103,25 @@ def build(verbs: Iterable[str]) -> Any:
     for verb in verbs:
         module = importlib.import_module(f"orchestrator.cli.cmd_{verb}")
         examples = "\n".join(f"  {line}" for line in module.EXAMPLES.strip().splitlines())
-        app.command(verb, epilog=f"\b\nExamples:\n{examples}")(module.command)
+        app.command(verb, epilog=f"\b\nExamples:\n{examples}")(_noticing(module.command))
     return app
+
+
+class _ReaderGone(Exception):
+    """Whoever read our output has gone. Typer has its own way with the error this stands for."""
+
+
+def _noticing(command: Callable[..., Any]) -> Callable[..., Any]:
+    import functools
+
+    @functools.wraps(command)
+    def wrapped(*args: Any, **kwargs: Any) -> Any:
+        try:
+            return command(*args, **kwargs)
+        except BrokenPipeError as error:
+            raise _ReaderGone from error
+
+    return wrapped
 
 
 def _run(verbs: Iterable[str], words: list[str], rest: Sequence[str]) -> int:
@@ -108,9 +140,9 @@ def _run(verbs: Iterable[str], words: list[str], rest: Sequence[str]) -> int:
         return _failed(error, words)
     except (KeyboardInterrupt, typer.Abort):
         return exits.INTERRUPTED
+    except BrokenPipeError:
+        raise
     except OSError as error:
-        if isinstance(error, BrokenPipeError):
-            raise
         return _os_failed(error, words)
     return code if isinstance(code, int) else exits.DONE
 
