@@ -8,6 +8,7 @@ another process drives, it stands by and serves HTTP from the same store.
 from __future__ import annotations
 
 import argparse
+import asyncio
 import http.client
 import json
 import logging
@@ -19,7 +20,7 @@ import subprocess  # argv lists only
 import sys
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
@@ -52,6 +53,7 @@ BACKLOG = 1024
 STAND_BY_LOOK_SECONDS = 0.05
 DRIVING_LOOK_SECONDS = 1.0
 SHUTDOWN_SECONDS = 5
+TICK_SECONDS = 1.0
 KEEP_ALIVE_SECONDS = 75
 DEAD_CLIENT_MILLISECONDS = 60_000
 
@@ -169,7 +171,7 @@ class Server:
 
     def close(self) -> None:
         """End what ``run`` or ``start`` began, and wait for it. Idempotent."""
-        self._uvicorn.should_exit = True
+        self._uvicorn.end()
         if self._thread is not None:
             self._thread.join()
 
@@ -267,11 +269,32 @@ class _Uvicorn(uvicorn.Server):
             )
         )
         self._app = app
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._ending = asyncio.Event()
         self.on_ready: Callable[[], None] = lambda: None
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
         self.on_ready()
+
+    async def main_loop(self) -> None:
+        """Look at the clock once a second instead of ten times: an idle server rests."""
+        self._loop = asyncio.get_running_loop()
+        while not await self.on_tick(0):
+            with suppress(TimeoutError):
+                async with asyncio.timeout(TICK_SECONDS):
+                    await self._ending.wait()
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        super().handle_exit(sig, frame)
+        self.end()
+
+    def end(self) -> None:
+        """End soon; from any thread."""
+        self.should_exit = True
+        if self._loop is not None and not self._loop.is_closed():
+            with suppress(RuntimeError):  # it has just closed
+                self._loop.call_soon_threadsafe(self._ending.set)
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         self._app.context.close()
@@ -446,7 +469,7 @@ def main(argv: list[str]) -> int:
     )
 
     def tell(server: Server) -> None:
-        with os.fdopen(given.ready_fd, "w", encoding="ascii") as told:
+        with suppress(OSError), os.fdopen(given.ready_fd, "w", encoding="ascii") as told:
             told.write(json.dumps({"url": server.url, "pid": os.getpid()}) + "\n")
 
     try:

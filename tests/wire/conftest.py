@@ -30,6 +30,15 @@ def client(server: Server) -> Iterator[httpx.Client]:
         yield connected
 
 
+@pytest.fixture(scope="session")
+def shared_client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[httpx.Client]:
+    """A client of one service for all tests that leave nothing in it."""
+    home = tmp_path_factory.mktemp("shared") / "home"
+    with Server(Settings(home=home), ServeOptions(port=0)) as running:
+        with client_of(running) as connected:
+            yield connected
+
+
 @pytest.fixture
 def transport(server: Server) -> Iterator[HttpTransport]:
     transport = HttpTransport(server.url, home=server.service.home)

@@ -153,19 +153,19 @@ BAD: list[tuple[dict[str, Any], str]] = [
 
 @pytest.mark.parametrize(("body", "said"), BAD, ids=[said for _, said in BAD])
 def test_a_bad_request_is_answered_with_the_rule_and_starts_nothing(
-    client: httpx.Client, body: dict[str, Any], said: str
+    shared_client: httpx.Client, body: dict[str, Any], said: str
 ) -> None:
-    answer = client.post("training-jobs", json=body)
+    answer = shared_client.post("training-jobs", json=body)
     assert answer.status_code in {400, 409}, answer.text
     assert said in answer.json()["message"]
-    assert client.get("training-jobs").json()["jobs"] == []
+    assert shared_client.get("training-jobs").json()["jobs"] == []
 
 
 @pytest.mark.parametrize(
     "body", [b"", b"{", b"[]", b"\xff\xfe", b"null", b'{"spec": "\\ud800"}', b"[" * 100_000]
 )
-def test_a_body_that_is_no_request_is_refused(client: httpx.Client, body: bytes) -> None:
-    answer = client.post("training-jobs", content=body)
+def test_a_body_that_is_no_request_is_refused(shared_client: httpx.Client, body: bytes) -> None:
+    answer = shared_client.post("training-jobs", content=body)
     assert (answer.status_code, answer.json()["code"]) == (400, "invalid_spec")
 
 

@@ -119,6 +119,8 @@ def test_a_job_that_comes_meanwhile_neither_doubles_nor_hides_others(filled: Ser
         {"status_equals": "Done"},
         {"created_after": "yesterday"},
         {"created_after": "2026-01-01T00:00:00"},
+        {"created_after": "2e9"},
+        {"limit": [1, 2]},
         {"colour": "red"},
         {"cursor": "made-up"},
         {"cursor": "AAAA"},

@@ -111,12 +111,11 @@ def test_following_goes_on_behind_the_last_event_seen(
         assert last["Last-Event-ID"].rpartition(":")[2] == str(len("\n".join(wanted)) + 1)
 
 
-@pytest.mark.parametrize("given", ["x", "-1", "1:", ":1", "1:2:3", "٣", "9" * 40, "1.5"])
-def test_an_id_of_no_event_is_refused(client: httpx.Client, submit: Submit, given: str) -> None:
+def test_an_id_of_no_event_is_refused(client: httpx.Client, submit: Submit) -> None:
     submit("true")
-    headers = [(b"Last-Event-ID", given.encode())]
-    answer = client.get(f"{LOG}/events", headers=headers)
-    assert answer.status_code == 400
+    for given in ("x", "-1", "1:", ":1", "1:2:3", "\u0663", "9" * 40, "1.5"):
+        answer = client.get(f"{LOG}/events", headers=[(b"Last-Event-ID", given.encode())])
+        assert answer.status_code == 400, given
     ended(client)
 
 
@@ -163,7 +162,7 @@ def test_streams_end_when_the_server_does(server: Server, submit: Submit) -> Non
     with client_of(server) as client:
         until(client, "job-1", "Training")
         with client.stream("GET", f"{LOG}/events") as answer:
-            server._uvicorn.should_exit = True
+            server._uvicorn.end()
             assert all(event.get("event") != "end" for event in Events(answer))
     server.close()
     settings = Settings(home=server.service.home)

@@ -108,7 +108,7 @@ def test_properties_are_described_where_their_name_does_not_say_all(
 
 
 @pytest.mark.e2e
-@pytest.mark.timeout(900)
+@pytest.mark.timeout(1800)
 @pytest.mark.parametrize("examples", [5, pytest.param(200, marks=pytest.mark.slow)])
 def test_schemathesis_finds_nothing_and_reaches_nearly_all(
     server: Server, document: dict[str, Any], tmp_path: Path, examples: int

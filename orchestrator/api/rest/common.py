@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import Annotated, Any
 
-from fastapi import Path, Query
+from fastapi import Depends, Path, Query
+from starlette.requests import Request
 
 from orchestrator.api.errors import Problem
+from orchestrator.errors import InvalidSpec
 from orchestrator.spec.job import JobName
 
 MAX_OFFSET = (1 << 40) - 1
 """Far beyond every log quota, within what every file system can seek to."""
+LISTS = frozenset({"key"})
+"""Parameters that may be given more than once."""
 EXAMPLE_JOB = "digits-cnn-1"
 
 Name = Annotated[JobName, Path(description="The training job's name.", examples=[EXAMPLE_JOB])]
@@ -40,6 +45,23 @@ _WHY = {
     503: "The store or an engine does not answer now; try again after `Retry-After` seconds.",
     507: "A quota or the disk is full; nothing was changed.",
 }
+
+
+def once(request: Request) -> None:
+    """Refuse a parameter that is given twice: one of the two would be ignored.
+
+    Raises:
+        InvalidSpec: One is.
+    """
+    names = Counter(name for name, _ in request.query_params.multi_items())
+    twice = [name for name, count in names.items() if count > 1 and name not in LISTS]
+    if twice:
+        raise InvalidSpec(
+            f"a parameter may be given once, got {twice[0]!r} {names[twice[0]]} times"
+        )
+
+
+ONCE = [Depends(once)]
 
 
 def problems(*statuses: int) -> dict[int | str, dict[str, Any]]:

@@ -18,7 +18,7 @@ from starlette.responses import Response
 from orchestrator.api.context import Context
 from orchestrator.api.download import Download, Stored, open_location
 from orchestrator.api.errors import RequestTooLarge
-from orchestrator.api.rest.common import Name, file_content, problems
+from orchestrator.api.rest.common import ONCE, Name, file_content, problems
 from orchestrator.api.rest.jobs import JOB
 from orchestrator.api.views import StoredSource, response
 from orchestrator.blobs.base import Blob
@@ -57,7 +57,7 @@ class FileRoutes:
 
     def router(self) -> APIRouter:
         """Return the routes."""
-        router = APIRouter(tags=["files"])
+        router = APIRouter(tags=["files"], dependencies=ONCE)
         artifact = file_content("The artifact; a tar of the files of a folder.", GZIP, TAR)
         router.add_api_route(
             JOB + "/artifacts/{kind}",

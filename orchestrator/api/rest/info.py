@@ -6,7 +6,7 @@ from fastapi import APIRouter
 from starlette.responses import Response
 
 from orchestrator.api.context import Context
-from orchestrator.api.rest.common import problems
+from orchestrator.api.rest.common import ONCE, problems
 from orchestrator.api.views import Info, response
 
 
@@ -22,7 +22,7 @@ class InfoRoutes:
 
     def router(self) -> APIRouter:
         """Return the route."""
-        router = APIRouter(tags=["service"])
+        router = APIRouter(tags=["service"], dependencies=ONCE)
         router.add_api_route(
             "/info",
             self.info,

@@ -9,7 +9,7 @@ from pydantic import AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Fiel
 from starlette.responses import Response
 
 from orchestrator.api.context import Context
-from orchestrator.api.rest.common import Name, problems
+from orchestrator.api.rest.common import ONCE, Name, problems
 from orchestrator.api.rest.submit import DOCUMENT, Submit
 from orchestrator.api.views import (
     StopRequest,
@@ -29,9 +29,11 @@ JOB = JOBS + "/{name}"
 
 def _is_iso(value: str) -> str:
     """Refuse numbers: whether they are seconds or milliseconds would be guessed."""
-    if value.lstrip("+-").replace(".", "", 1).isdigit():
-        raise ValueError("must be a time such as 2026-01-31T12:00:00Z")
-    return value
+    try:
+        float(value)
+    except ValueError:
+        return value
+    raise ValueError("must be a time such as 2026-01-31T12:00:00Z")
 
 
 Moment = Annotated[AwareDatetime, BeforeValidator(_is_iso)]
@@ -71,7 +73,7 @@ class JobRoutes:
 
     def router(self) -> APIRouter:
         """Return the routes."""
-        router = APIRouter(tags=["training jobs"])
+        router = APIRouter(tags=["training jobs"], dependencies=ONCE)
         router.add_api_route(
             JOBS,
             self.submit.__call__,

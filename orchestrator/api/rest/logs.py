@@ -9,7 +9,15 @@ from fastapi import APIRouter, Header, Query
 from starlette.responses import Response
 
 from orchestrator.api.context import Context
-from orchestrator.api.rest.common import Attempt, HostName, Name, Offset, file_content, problems
+from orchestrator.api.rest.common import (
+    ONCE,
+    Attempt,
+    HostName,
+    Name,
+    Offset,
+    file_content,
+    problems,
+)
 from orchestrator.api.rest.jobs import JOB
 from orchestrator.api.stream import (
     LOOK_SECONDS,
@@ -69,7 +77,7 @@ class LogRoutes:
 
     def router(self) -> APIRouter:
         """Return the routes."""
-        router = APIRouter(tags=["logs and events"])
+        router = APIRouter(tags=["logs and events"], dependencies=ONCE)
         router.add_api_route(
             JOB + "/logs",
             self.streams,

@@ -9,7 +9,7 @@ from starlette.responses import Response
 
 from orchestrator.api.context import Context
 from orchestrator.api.download import Download, export_blocks
-from orchestrator.api.rest.common import Name, file_content, problems
+from orchestrator.api.rest.common import ONCE, Name, file_content, problems
 from orchestrator.api.rest.jobs import JOB
 from orchestrator.api.views import MetricCurve, Metrics, last_metrics, response
 from orchestrator.service.metrics import MetricService
@@ -36,7 +36,7 @@ class MetricRoutes:
 
     def router(self) -> APIRouter:
         """Return the routes."""
-        router = APIRouter(tags=["metrics"])
+        router = APIRouter(tags=["metrics"], dependencies=ONCE)
         router.add_api_route(
             METRICS,
             self.last,
