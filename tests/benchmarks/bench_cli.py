@@ -5,8 +5,6 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator
 
-from orchestrator.embedded import start_driver
-from orchestrator.testing.plugin import end_driver
 from tests.benchmarks import peer
 from tests.benchmarks.bench_job import BARE
 from tests.benchmarks.measure import Contender, Line, Options, Row, take_turns
@@ -35,11 +33,11 @@ def processor(world: World, program: str, interpreter: str = sys.executable) -> 
     return lambda: spend(argv, world.variables(), world.source).cpu_seconds
 
 
-def from_nothing(folder: Options) -> Contender:
+def from_nothing(options: Options) -> Contender:
     """Return a contender that runs the command in a home that does not exist yet."""
 
     def run() -> float:
-        with fresh(folder.folder) as world:
+        with fresh(options.folder) as world:
             world.home.rmdir()
             return command(world, "run", world.script.name)()
 
@@ -75,27 +73,7 @@ def _light(options: Options, world: World) -> Iterator[Line]:
     yield Row("orchestrator --help", "s", found.pop("help"), found, 0.2)
     imports = {"sdk": processor(world, IMPORT), "python -c pass": processor(world, "pass")}
     if peer.is_there():
-        peer = "from torchx.runner import get_runner; get_runner()"
-        imports["TorchX runner"] = processor(world, peer, str(peer.BENCH_BIN / "python"))
+        theirs = "from torchx.runner import get_runner; get_runner()"
+        imports["TorchX runner"] = processor(world, theirs, str(peer.BENCH_BIN / "python"))
     found = take_turns(imports, options.of(21, 2))
     yield Row("import SDK, construct a trainer", "CPU s", found.pop("sdk"), found, 0.25)
-
-
-def driver_start(options: Options) -> Iterator[Line]:
-    """How long a driver takes to answer, in a home that has one already."""
-    with fresh(options.folder) as world, driven(world):
-
-        def start() -> float:
-            end_driver(world.home)
-            program = (
-                "import sys, time; from pathlib import Path\n"
-                "from orchestrator.embedded import start_driver\n"
-                "start_driver(Path(sys.argv[1]))"
-            )
-            argv = [sys.executable, "-c", program, str(world.home)]
-            return spend(argv, world.variables(), world.source).seconds
-
-        contenders = {"driver": start, "python -c pass": python(world, "-c", "pass")}
-        found = take_turns(contenders, options.of(9, 2))
-        start_driver(world.home)
-        yield Row("driver: start until it answers", "s", found.pop("driver"), found)

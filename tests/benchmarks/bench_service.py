@@ -8,7 +8,6 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 
 from orchestrator import Compute, TrainingJob
 from orchestrator.home import read_token
