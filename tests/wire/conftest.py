@@ -34,9 +34,9 @@ def client(server: Server) -> Iterator[httpx.Client]:
 def shared_client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[httpx.Client]:
     """A client of one service for all tests that leave nothing in it."""
     home = tmp_path_factory.mktemp("shared") / "home"
-    with Server(Settings(home=home), ServeOptions(port=0)) as running:
-        with client_of(running) as connected:
-            yield connected
+    settings = Settings(home=home)
+    with Server(settings, ServeOptions(port=0)) as running, client_of(running) as connected:
+        yield connected
 
 
 @pytest.fixture
