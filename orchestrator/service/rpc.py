@@ -54,7 +54,7 @@ def _call(methods: Methods, line: bytes) -> Any:
     try:
         request = json.loads(line)
         method, params = methods[request["method"]], request.get("params", {})
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise InvalidSpec(
             f"a request is one JSON object with a known method, got {line[:200]!r}"
         ) from error

@@ -201,3 +201,15 @@ def kill(pid: int) -> None:
     """kill -9, and wait until the process is gone."""
     os.kill(pid, signal.SIGKILL)
     eventually(lambda: not is_alive(pid))
+
+
+# -- requests without the SDK ------------------------------------------------------------------
+
+
+def request(name: str, *argv: str, **more: object) -> dict[str, object]:
+    """Return the specification of a job that runs one command."""
+    return {
+        "training_job_name": name,
+        "algorithm_specification": {"container_entrypoint": list(argv or ("true",))},
+        **more,
+    }
