@@ -8,31 +8,28 @@ another process drives, it stands by and serves HTTP from the same store.
 from __future__ import annotations
 
 import argparse
-import asyncio
 import http.client
 import json
 import logging
 import os
 import select
 import signal
-import socket
 import subprocess  # argv lists only
 import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-import uvicorn
-
 from orchestrator.api.app import App, create_app
-from orchestrator.api.context import Limits
 from orchestrator.api.guard import is_loopback
 from orchestrator.api.journal import log_to_standard_error
+from orchestrator.api.listen import DEFAULT_PORT, ServeOptions, bind
+from orchestrator.api.web import WebServer
 from orchestrator.errors import InvalidSpec, OrchestratorError, Unavailable
 from orchestrator.home import DRIVER_SOCKET, ensure_token, prepare_home, socket_path
 from orchestrator.service.assemble import open_service
@@ -43,40 +40,23 @@ from orchestrator.settings import Settings
 if TYPE_CHECKING:
     from orchestrator.service.assemble import Service
 
+__all__ = [
+    "DEFAULT_PORT",
+    "Detached",
+    "ServeOptions",
+    "Server",
+    "bind",
+    "serve",
+    "start_detached",
+]
+
 logger = logging.getLogger(__name__)
 
-DEFAULT_PORT = 8760
 SERVER_FILE = "server.json"
 SERVER_LOG = "server.log"
 START_SECONDS = 60.0
-BACKLOG = 1024
 STAND_BY_LOOK_SECONDS = 0.05
 DRIVING_LOOK_SECONDS = 1.0
-SHUTDOWN_SECONDS = 5
-TICK_SECONDS = 1.0
-KEEP_ALIVE_SECONDS = 75
-DEAD_CLIENT_MILLISECONDS = 60_000
-
-
-@dataclass(frozen=True)
-class ServeOptions:
-    """Where and for whom to serve.
-
-    Attributes:
-        host: Address to listen on.
-        port: Port; 0 = any free one.
-        allow_remote: Allow an address that other machines reach.
-        allow_insecure_local: Then also allow jobs that run as plain processes of this machine.
-        allowed_hosts: Further names in the Host header.
-        limits: Bounds of the HTTP interface.
-    """
-
-    host: str = "127.0.0.1"
-    port: int = DEFAULT_PORT
-    allow_remote: bool = False
-    allow_insecure_local: bool = False
-    allowed_hosts: tuple[str, ...] = ()
-    limits: Limits = field(default_factory=Limits)
 
 
 class Server:
@@ -105,7 +85,7 @@ class Server:
             raise
         self.app = self._application()
         self._local = LocalSocket(self.service)
-        self._uvicorn = _Uvicorn(self.app)
+        self._uvicorn = WebServer(self.app)
         self._thread: threading.Thread | None = None
 
     def _application(self) -> App:
@@ -248,100 +228,6 @@ class LocalSocket:
             self._server.close()
             self._server = None
             self._service.driving.stand_by()
-
-
-class _Uvicorn(uvicorn.Server):
-    """Serves the application; wakes all who wait when it ends, so that they get an answer."""
-
-    def __init__(self, app: App) -> None:
-        super().__init__(
-            uvicorn.Config(
-                app,
-                lifespan="off",
-                ws="none",
-                log_config=None,
-                access_log=False,
-                proxy_headers=False,
-                server_header=False,
-                backlog=BACKLOG,
-                timeout_keep_alive=KEEP_ALIVE_SECONDS,
-                timeout_graceful_shutdown=SHUTDOWN_SECONDS,
-            )
-        )
-        self._app = app
-        self._loop: asyncio.AbstractEventLoop | None = None
-        self._ending = asyncio.Event()
-        self.on_ready: Callable[[], None] = lambda: None
-
-    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        await super().startup(sockets)
-        self.on_ready()
-
-    async def main_loop(self) -> None:
-        """Look at the clock once a second instead of ten times: an idle server rests."""
-        self._loop = asyncio.get_running_loop()
-        while not await self.on_tick(0):
-            with suppress(TimeoutError):
-                async with asyncio.timeout(TICK_SECONDS):
-                    await self._ending.wait()
-
-    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        super().handle_exit(sig, frame)
-        self.end()
-
-    def end(self) -> None:
-        """End soon; from any thread."""
-        self.should_exit = True
-        if self._loop is not None and not self._loop.is_closed():
-            with suppress(RuntimeError):  # it has just closed
-                self._loop.call_soon_threadsafe(self._ending.set)
-
-    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        self._app.context.close()
-        await super().shutdown(sockets)
-
-
-def bind(options: ServeOptions) -> socket.socket:
-    """Return a socket that listens where the options say.
-
-    Raises:
-        InvalidSpec: That is not allowed, taken or impossible.
-    """
-    host, port = options.host, options.port
-    if not is_loopback(host) and not options.allow_remote:
-        raise InvalidSpec(
-            f"host must be a loopback address such as 127.0.0.1, got {host!r}, which other "
-            "machines reach; add --allow-remote if they shall (put TLS in front of it)"
-        )
-    if not 0 <= port <= 65535:
-        raise InvalidSpec(f"port must be 0 (any free one) to 65535, got {port}; see --port")
-    try:
-        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
-        family, kind, protocol, _, address = found[0]
-        listening = socket.socket(family, kind, protocol)
-    except (OSError, OverflowError) as error:
-        raise InvalidSpec(
-            f"host and port must name an address, got {host}:{port}: {error}"
-        ) from error
-    try:
-        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        if hasattr(socket, "TCP_USER_TIMEOUT"):
-            # A client that stops reading for good is dropped by the kernel; accepted sockets
-            # inherit this.
-            listening.setsockopt(
-                socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, DEAD_CLIENT_MILLISECONDS
-            )
-        listening.bind(address)
-        listening.listen(BACKLOG)
-    except (OSError, OverflowError) as error:
-        listening.close()
-        raise InvalidSpec(
-            f"the port must be free and allowed, got {host}:{port} "
-            f"({getattr(error, 'strerror', None) or error}); choose another with --port, or "
-            "--port 0 for any free one"
-        ) from error
-    listening.setblocking(False)
-    return listening
 
 
 @contextmanager
