@@ -82,18 +82,30 @@ def show(curves: list[Curve], *, together: bool, width: int | None) -> None:
     """
     from orchestrator.metrics.plot import plot
 
+    drawn = [by_step(curve) for curve in curves]
     columns_ = width or min(shutil.get_terminal_size((DEFAULT_WIDTH, 24)).columns, 120)
     color = sys.stdout.isatty()
     if together:
-        print(plot(curves, width=columns_, color=color and len(curves) > 1))
+        print(plot(drawn, width=columns_, color=color and len(drawn) > 1))
         return
     draw([row(curve) for curve in curves], HEADER)
-    lines = [curve for curve in curves if curve.count > 1]
+    lines = [curve for curve in drawn if curve.count > 1]
     for curve in lines[:DRAWN]:
         print()
         print(plot(curve, width=columns_, height=HEIGHT, color=color))
     if len(lines) > DRAWN:
         print(f"\nthe first {DRAWN} of {len(lines)} are drawn; name others to draw them")
+
+
+def by_step(curve: Curve) -> Curve:
+    """Return a curve in the order of its steps: several hosts and attempts are mixed by time."""
+    order = sorted(range(len(curve.points)), key=lambda place: curve.x[place])
+    return Curve(
+        curve.name,
+        curve.count,
+        tuple(curve.points[place] for place in order),
+        tuple(curve.indices[place] for place in order),
+    )
 
 
 def row(curve: Curve) -> tuple[str, ...]:

@@ -34,6 +34,11 @@ class Series:
     total_points: int
 
     @property
+    def points(self) -> list[tuple[float, float]]:
+        """All points by step: hosts and attempts that share a metric come in the order of time."""
+        return sorted(zip(self.x, self.y, strict=True), key=lambda point: point[0])
+
+    @property
     def finite(self) -> tuple[float, ...]:
         """The values that can be drawn."""
         return tuple(value for value in self.y if _drawable(value))
@@ -132,7 +137,7 @@ def _line(line: Series, x_scale: _Scale, y_scale: _Scale, colour: int) -> Iterat
             yield tag("polyline", points=points, class_=f"curve s{colour}")
         else:
             yield tag("circle", cx=places[0][0], cy=places[0][1], r=3, class_=f"f{colour}")
-    for x, y in zip(line.x, line.y, strict=True):
+    for x, y in line.points:
         if not _drawable(y):
             note = tag("title", f"{line.name} is {y:g} at {x:.9g}")
             yield tag("circle", note, cx=x_scale.at(x), cy=TOP + 4, r=4, class_="odd")
@@ -141,7 +146,7 @@ def _line(line: Series, x_scale: _Scale, y_scale: _Scale, colour: int) -> Iterat
 def _runs(line: Series) -> Iterator[list[tuple[float, float]]]:
     """Yield the parts of a line between values that cannot be drawn."""
     run: list[tuple[float, float]] = []
-    for x, y in zip(line.x, line.y, strict=True):
+    for x, y in line.points:
         if _drawable(y):
             run.append((x, y))
         elif run:

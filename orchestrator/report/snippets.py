@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from orchestrator.spec.redact import is_secret_name
 
 if TYPE_CHECKING:
-    from orchestrator.spec.job import SourceArchive, TrainingJobSpec
+    from orchestrator.spec.job import SourceArchive, StoppingCondition, TrainingJobSpec
 
 LINE = 88
 LOCAL = "local"
@@ -51,14 +51,13 @@ def _where(spec: TrainingJobSpec) -> Iterator[str]:
     elif spec.python is not None:
         yield from ("--python", spec.python)
     config, resources = spec.resource_config, spec.resources
-    fields = spec.stopping_condition.model_fields_set
     numbers = {
         "--instance-type": config.instance_type if config.instance_type != LOCAL else None,
         "--instance-count": config.instance_count if config.instance_count > 1 else None,
         "--cpus": resources.cpus if resources.cpus != 1 else None,
         "--gpus": resources.gpus,
         "--memory-gib": resources.memory_gib,
-        "--max-runtime": spec.stopping_condition.max_runtime_in_seconds if fields else None,
+        "--max-runtime": _limit(spec.stopping_condition),
         "--priority": spec.priority or None,
         "--output": spec.output_data_config.s3_output_path,
         "--checkpoints": spec.checkpoint_config.s3_uri if spec.checkpoint_config else None,
@@ -68,6 +67,11 @@ def _where(spec: TrainingJobSpec) -> Iterator[str]:
             yield from (option, f"{value:g}" if isinstance(value, float) else str(value))
     if spec.enable_network_isolation:
         yield "--network-isolation"
+
+
+def _limit(condition: StoppingCondition) -> int | None:
+    seconds = condition.max_runtime_in_seconds
+    return None if seconds == type(condition)().max_runtime_in_seconds else seconds
 
 
 def shell_command(spec: TrainingJobSpec) -> str:

@@ -48,6 +48,13 @@ def test_an_unknown_metric_is_told_with_the_known_ones():
         curves.read(JOBS, "job", ("acc",))
 
 
+def test_hosts_that_share_a_metric_are_drawn_by_step_and_the_last_value_is_the_newest():
+    answer = curve("loss", [3.0, 2.0, 3.5, 2.5], [1, 2, 1, 2])
+    found = curves.curve_of(answer)
+    assert [point.step for point in curves.by_step(found).points] == [1, 1, 2, 2]
+    assert curves.row(found)[1] == "2.5"
+
+
 def test_columns_are_legal_json():
     (found,) = curves.read(JOBS, "job", ("loss",))
     columns = json.loads(json.dumps(curves.columns(found), allow_nan=False))

@@ -65,6 +65,13 @@ def test_values_that_are_no_number_interrupt_the_line_and_are_marked():
     assert classes(root).count("odd") == 2
 
 
+def test_hosts_that_share_a_metric_give_a_line_from_left_to_right():
+    mixed = Series("loss", (1.0, 2.0, 3.0, 1.0, 2.0, 3.0), (3.0, 2.0, 1.0, 3.1, 2.1, 1.1), 6)
+    (line,) = drawing(mixed).iter("polyline")
+    places = [float(pair.split(",")[0]) for pair in line.attrib["points"].split()]
+    assert places == sorted(places)
+
+
 def test_one_point_is_a_dot():
     root = drawing(series([5.0]))
     assert classes(root).count("f0") == 1

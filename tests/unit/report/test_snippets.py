@@ -88,7 +88,8 @@ def test_a_long_command_is_broken_between_options():
 
 
 def test_a_plain_job_is_a_plain_command():
-    assert shell_command(spec()) == "orchestrator run . --entry-script train.py"
+    plain = spec(stopping_condition={"max_runtime_in_seconds": 86400})
+    assert shell_command(plain) == "orchestrator run . --entry-script train.py"
 
 
 def test_an_image_alone_keeps_its_arguments():
