@@ -187,7 +187,9 @@ class DriverContract(StoreFixtures):
         assert store.get_job("job") == final
         assert store.active_jobs(SCOPE, ["process"]) == []
 
-    def test_a_long_queue_is_shown_from_its_head_and_placed_jobs_always(self, store: Store) -> None:
+    def test_a_long_queue_is_shown_from_its_head_and_placed_jobs_always(
+        self, store: Store
+    ) -> None:
         placed = submit(store, "placed", priority=-9)
         store.apply([started(placed)], take_over(store))
         for number, priority in enumerate((0, 5, 0, 5)):
