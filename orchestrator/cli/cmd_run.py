@@ -40,6 +40,10 @@ def command(
     entry_script: Annotated[
         str | None, typer.Option(metavar="FILE", help="The directory's program.")
     ] = None,
+    requirements: Annotated[
+        str | None,
+        typer.Option(metavar="FILE", help="The directory's requirements, installed once."),
+    ] = None,
     backend: Annotated[
         Literal["process", "docker"] | None, typer.Option(help="What runs it.")
     ] = None,
@@ -128,6 +132,7 @@ def command(
         source=source,
         arguments=tuple(ctx.obj or ()),
         entry_script=entry_script,
+        requirements=requirements,
         backend=backend,
         image=image,
         python=python,

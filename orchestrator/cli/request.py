@@ -27,6 +27,7 @@ class RunOptions:
     source: Path | None = None
     arguments: tuple[str, ...] = ()
     entry_script: str | None = None
+    requirements: str | None = None
     backend: str | None = None
     image: str | None = None
     python: str | None = None
@@ -86,14 +87,15 @@ def _source_code(source: Path, job: JobFile, options: RunOptions) -> SourceCode:
         return SourceCode(
             source_dir=str(source),
             entry_script=options.entry_script or job.entry_script or _only_script(source),
-            requirements=job.requirements,
+            requirements=options.requirements or job.requirements,
             ignore_patterns=job.ignore_patterns,
             arguments=arguments,
         )
-    if options.entry_script is not None:
+    if options.entry_script is not None or options.requirements is not None:
+        option = "--entry-script" if options.entry_script is not None else "--requirements"
         raise InvalidSpec(
-            f"--entry-script belongs to a directory, got the file {str(source)!r} with it; "
-            "leave it out"
+            f"{option} belongs to a directory, got the file {str(source)!r} with it; leave it out "
+            "(a script may declare its own dependencies, PEP 723)"
         )
     if not source.exists():
         raise InvalidSpec(f"SCRIPT_OR_DIR must exist, got {str(source)!r}{_near(source)}")

@@ -108,35 +108,45 @@ class Mailbox:
 
 
 class Interrupts:
-    """Counts Ctrl-C instead of raising, while in use; elsewhere than in the main thread, nothing."""
+    """Notes Ctrl-C and SIGTERM instead of dying of them, while in use in the main thread.
+
+    Attributes:
+        pending: Ctrl-C was pressed.
+        ended: This process shall end: it detaches, so that the terminal is left in order.
+    """
 
     def __init__(self) -> None:
         self.pending = False
-        self._before: Any = None
+        self.ended = False
+        self._before: dict[int, Any] = {}
 
     def __enter__(self) -> Interrupts:
         if threading.current_thread() is threading.main_thread():
-            self._before = signal.signal(signal.SIGINT, self._note)
+            for number in (signal.SIGINT, signal.SIGTERM):
+                self._before[number] = signal.signal(number, self._note)
         return self
 
     def __exit__(self, *_error: object) -> None:
-        if self._before is not None:
-            signal.signal(signal.SIGINT, self._before)
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
 
-    def _note(self, _number: int, _frame: object) -> None:
-        self.pending = True
+    def _note(self, number: int, _frame: object) -> None:
+        if number == signal.SIGTERM:
+            self.ended = True
+        else:
+            self.pending = True
 
     def ask(self, question: Callable[[], Choice]) -> Choice:
         """Ask with the usual Ctrl-C, which means to detach."""
         self.pending = False
-        if self._before is not None:
+        if self._before:
             signal.signal(signal.SIGINT, signal.default_int_handler)
         try:
             return question()
         except KeyboardInterrupt:
             return Choice.DETACH
         finally:
-            if self._before is not None:
+            if self._before:
                 signal.signal(signal.SIGINT, self._note)
 
 
@@ -221,7 +231,7 @@ class _Watcher:
             self._view.tick()
             if ended:
                 return Watched(self._record, detached=False)
-            if interrupts.pending and not self._go_on(interrupts):
+            if interrupts.ended or (interrupts.pending and not self._go_on(interrupts)):
                 return Watched(self._record, detached=True)
 
     def close(self) -> None:

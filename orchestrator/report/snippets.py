@@ -26,6 +26,7 @@ def shell_words(spec: TrainingJobSpec) -> list[str]:
     source = spec.source_code
     if source is not None:
         words += [".", "--entry-script", source.entry_script]
+        words += ["--requirements", source.requirements] if source.requirements else []
     words += list(_where(spec))
     for name, value in spec.hyper_parameters.items():
         words += ["-H", f"{name}={value}"]

@@ -180,6 +180,13 @@ def test_the_entry_script_can_be_named(directory):
     assert made.source_code.entry_script == "other.py"
 
 
+def test_requirements_can_be_named(directory):
+    (directory / "more.txt").write_text("numpy\n")
+    made = spec(source=directory, requirements="more.txt")
+    assert made.source_code is not None
+    assert made.source_code.requirements == "more.txt"
+
+
 def test_secrets_go_by_name(script, monkeypatch):
     monkeypatch.setenv("API_KEY", "hidden")
     made = trainer(source=script, secrets=("API_KEY", "API_KEY"))
@@ -197,6 +204,7 @@ def test_secrets_go_by_name(script, monkeypatch):
         ({"environment": ("NOT_SET_HERE",)}, "the NAME of a variable that is set"),
         ({"metrics": ("loss=no group",)}, "must have one group"),
         ({"entry_script": "a.py"}, "--entry-script belongs to a directory"),
+        ({"requirements": "r.txt"}, "--requirements belongs to a directory"),
         ({"compute": {"cpus": 0}}, "cpus"),
     ],
 )

@@ -189,11 +189,23 @@ def test_a_second_ctrl_c_while_asking_detaches():
         assert not interrupts.pending
 
 
-def test_ctrl_c_is_as_before_afterwards():
-    before = signal.getsignal(signal.SIGINT)
+def test_a_command_that_shall_end_detaches_and_leaves_the_screen_in_order():
+    jobs = waiting()
+    jobs.held.clear()
+    view = Recorder(on_tick=lambda: signal.raise_signal(signal.SIGTERM))
+    watched = watch(jobs, jobs.records["job"], view)
+    jobs.held.set()
+    assert watched.detached
+    assert "asked" not in view.seen
+    assert view.seen[-1] == "closed"
+
+
+def test_signals_are_as_before_afterwards():
+    numbers = (signal.SIGINT, signal.SIGTERM)
+    before = [signal.getsignal(number) for number in numbers]
     with Interrupts():
-        assert signal.getsignal(signal.SIGINT) is not before
-    assert signal.getsignal(signal.SIGINT) is before
+        assert not set(before) & {signal.getsignal(number) for number in numbers}
+    assert [signal.getsignal(number) for number in numbers] == before
 
 
 def test_a_full_mailbox_makes_its_writer_wait_and_a_closed_one_does_not():

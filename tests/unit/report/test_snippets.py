@@ -70,6 +70,7 @@ def test_the_command_says_what_was_asked_for():
     assert options["max_runtime"] == 60
     assert options["python"] == "/usr/bin/python3"
     assert options["entry_script"] == "train.py"
+    assert options["requirements"] == "requirements.txt"
     assert options["network_isolation"] is True
 
 
