@@ -27,10 +27,14 @@ def command(
     ],
     base_image: Annotated[
         str | None,
-        typer.Option(help="Image with Python to build on; by default job.toml's training_image."),
+        typer.Option(
+            metavar="IMAGE",
+            help="Image with Python to build on; by default job.toml's training_image.",
+        ),
     ] = None,
     name: Annotated[
-        str | None, typer.Option(help="The image's name; by default that of the source.")
+        str | None,
+        typer.Option(metavar="NAME", help="The image's name; by default that of the source."),
     ] = None,
     entry_script: Annotated[
         str | None, typer.Option(metavar="FILE", help="The directory's program.")

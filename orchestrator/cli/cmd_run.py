@@ -35,7 +35,8 @@ def command(
         ),
     ] = None,
     name: Annotated[
-        str | None, typer.Option(help="The job's name; by default made of source and time.")
+        str | None,
+        typer.Option(metavar="NAME", help="The job's name; by default made of source and time."),
     ] = None,
     entry_script: Annotated[
         str | None, typer.Option(metavar="FILE", help="The directory's program.")
@@ -48,7 +49,7 @@ def command(
         Literal["process", "docker"] | None, typer.Option(help="What runs it.")
     ] = None,
     image: Annotated[
-        str | None, typer.Option("--image", help="Docker image to run it in.")
+        str | None, typer.Option(metavar="IMAGE", help="Docker image to run it in.")
     ] = None,
     python: Annotated[
         str | None, typer.Option(metavar="FILE", help="Interpreter of the process back end.")
@@ -78,19 +79,24 @@ def command(
         ),
     ] = None,
     instance_type: Annotated[
-        str | None, typer.Option(help="SageMaker instance type; a label here.")
+        str | None, typer.Option(metavar="TYPE", help="SageMaker instance type; a label here.")
     ] = None,
-    instance_count: Annotated[int | None, typer.Option(min=1, help="Number of hosts.")] = None,
-    cpus: Annotated[float | None, typer.Option(help="CPU slots of a host.")] = None,
-    gpus: Annotated[int | None, typer.Option(min=0, help="GPUs of a host.")] = None,
-    memory_gib: Annotated[float | None, typer.Option(help="Memory limit of a host.")] = None,
+    instance_count: Annotated[
+        int | None, typer.Option(metavar="N", min=1, help="Number of hosts.")
+    ] = None,
+    cpus: Annotated[float | None, typer.Option(metavar="N", help="CPU slots of a host.")] = None,
+    gpus: Annotated[int | None, typer.Option(metavar="N", min=0, help="GPUs of a host.")] = None,
+    memory_gib: Annotated[
+        float | None, typer.Option(metavar="GIB", help="Memory limit of a host.")
+    ] = None,
     max_runtime: Annotated[
         int | None, typer.Option(metavar="SECONDS", min=1, help="Stop it after this time.")
     ] = None,
     retries: Annotated[
-        int | None, typer.Option(min=0, help="New attempts after faults of the machine.")
+        int | None,
+        typer.Option(metavar="N", min=0, help="New attempts after faults of the machine."),
     ] = None,
-    priority: Annotated[int | None, typer.Option(help="Higher starts first.")] = None,
+    priority: Annotated[int | None, typer.Option(metavar="N", help="Higher starts first.")] = None,
     tag: Annotated[
         list[str] | None, typer.Option(metavar="NAME=VALUE", help="A label of the job.")
     ] = None,

@@ -19,7 +19,9 @@ orchestrator serve --stop
 def command(
     port: Annotated[
         int | None,
-        typer.Option(metavar="P", min=0, max=65535, help="Port; 0 takes a free one. [8760]"),
+        typer.Option(
+            metavar="P", min=0, max=65535, help="Port; by default 8760, 0 takes a free one."
+        ),
     ] = None,
     host: Annotated[str, typer.Option(metavar="ADDRESS", help="Address to listen on.")] = (
         "127.0.0.1"
