@@ -231,7 +231,7 @@ def _row(member: Submission, record: TrainingJobRecord, newest_us: int) -> dict[
         "name_key": member.name_key,
         "arn": member.arn,
         "backend": member.spec.backend,
-        "priority": member.spec.priority,
+        "turn": -member.spec.priority,
         "live": 1,
         "status": record.status.value,
         "secondary_status": record.secondary_status.value,

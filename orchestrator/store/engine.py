@@ -23,6 +23,11 @@ class Database(ABC):
     def read(self) -> AbstractContextManager[Connection]:
         """Return a transaction that sees one moment of the database and changes nothing."""
 
+    def ask(self, work: Callable[[Connection], T]) -> T:
+        """Run ``work`` in such a transaction; like a write, it is tried again where that helps."""
+        with self.read() as connection:
+            return work(connection)
+
     @abstractmethod
     def write(self, work: Callable[[Connection, bool], T], *, durable: bool) -> T:
         """Run ``work`` in a transaction and commit it.

@@ -44,6 +44,8 @@ def _prepare(connection: Connection, _: bool) -> None:
     if revision is not None:
         _upgrade(connection, revision)
         return
+    if not is_sqlite:
+        tables.complete_for_postgresql()
     tables.METADATA.create_all(connection, checkfirst=False)
     tables.create_name_search(connection)
     fill_new(connection)

@@ -14,7 +14,7 @@ from orchestrator.spec.record import HostRecord, TrainingJobRecord, Transition
 from orchestrator.store import codec, rules
 from orchestrator.store.tables import hosts, job_details, jobs, tags, transitions
 
-_SPECS_KEPT = 2048
+_SPECS_KEPT = 4096
 LIVE = text("jobs.live = 1")
 """Literal, so that SQLite sees that the partial index fits."""
 
@@ -107,7 +107,7 @@ def active(
             waiting.c.scope.is_(None),
             waiting.c.backend.in_(sorted(backends)),
         )
-        .order_by(waiting.c.priority.desc(), waiting.c.number)
+        .order_by(waiting.c.turn, waiting.c.number)
         .limit(queued_limit)
     )
     mine = or_(jobs.c.scope == scope, jobs.c.number.in_(queued))

@@ -104,8 +104,13 @@ def _database(
         path = Path(rest.removeprefix("/") if separator else where)
         return SqliteDatabase(path, busy_timeout_seconds=timeout_seconds, before_sync=before_sync)
     if scheme.partition("+")[0] in {"postgresql", "postgres"}:
-        from orchestrator.store.postgresql import PostgresqlDatabase  # noqa: PLC0415
-
+        try:
+            from orchestrator.store.postgresql import PostgresqlDatabase  # noqa: PLC0415
+        except ModuleNotFoundError as error:
+            raise InvalidSpec(
+                f"a {scheme}:// URL needs the Python package {error.name}, which is not "
+                "installed; install orchestrator[postgres]"
+            ) from error
         return PostgresqlDatabase(where, retry_seconds=timeout_seconds, before_sync=before_sync)
     raise InvalidSpec(
         f"the store must be an SQLite file or a postgresql:// URL, got {scheme}://…; "
@@ -141,21 +146,22 @@ class SqlStore(Store):
 
     def find_idempotent(self, idempotency: IdempotencyKey) -> TrainingJobRecord | None:
         """See ``Store.find_idempotent``."""
-        with self._database.read() as connection:
-            return accept.find_idempotent(connection, idempotency, self._specs)
+        return self._database.ask(
+            lambda connection: accept.find_idempotent(connection, idempotency, self._specs)
+        )
 
     def get_job(self, name: str) -> TrainingJobRecord:
         """See ``Store.get_job``."""
-        with self._database.read() as connection:
-            return records.by_name(connection, name, self._specs)
+        return self._database.ask(
+            lambda connection: records.by_name(connection, name, self._specs)
+        )
 
     def list_jobs(self, query: ListQuery) -> Page:
         """See ``Store.list_jobs``."""
         rules.check_query(query)
         position = cursor.decode(self._cursor_key, query)
-        with self._database.read() as connection:
-            reader = SqliteReader if self._database.is_sqlite else Reader
-            rows = reader(connection).page(query, position)
+        reader = SqliteReader if self._database.is_sqlite else Reader
+        rows = self._database.ask(lambda connection: reader(connection).page(query, position))
         shown = [codec.summary_of(row) for row in rows[: query.limit]]
         if len(rows) <= query.limit:
             return Page(tuple(shown), None)
@@ -169,8 +175,7 @@ class SqlStore(Store):
 
     def count_by_status(self) -> dict[TrainingJobStatus, int]:
         """See ``Store.count_by_status``."""
-        with self._database.read() as connection:
-            return counts.by_status(connection)
+        return self._database.ask(lambda connection: counts.by_status(connection))
 
     def request_stop(
         self, name: str, *, intent: EndReason, grace_seconds: float | None, now: datetime
@@ -198,8 +203,9 @@ class SqlStore(Store):
 
     def get_tags(self, name: str) -> tuple[Tag, ...]:
         """See ``Store.get_tags``."""
-        with self._database.read() as connection:
-            return records.load_tags(connection, records.number_of(connection, name))
+        return self._database.ask(
+            lambda connection: records.load_tags(connection, records.number_of(connection, name))
+        )
 
     # -- the driver ------------------------------------------------------------------------
 
@@ -235,13 +241,15 @@ class SqlStore(Store):
         self, scope: str, backends: Iterable[str], *, queued_limit: int = QUEUED_LIMIT
     ) -> list[TrainingJobRecord]:
         """See ``Store.active_jobs``."""
-        with self._database.read() as connection:
-            return records.active(connection, scope, set(backends), self._specs, queued_limit)
+        return self._database.ask(
+            lambda connection: records.active(
+                connection, scope, set(backends), self._specs, queued_limit
+            )
+        )
 
     def resource_leases(self, scope: str) -> list[ResourceLease]:
         """See ``Store.resource_leases``."""
-        with self._database.read() as connection:
-            return leases.held(connection, scope)
+        return self._database.ask(lambda connection: leases.held(connection, scope))
 
     def apply(self, updates: Sequence[JobUpdate], lease: DriverLease) -> list[bool]:
         """See ``Store.apply``."""
@@ -262,8 +270,7 @@ class SqlStore(Store):
 
     def meta(self, key: str, default: str | None = None) -> str:
         """See ``Store.meta``."""
-        with self._database.read() as connection:
-            found = _meta(connection, key)
+        found = self._database.ask(lambda connection: _meta(connection, key))
         if found is None and default is not None:
             found = self._database.write(
                 lambda connection, _: _meta_or_set(connection, key, default), durable=True

@@ -56,7 +56,7 @@ jobs = Table(
     Column("name_key", _Key, nullable=False),
     Column("arn", Text, nullable=False),
     Column("backend", Text, nullable=False),
-    Column("priority", Integer, nullable=False),
+    Column("turn", Integer, nullable=False),  # lower first: minus the priority
     Column("scope", Text),
     Column("live", Integer, nullable=False),  # 1 until the job has ended
     Column("status", _Key, nullable=False),
@@ -84,10 +84,9 @@ jobs = Table(
     Index(
         "ix_jobs_live",
         "scope",
-        "backend",
+        "turn",
         "number",
         sqlite_where=text("live = 1"),
-        postgresql_where=text("live = 1"),
     ),
 )
 
@@ -198,7 +197,6 @@ resource_leases = Table(
         "unit",
         unique=True,
         sqlite_where=text("kind = 'gpu' AND shared = 0"),
-        postgresql_where=text("kind = 'gpu' AND shared = 0"),
     ),
 )
 
@@ -208,6 +206,15 @@ _GRAMS_SQLITE = (
     "tokenize=\"ascii tokenchars '-'\")"
 )
 _GRAMS_POSTGRESQL = "CREATE INDEX ix_jobs_name_trigrams ON jobs USING gin (name_key gin_trgm_ops)"
+
+
+def complete_for_postgresql() -> None:
+    """Say for PostgreSQL which indexes are partial; to say so above would load its dialect."""
+    for table in METADATA.tables.values():
+        for index in table.indexes:
+            where = index.dialect_options["sqlite"]["where"]
+            if where is not None:
+                index.dialect_options["postgresql"]["where"] = where
 
 
 def create_name_search(connection: Connection) -> None:

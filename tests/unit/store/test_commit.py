@@ -35,7 +35,7 @@ class Caller(threading.Thread):
     """A thread that submits one request and keeps what it got."""
 
     def __init__(self, group: GroupCommit[int, int], request: int) -> None:
-        super().__init__()
+        super().__init__(daemon=True)
         self.group, self.request = group, request
         self.got: int | BaseException | None = None
         self.start()

@@ -10,12 +10,12 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from orchestrator.errors import InvalidSpec, LimitExceeded, StoreDamaged, StoreError
-from orchestrator.spec.job import TrainingJobSpec
 from orchestrator.store import accept, failures
 from orchestrator.store.base import ListQuery
 from orchestrator.store.sql import SqlStore, open_store
@@ -356,15 +356,13 @@ def test_a_rolled_back_apply_leaves_nothing(store: SqlStore) -> None:
 
 
 def test_a_poisoned_member_of_a_batch_fails_alone(store: SqlStore) -> None:
-    """The database itself refuses one of three that were committed together."""
-    fine = [make_spec("first"), make_spec("third")]
-    poison = make_spec("second").model_copy(update={"priority": None})
-    replies = store._commit([submission(spec) for spec in (fine[0], poison, fine[1])])
+    """The database refuses one of three that were committed together, in its second statement."""
+    batch = [
+        accept.submission(make_spec(name), arn=name, now=START, idempotency=None, notes=None)
+        for name in ("first", "second", "third")
+    ]
+    batch[1] = replace(batch[1], spec_json=None)  # type: ignore[arg-type]
+    replies = store._commit(batch)
     assert isinstance(replies[1], StoreError)
     assert [store.get_job(name).number for name in ("first", "third")] == [1, 2]
     assert sum(store.count_by_status().values()) == 2
-
-
-def submission(spec: TrainingJobSpec) -> accept.Submission:
-    """Return one member of a batch."""
-    return accept.submission(spec, arn="a", now=START, idempotency=None, notes=None)

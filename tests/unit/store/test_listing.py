@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import bisect
 import random
 from collections.abc import Iterator
 from datetime import timedelta
@@ -10,10 +11,11 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from sqlalchemy import select
 
 from orchestrator.spec.record import TrainingJobRecord
 from orchestrator.spec.state import EndReason, TrainingJobStatus
-from orchestrator.store import accept, cursor, name_blocks, rules
+from orchestrator.store import accept, cursor, name_blocks, rules, tables
 from orchestrator.store.base import ListQuery, SortBy
 from orchestrator.store.listing import Reader
 from orchestrator.store.listing_sqlite import SqliteReader
@@ -78,7 +80,7 @@ def filled(
         if chance.random() < 0.4:
             early = job.number < JOBS // 2  # statuses and times cluster, as they do in life
             reason = ENDS[0] if early and chance.random() < 0.9 else chance.choice(ENDS)
-            updates.append(ended(job, reason))
+            updates.append(ended(job, reason, durable=False))
     for start in range(0, len(updates), 10):
         clock.move(10)
         assert all(store.apply(updates[start : start + 10], lease))
@@ -123,7 +125,7 @@ def test_every_path_finds_what_python_finds(
 ) -> None:
     database, jobs = filled
 
-    @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+    @settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.too_slow])
     @given(query=queries, start=st.integers(0, JOBS))
     def check(query: ListQuery, start: int) -> None:
         wanted = expected(jobs, query)
@@ -170,6 +172,24 @@ def test_blocks_of_names_are_split_and_cover_all_names(
     assert count > JOBS / 40
     for kind in (SqliteReader, Impatient):
         test_every_path_finds_what_python_finds(filled, kind)
+
+
+def test_blocks_hold_what_their_names_have(
+    filled: tuple[SqliteDatabase, list[TrainingJobRecord]],
+) -> None:
+    database, jobs = filled
+    with database.read() as connection:
+        blocks = connection.execute(
+            select(tables.name_blocks).order_by(tables.name_blocks.c.first_key)
+        ).all()
+    firsts = [block.first_key for block in blocks]
+    for job in jobs:
+        key = rules.name_key(job.name)
+        block = blocks[bisect.bisect_right(firsts, key) - 1]
+        assert block.first_number <= job.number <= block.last_number
+        held = int.from_bytes(block.grams, "big")
+        wanted = int.from_bytes(name_blocks.bits(name_blocks.runs_of(key)), "big")
+        assert held & wanted == wanted
 
 
 def test_stretches_without_the_runs_of_a_term_are_skipped(

@@ -148,7 +148,7 @@ def _create_tables() -> None:
         ),
         sa.Column("arn", sa.Text(), nullable=False),
         sa.Column("backend", sa.Text(), nullable=False),
-        sa.Column("priority", sa.Integer(), nullable=False),
+        sa.Column("turn", sa.Integer(), nullable=False),
         sa.Column("scope", sa.Text(), nullable=True),
         sa.Column("live", sa.Integer(), nullable=False),
         sa.Column(
@@ -194,7 +194,7 @@ def _create_tables() -> None:
     op.create_index(
         "ix_jobs_live",
         "jobs",
-        ["scope", "backend", "number"],
+        ["scope", "turn", "number"],
         unique=False,
         sqlite_where=sa.text("live = 1"),
         postgresql_where=sa.text("live = 1"),
