@@ -143,6 +143,10 @@ class LiveView:
             answer = self._read(QUESTION).strip().lower()
         except EOFError:
             answer = "d"
+            self._console.print()
+        except KeyboardInterrupt:
+            self._console.print()  # what follows begins on a line of its own
+            raise
         choice = {"s": Choice.STOP, "d": Choice.DETACH}.get(answer[:1], Choice.GO_ON)
         if choice is not Choice.DETACH:
             self._live = self._new_live()

@@ -11,7 +11,7 @@ import threading
 from enum import Enum
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
-from orchestrator.errors import InvalidState, OrchestratorError
+from orchestrator.errors import InvalidState, OrchestratorError, Unavailable
 from orchestrator.sdk.follow import follow_job
 
 if TYPE_CHECKING:
@@ -196,6 +196,7 @@ class _Watcher:
 
     def follow(self, logs: bool) -> None:  # a thread's argument
         """Put everything that happens into the mailbox; the end is an event too."""
+        ending: Event = ("error", Unavailable("following the job failed; this is a fault of ours"))
         try:
             record = follow_job(
                 self._transport,
@@ -203,10 +204,11 @@ class _Watcher:
                 on_line=self._put_line if logs else None,
                 on_change=lambda record: self._mailbox.put("change", record),
             )
+            ending = ("end", record)
         except OrchestratorError as error:
-            self._mailbox.put("error", error)
-        else:
-            self._mailbox.put("end", record)
+            ending = ("error", error)
+        finally:
+            self._mailbox.put(*ending)  # in any case: the main thread waits for it
 
     def _put_line(self, line: OutputLine) -> None:
         if self._host is None or line.host == self._host:

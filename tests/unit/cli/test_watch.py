@@ -5,12 +5,13 @@ from __future__ import annotations
 import signal
 import threading
 from collections.abc import Callable
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from orchestrator.cli.watch import Choice, Interrupts, Mailbox, last_values, watch
-from orchestrator.errors import NotFound
+from orchestrator.errors import NotFound, Unavailable
 from orchestrator.sdk.lines import OutputLine
 from orchestrator.spec.record import TrainingJobRecord
 from tests.unit.cli.records import Jobs, curve, record, running
@@ -115,6 +116,13 @@ def test_what_the_service_refuses_is_raised_in_the_main_thread():
     with pytest.raises(NotFound, match="deleted"):
         watch(jobs, jobs.records["job"], view)
     assert view.seen[-1] == "closed"
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+def test_a_fault_of_our_own_ends_the_watching_too():
+    broken: Any = SimpleNamespace(name="job", secondary_status=SimpleNamespace(value="Odd"))
+    with pytest.raises(Unavailable, match="fault of ours"):
+        watch(Jobs(), broken, Recorder(), logs=False)
 
 
 def interrupted(*answers: Choice, jobs: Unfolding) -> tuple[Recorder, Any]:
