@@ -59,7 +59,7 @@ class TestTheLog:
             """
             import os, time
             for i in range(5):
-                print(i, flush=True)
+                os.write(1, b"%d\\n" % i)
                 while os.stat("../../log").st_size < 2 * i + 2:
                     time.sleep(0.001)
                 time.sleep(0.002)  # records are at least a millisecond apart
