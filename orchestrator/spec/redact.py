@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from orchestrator.spec.job import TrainingJobSpec
@@ -13,16 +13,14 @@ if TYPE_CHECKING:
 
 HIDDEN = "***"
 
-_SECRET = re.compile(r"secret|token|passw(?:or)?d|key|credential", re.IGNORECASE)
-_ALWAYS_SECRET = re.compile(r"secret|passw(?:or)?d|credential", re.IGNORECASE)
+_ALWAYS_SECRET = ("secret", "password", "passwd", "credential")
+_SECRET = (*_ALWAYS_SECRET, "token", "key")
 _NUMBER = re.compile(r"-?\d{1,12}(?:\.\d*)?(?:e-?\d{1,3})?", re.IGNORECASE)
-
-Text = TypeVar("Text", bound=Sequence[str] | None)
 
 
 def is_secret_name(name: str) -> bool:
     """Return whether a name says SECRET, TOKEN, PASSWORD, KEY or CREDENTIAL, in any case."""
-    return _SECRET.search(name) is not None
+    return _says(_SECRET, name)
 
 
 def redacted_environment(values: Mapping[str, str]) -> dict[str, str]:
@@ -44,6 +42,8 @@ def redacted_arguments(arguments: Sequence[str]) -> tuple[str, ...]:
 
     Understands ``--name=value``, ``NAME=value`` and ``--name value``.
     """
+    if not is_secret_name(" ".join(arguments)):
+        return tuple(arguments)
     shown: list[str] = []
     option = ""  # the secret option before, whose value comes next
     for argument in arguments:
@@ -61,16 +61,18 @@ def redacted_arguments(arguments: Sequence[str]) -> tuple[str, ...]:
 def redacted_spec(spec: TrainingJobSpec) -> TrainingJobSpec:
     """Return a specification that can be shown: the same object when it hides nothing."""
     changes: dict[str, Any] = {}
-    if _SECRET.search(" ".join(spec.environment)):
+    if is_secret_name(" ".join(spec.environment)):
         changes["environment"] = redacted_environment(spec.environment)
-    hyper_parameters = redacted_hyper_parameters(spec.hyper_parameters)
-    if hyper_parameters != spec.hyper_parameters:
-        changes["hyper_parameters"] = hyper_parameters
+    given = spec.hyper_parameters
+    if is_secret_name(" ".join([*given, *given.values()])):  # seldom; the rest is slow
+        hyper_parameters = redacted_hyper_parameters(given)
+        if hyper_parameters != given:
+            changes["hyper_parameters"] = hyper_parameters
     algorithm = spec.algorithm_specification
     command = {
-        field: redacted_arguments(given)
+        field: redacted_arguments(arguments)
         for field in ("container_entrypoint", "container_arguments")
-        if (given := getattr(algorithm, field)) is not None
+        if (arguments := getattr(algorithm, field)) is not None
     }
     if any(shown != getattr(algorithm, field) for field, shown in command.items()):
         changes["algorithm_specification"] = algorithm.model_copy(update=command)
@@ -86,13 +88,18 @@ def redacted_record(record: TrainingJobRecord) -> TrainingJobRecord:
     return record if spec is record.spec else record.model_copy(update={"spec": spec})
 
 
+def _says(words: tuple[str, ...], text: str) -> bool:
+    lower = text.lower()
+    return any(word in lower for word in words)
+
+
 def _is_secret_option(argument: str) -> bool:
     return argument.startswith("-") and "=" not in argument and is_secret_name(argument)
 
 
 def _shown(name: str, value: str) -> str:
     if is_secret_name(name):
-        counts = _ALWAYS_SECRET.search(name) is None and _NUMBER.fullmatch(value)
+        counts = not _says(_ALWAYS_SECRET, name) and _NUMBER.fullmatch(value)
         return value if counts else HIDDEN
     if value.startswith(("{", "[")) and is_secret_name(value):
         return _shown_json(value)
@@ -122,6 +129,6 @@ def _walk(value: Any) -> Any:
 def _member(name: str, value: Any) -> Any:
     if isinstance(value, dict | list) or not is_secret_name(name):
         return _walk(value)
-    if isinstance(value, bool | int | float) and _ALWAYS_SECRET.search(name) is None:
+    if isinstance(value, bool | int | float) and not _says(_ALWAYS_SECRET, name):
         return value
     return value if value is None else HIDDEN
