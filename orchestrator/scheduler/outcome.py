@@ -62,13 +62,15 @@ def verdict(observations: Sequence[Observation], stop_intent: EndReason | None) 
         stop_intent: Why the job was asked to stop, if it was.
     """
     if all(_succeeded(seen) for seen in observations):
-        return Verdict(EndReason.COMPLETED, None, "the program ended with exit code 0")
+        return Verdict(EndReason.COMPLETED, None, _completed(observations))
     limited = _first(observations, "max_runtime")
     if limited is not None:
         return Verdict(EndReason.MAX_RUNTIME, limited.host, _message(limited))
     failures = sorted((seen for seen in observations if failed(seen)), key=_ended_at)
-    if stop_intent is not None and (_first(observations, "stopped") or not failures):
-        return Verdict(stop_intent, None, "stopped as asked for")
+    if stop_intent is not None and (
+        _first(observations, "stopped") or all(_is_lost(seen) for seen in failures)
+    ):
+        return Verdict(stop_intent, None, _stopped_as_asked(failures))
     if failures:
         return _failure(failures[0])
     return _stopped(observations)
@@ -77,6 +79,26 @@ def verdict(observations: Sequence[Observation], stop_intent: EndReason | None) 
 def _succeeded(seen: Observation) -> bool:
     record = seen.exit
     return record is not None and record["outcome"] == "exited" and record["exit_code"] == 0
+
+
+def _completed(observations: Sequence[Observation]) -> str:
+    """Return how the program ended, with what its supervisor found remarkable."""
+    for seen in observations:
+        text, separator, more = _message(seen).partition("; ")
+        if separator:
+            return f"{text}; {more}"
+    return "the program ended with exit code 0"
+
+
+def _is_lost(seen: Observation) -> bool:
+    return seen.status is HostStatus.LOST or seen.exit is None
+
+
+def _stopped_as_asked(failures: Sequence[Observation]) -> str:
+    lost = [seen.host for seen in failures if _is_lost(seen)]
+    if lost:
+        return f"stopped as asked for; {', '.join(lost)} disappeared before saving anything"
+    return "stopped as asked for"
 
 
 def _first(observations: Sequence[Observation], outcome: str) -> Observation | None:
