@@ -447,7 +447,7 @@ def run_tests(root: Path, tests: str, chosen: str) -> subprocess.CompletedProces
     return subprocess.run(
         [
             *(sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider"),
-            *("--timeout=60", "-m", "not slow", tests),
+            *("--timeout=60", f"--basetemp={root}/temporary", "-m", "not slow", tests),
             *(("-k", chosen) if chosen else ()),
         ],
         cwd=root,

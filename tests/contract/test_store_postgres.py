@@ -59,7 +59,7 @@ class ReplyLost:
     ) -> None:
         with suppress(OSError):
             while data := source.recv(65536):
-                if is_client and self.armed and b"COMMIT" in data:
+                if is_client and self.armed and b"COMMIT\0" in data:
                     self.armed = False
                     state["cut"] = True
                 if not is_client and state["cut"]:  # the answer to COMMIT: it is done

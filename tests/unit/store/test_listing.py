@@ -6,12 +6,13 @@ import bisect
 import random
 from collections.abc import Iterator
 from datetime import timedelta
+from functools import partial
 from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from sqlalchemy import select
+from sqlalchemy import Connection, select
 
 from orchestrator.spec.record import TrainingJobRecord
 from orchestrator.spec.state import EndReason, TrainingJobStatus
@@ -64,6 +65,7 @@ def filled(
     clock = SetClock()
     store = open_store(path, clock=clock)
     database = SqliteDatabase(path)
+    specs = SpecCache()
     batch = []
     for place, name in enumerate(names(chance)):
         clock.move(-600 if place == JOBS // 3 else 1)
@@ -72,7 +74,11 @@ def filled(
                 make_spec(name), arn=name, now=clock.now(), idempotency=None, notes=None
             )
         )
-    database.write(lambda c, _: accept.accept(c, batch, SpecCache()), durable=False)
+    for start in range(0, len(batch), 50):
+        part = batch[start : start + 50]
+        database.write(
+            partial(lambda part, c, _: accept.accept(c, part, specs), part), durable=False
+        )
     lease = take_over(store)
     clock.move(1000)
     updates = []
@@ -151,11 +157,7 @@ def test_blocks_of_names_are_split_and_cover_all_names(
 ) -> None:
     database, jobs = filled
 
-    def split_all(connection: Any, _: bool) -> None:
-        for job in jobs:
-            name_blocks.split_if_large(connection, rules.name_key(job.name), largest=40)
-
-    database.write(split_all, durable=False)
+    database.write(partial(split_small, jobs), durable=False)
     with database.read() as connection:
         for descending in (False, True):
             parts = list(
@@ -174,10 +176,8 @@ def test_blocks_of_names_are_split_and_cover_all_names(
         test_every_path_finds_what_python_finds(filled, kind)
 
 
-def test_blocks_hold_what_their_names_have(
-    filled: tuple[SqliteDatabase, list[TrainingJobRecord]],
-) -> None:
-    database, jobs = filled
+def check_blocks(database: SqliteDatabase, jobs: list[TrainingJobRecord]) -> None:
+    """Check that no block says too little of the names in it."""
     with database.read() as connection:
         blocks = connection.execute(
             select(tables.name_blocks).order_by(tables.name_blocks.c.first_key)
@@ -190,6 +190,39 @@ def test_blocks_hold_what_their_names_have(
         held = int.from_bytes(block.grams, "big")
         wanted = int.from_bytes(name_blocks.bits(name_blocks.runs_of(key)), "big")
         assert held & wanted == wanted
+
+
+def test_blocks_hold_what_their_names_have(tmp_path: Path) -> None:
+    path = tmp_path / "store.sqlite3"
+    store = open_store(path)
+    database = SqliteDatabase(path)
+    chance = random.Random(3)
+    jobs: list[TrainingJobRecord] = []
+    for round_ in range(40):
+        batch = [
+            accept.submission(
+                make_spec(f"{chance.randrange(36**9):x}-{round_}-{place}"),
+                arn="a",
+                now=START,
+                idempotency=None,
+                notes=None,
+            )
+            for place in range(10)
+        ]
+        jobs += [job for job in store._commit(batch) if isinstance(job, TrainingJobRecord)]
+        if round_ % 10 == 9:  # before and after blocks are split
+            check_blocks(database, jobs)
+            database.write(partial(split_small, jobs), durable=False)
+    check_blocks(database, jobs)
+    assert len(jobs) == 400
+    database.close()
+    store.close()
+
+
+def split_small(jobs: list[TrainingJobRecord], connection: Connection, _: bool) -> None:
+    """Split blocks until each has few names."""
+    for job in jobs:
+        name_blocks.split_if_large(connection, rules.name_key(job.name), largest=40)
 
 
 def test_stretches_without_the_runs_of_a_term_are_skipped(
