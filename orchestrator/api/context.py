@@ -10,12 +10,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from orchestrator.api.batch import Batches
 from orchestrator.api.pools import Bell, Pool
 from orchestrator.clock import SystemClock
 from orchestrator.errors import Unavailable
 
 if TYPE_CHECKING:
     from orchestrator.service.assemble import Service
+    from orchestrator.service.jobs import Submission
     from orchestrator.spec.record import TrainingJobRecord
 
 SPOOL = "spool"
@@ -69,6 +71,10 @@ class Context:
         # As many readers as the store keeps connections open for; writers share commits.
         self.reads = Pool("read", 4, 2048)
         self.writes = Pool("accept", 32, self.limits.accepting)
+        self._batching = Pool("batch", 1, 2)
+        self.submissions: Batches[Submission, TrainingJobRecord] = Batches(
+            self._batching, service.jobs.submit_many, self.limits.accepting
+        )
         self.files = Pool("files", 8, 256)
         # An engine that hangs must not hold up readers.
         self.checks = Pool("check", 4, 16)
@@ -151,7 +157,7 @@ class Context:
 
     def release(self) -> None:
         """Give the threads back."""
-        for pool in (self.reads, self.writes, self.files, self.checks):
+        for pool in (self.reads, self.writes, self._batching, self.files, self.checks):
             pool.close()
 
 

@@ -122,6 +122,8 @@ class ProcessBackend(Backend):
                 f"end, got {len(spec.hosts)} hosts; use backend='docker'"
             )
         self._check_kept(spec)
+        if not spec.resources.gpus:
+            return ()
         present = gpus.present_gpus()
         if (spec.resources.gpus or 0) > len(present):
             raise CapacityUnavailable(

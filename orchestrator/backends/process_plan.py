@@ -32,7 +32,6 @@ if TYPE_CHECKING:
 ENVIRONMENTS = "envs"
 HOSTS_FILE = "hosts"
 SECRETS_FILE = "secrets.json"
-RECORDS_TARGET = "/run/orchestrator/records"
 SCRATCH_TARGET = "/tmp"  # noqa: S108  # inside the sandbox, where it is the job's own
 
 
@@ -168,7 +167,7 @@ class Planner:
             "TRAINING_JOB_NAME": context.spec.training_job_name,
             "TRAINING_JOB_ARN": context.arn,
             contract.ATTEMPT_VARIABLE: str(context.attempt),
-            contract.RECORDS_VARIABLE: RECORDS_TARGET if self._fenced else str(fifo),
+            contract.RECORDS_VARIABLE: contract.RECORDS if self._fenced else str(fifo),
             "PYTHONPATH": os.pathsep.join([*path, self._runtime]),
         }
 
@@ -191,7 +190,7 @@ class Planner:
             (str(directory / contract.SCRATCH_DIRECTORY), SCRATCH_TARGET),
             (str(directory / contract.ML_DIRECTORY), contract.ML),
             *((str(k.directory), k.target) for k in staging.kept_directories(context)),
-            (str(directory / contract.RECORDS_FIFO), RECORDS_TARGET),
+            (str(directory / contract.RECORDS_FIFO), contract.RECORDS),
             *((str(path), str(path)) for path in self.settings.writable),
         ]
         read_only = [

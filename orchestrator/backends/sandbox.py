@@ -63,7 +63,8 @@ def bubblewrap_prefix(fence: Fence, program: str = "bwrap") -> list[str]:
 
 def namespaces(fence: Fence) -> contract.NamespacePlan:
     """Return the same fence in the form that the runtime's ``sandbox.enter`` reads."""
-    binds = [[entry, entry, "ro"] for entry in fence.opt_entries]
+    binds = [["/", "/", "ro"]]  # what is not bound otherwise cannot be changed
+    binds += [[entry, entry, "ro"] for entry in fence.opt_entries]
     binds += [[source, target, "rw"] for source, target in fence.writable]
     binds += [[source, target, "ro"] for source, target in fence.read_only]
     return {

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import shutil
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from orchestrator.backends.staging import local_path
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from orchestrator.backends.base import Backend
-    from orchestrator.spec.job import TrainingJobSpec
+    from orchestrator.spec.job import MetricDefinition, TrainingJobSpec
 
 MINIMUM_FREE_BYTES = 64 << 20
 
@@ -70,7 +71,7 @@ class Admission:
                 f"{source_archive.name!r}; upload it first (the SDK and CLI do)"
             )
         _check_channels(spec)
-        compile_definitions(spec.algorithm_specification.metric_definitions)
+        _check_definitions(spec.algorithm_specification.metric_definitions)
         warnings = self._check_instances(spec)
         self._check_capacity(spec)
         return (*warnings, *backend.check(spec))
@@ -130,6 +131,12 @@ class Admission:
         why = impossible(demand, self._machine)
         if why is not None:
             raise CapacityUnavailable(why)
+
+
+@lru_cache(maxsize=256)
+def _check_definitions(definitions: tuple[MetricDefinition, ...]) -> None:
+    """Check metric definitions; the same ones come with every job of a project."""
+    compile_definitions(definitions)
 
 
 def _check_secrets(spec: TrainingJobSpec, secrets: Mapping[str, str]) -> None:

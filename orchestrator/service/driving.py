@@ -33,6 +33,9 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 WAKE_SOCKET = "wake.sock"
+LONG_QUEUE = 50
+LONG_ROUND_SECONDS = 0.02
+REST_SHARE = 6.0
 RUNNING_POLL_SECONDS = 1.0
 STANDBY_POLL_SECONDS = 1.0
 RETRY_SECONDS = (1.0, 1.0, 2.0, 5.0, 10.0, 30.0)
@@ -334,7 +337,9 @@ class Driving:
                 if driver is None:
                     self._on_start()
                     driver = self._make_driver(lease)
+                began = self._clock.monotonic()
                 unfinished = driver.tick()
+                took = self._clock.monotonic() - began
             except (StaleLock, StoreDamaged):
                 raise
             except OrchestratorError as error:
@@ -344,6 +349,9 @@ class Driving:
             else:
                 tries = 0
                 self._note(unfinished)
+                if took > LONG_ROUND_SECONDS and unfinished > LONG_QUEUE:
+                    # A long queue makes long rounds: leave most of this process to its clients.
+                    self._closing.wait(min(REST_SHARE * took, RUNNING_POLL_SECONDS))
                 self._wakes.wait(self._pause_seconds(unfinished))
                 continue
             self._closing.wait(RETRY_SECONDS[min(tries, len(RETRY_SECONDS) - 1)])

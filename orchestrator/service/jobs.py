@@ -6,13 +6,14 @@ import hashlib
 import json
 import threading
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from orchestrator import ids
-from orchestrator.errors import InvalidState, NotFound, StoreError
+from orchestrator.errors import InvalidState, NotFound, OrchestratorError, StoreError
 from orchestrator.failpoints import failpoint
 from orchestrator.spec.state import EndReason
-from orchestrator.store.base import IdempotencyKey, ListQuery, Page, Store
+from orchestrator.store.base import IdempotencyKey, ListQuery, NewJob, Page, Store
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -23,6 +24,15 @@ if TYPE_CHECKING:
     from orchestrator.service.changes import Changes
     from orchestrator.spec.job import Tag, TrainingJobSpec
     from orchestrator.spec.record import TrainingJobRecord
+
+
+@dataclass(frozen=True)
+class Submission:
+    """One call of ``submit``."""
+
+    spec: TrainingJobSpec
+    secrets: Mapping[str, str] = field(default_factory=dict)
+    idempotency_key: str | None = None
 
 
 class JobService:
@@ -77,13 +87,17 @@ class JobService:
                 run here.
             AlreadyExists: The name, or the key with another spec, is taken.
         """
-        known = self._already_accepted(spec, idempotency_key)
-        if known is not None:
-            return known
         values = dict(secrets or {})
         source = spec.source_code
         archive = self._workspace.source_archive(source.digest) if source else None
-        warnings = self._admission.check(spec, values, archive)
+        try:
+            warnings = self._admission.check(spec, values, archive)
+        except OrchestratorError:
+            # Asked only now: a look into the store costs as much as the rest of a submission.
+            known = self._already_accepted(spec, idempotency_key)
+            if known is None:
+                raise
+            return known
         notes = {f"warning {n}": text for n, text in enumerate(warnings, 1)}
         if values:
             with self._kept_secrets(spec.training_job_name, values):
@@ -92,6 +106,52 @@ class JobService:
             job = self._accept(spec, idempotency_key, notes)
         self._wake()
         return job
+
+    def submit_many(
+        self, submissions: Sequence[Submission]
+    ) -> list[TrainingJobRecord | OrchestratorError]:
+        """Accept several jobs, each for itself, in one commit; durable on return.
+
+        Returns:
+            The job, or why there is none, in the order of the submissions.
+        """
+        checked = [self._checked(submission) for submission in submissions]
+        new = [one for one in checked if isinstance(one, NewJob)]
+        failpoint("submit.before_commit")
+        accepted = iter(self._store.create_jobs(new) if new else ())
+        failpoint("submit.after_commit")
+        if new:
+            self._wake()
+        return [next(accepted) if isinstance(one, NewJob) else one for one in checked]
+
+    def _checked(self, asked: Submission) -> NewJob | TrainingJobRecord | OrchestratorError:
+        """Return what to write, the job of an earlier call, or why there will be none."""
+        spec = asked.spec
+        source = spec.source_code
+        archive = self._workspace.source_archive(source.digest) if source else None
+        try:
+            if spec.secrets or asked.secrets:
+                return self.submit(
+                    spec, secrets=asked.secrets, idempotency_key=asked.idempotency_key
+                )
+            warnings = self._admission.check(spec, {}, archive)
+        except OrchestratorError as error:
+            return self._known_or(error, asked)
+        return NewJob(
+            spec,
+            arn=ids.training_job_arn(spec.training_job_name),
+            now=self._clock.now(),
+            idempotency=_idempotency(spec, asked.idempotency_key),
+            notes={f"warning {n}": text for n, text in enumerate(warnings, 1)},
+        )
+
+    def _known_or(
+        self, refusal: OrchestratorError, asked: Submission
+    ) -> TrainingJobRecord | OrchestratorError:
+        try:
+            return self._already_accepted(asked.spec, asked.idempotency_key) or refusal
+        except OrchestratorError as error:
+            return error
 
     def _accept(
         self, spec: TrainingJobSpec, key: str | None, notes: Mapping[str, str]
@@ -110,7 +170,7 @@ class JobService:
     def _already_accepted(
         self, spec: TrainingJobSpec, key: str | None
     ) -> TrainingJobRecord | None:
-        """Return the job of an earlier call with this key, so that a retry is not checked again."""
+        """Return the job of an earlier call with this key: what was accepted once is not refused."""
         if key is None:
             return None
         return self._store.find_idempotent(_required_idempotency(spec, key))
@@ -231,7 +291,9 @@ class JobService:
 
 
 def _required_idempotency(spec: TrainingJobSpec, key: str) -> IdempotencyKey:
-    canonical = json.dumps(spec.model_dump(mode="json"), sort_keys=True)
+    # The order of the members of maps says nothing; all else is in the model's order.
+    maps = {"hyper_parameters": spec.hyper_parameters, "environment": spec.environment}
+    canonical = spec.model_dump_json(exclude=set(maps)) + json.dumps(maps, sort_keys=True)
     return IdempotencyKey(key, hashlib.sha256(canonical.encode()).hexdigest())
 
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from orchestrator.errors import InvalidSpec
 from orchestrator.spec.job import Tag, TrainingJobSpec
+from orchestrator.spec.redact import redacted_record
 from orchestrator.spec.state import EndReason, TrainingJobStatus
 from orchestrator.store.base import JobSummary, ListQuery, SortBy
 
@@ -92,8 +93,8 @@ class _Methods:
 
 
 def record(job: TrainingJobRecord) -> dict[str, Any]:
-    """Return a job's record as JSON values."""
-    return job.model_dump(mode="json")
+    """Return a job's record as JSON values, less the values of secrets."""
+    return redacted_record(job).model_dump(mode="json")
 
 
 def summary(job: JobSummary) -> dict[str, Any]:

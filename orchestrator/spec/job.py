@@ -36,6 +36,8 @@ EnvironmentName = Annotated[
 EnvironmentValue = Annotated[str, StringConstraints(max_length=512)]
 
 RESERVED_ENVIRONMENT = re.compile(r"SM_(?!LOG_LEVEL$)|TRAINING_JOB_|ORCHESTRATOR_")
+MAX_INSTANCES = 1000
+"""Of one job or instance group; more than any quota of SageMaker's training jobs."""
 RESERVED_CHANNELS = frozenset({".", ".."})
 
 
@@ -156,14 +158,14 @@ class InstanceGroup(Spec):
 
     instance_group_name: Annotated[str, StringConstraints(min_length=1, max_length=64)]
     instance_type: str
-    instance_count: int = Field(ge=1)
+    instance_count: int = Field(ge=1, le=MAX_INSTANCES)
 
 
 class ResourceConfig(Spec):
     """Instances, as SageMaker names them; on this machine instance types are labels."""
 
     instance_type: str = "local"
-    instance_count: int = Field(default=1, ge=1)
+    instance_count: int = Field(default=1, ge=1, le=MAX_INSTANCES)
     instance_groups: tuple[InstanceGroup, ...] = Field(default=(), max_length=5)
     volume_size_in_gb: int = Field(default=30, ge=1)
     keep_alive_period_in_seconds: int = Field(default=0, ge=0, le=21600)

@@ -14,6 +14,7 @@ from datetime import datetime
 from enum import StrEnum
 from pathlib import Path
 
+from orchestrator.errors import OrchestratorError
 from orchestrator.spec.job import Tag, TrainingJobSpec
 from orchestrator.spec.record import (
     Artifact,
@@ -40,6 +41,17 @@ class IdempotencyKey:
 
     key: str
     fingerprint: str
+
+
+@dataclass(frozen=True)
+class NewJob:
+    """One job to accept; see ``Store.create_job``."""
+
+    spec: TrainingJobSpec
+    arn: str
+    now: datetime
+    idempotency: IdempotencyKey | None = None
+    notes: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -197,6 +209,32 @@ class Store(ABC):
         Raises:
             AlreadyExists: The name is taken, or the key was used for another request.
         """
+
+    def create_jobs(
+        self, requests: Sequence[NewJob]
+    ) -> list[TrainingJobRecord | OrchestratorError]:
+        """Accept several jobs, in one transaction where that is possible; durable on return.
+
+        Each is accepted or refused for itself, as by ``create_job``.
+
+        Returns:
+            The job, or why there is none, in the order of the requests.
+        """
+        answers: list[TrainingJobRecord | OrchestratorError] = []
+        for new in requests:
+            try:
+                job = self.create_job(
+                    new.spec,
+                    arn=new.arn,
+                    now=new.now,
+                    idempotency=new.idempotency,
+                    notes=new.notes,
+                )
+            except OrchestratorError as error:
+                answers.append(error)
+            else:
+                answers.append(job)
+        return answers
 
     @abstractmethod
     def find_idempotent(self, idempotency: IdempotencyKey) -> TrainingJobRecord | None:

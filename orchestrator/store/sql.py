@@ -34,6 +34,7 @@ from orchestrator.store.base import (
     IdempotencyKey,
     JobUpdate,
     ListQuery,
+    NewJob,
     Page,
     ResourceLease,
     SortBy,
@@ -143,6 +144,22 @@ class SqlStore(Store):
         return self._group.submit(
             accept.submission(spec, arn=arn, now=now, idempotency=idempotency, notes=notes)
         )
+
+    def create_jobs(
+        self, requests: Sequence[NewJob]
+    ) -> list[TrainingJobRecord | OrchestratorError]:
+        """See ``Store.create_jobs``."""
+        checked = [_submission(new) for new in requests]
+        batch = [member for member in checked if isinstance(member, accept.Submission)]
+        try:
+            accepted = iter(self._commit(batch) if batch else ())
+        except OrchestratorError as error:
+            accepted = iter([error] * len(batch))
+        answers = [
+            next(accepted) if isinstance(member, accept.Submission) else member
+            for member in checked
+        ]
+        return cast("list[TrainingJobRecord | OrchestratorError]", answers)
 
     def find_idempotent(self, idempotency: IdempotencyKey) -> TrainingJobRecord | None:
         """See ``Store.find_idempotent``."""
@@ -336,6 +353,15 @@ class SqlStore(Store):
                 return self._answers(connection, [member])[0]
         except DBAPIError as error:
             return RowRefused(f"the state store refused the request: {error.orig}")
+
+
+def _submission(new: NewJob) -> accept.Submission | OrchestratorError:
+    try:
+        return accept.submission(
+            new.spec, arn=new.arn, now=new.now, idempotency=new.idempotency, notes=new.notes
+        )
+    except OrchestratorError as error:
+        return error
 
 
 def _meta(connection: Connection, key: str) -> str | None:

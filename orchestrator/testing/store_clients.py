@@ -23,6 +23,7 @@ from orchestrator.spec.state import EndReason, SecondaryStatus, TrainingJobStatu
 from orchestrator.store.base import (
     IdempotencyKey,
     JobUpdate,
+    NewJob,
     Store,
 )
 from orchestrator.testing.store_jobs import (
@@ -77,6 +78,18 @@ class ClientContract(StoreFixtures):
                 submit(store, name)
         assert store.get_job("tAKEN") == first
         assert store.count_by_status()[TrainingJobStatus.IN_PROGRESS] == 1
+
+    def test_several_jobs_are_accepted_each_for_itself(self, store: Store) -> None:
+        submit(store, "taken")
+        names = ("first", "taken", "second", "first")
+        answers = store.create_jobs([NewJob(make_spec(n), f"arn:{n}", START) for n in names])
+        assert [getattr(answer, "name", type(answer)) for answer in answers] == [
+            "first",
+            AlreadyExists,
+            "second",
+            AlreadyExists,
+        ]
+        assert store.get_job("second") == answers[2]
 
     def test_an_unknown_name_is_said_to_be_unknown(self, store: Store) -> None:
         for ask in (store.get_job, store.get_tags, store.delete_job):

@@ -14,7 +14,9 @@ from orchestrator.api.errors import violations
 from orchestrator.api.rest.common import EXAMPLE_JOB
 from orchestrator.api.views import SubmitRequest, job_response
 from orchestrator.errors import InvalidSpec
+from orchestrator.service.jobs import Submission
 from orchestrator.spec.job import TrainingJobSpec
+from orchestrator.spec.record import TrainingJobRecord
 
 IDEMPOTENCY_KEY = "idempotency-key"
 EXAMPLE: dict[str, Any] = {
@@ -73,10 +75,19 @@ class Submit:
         """Accept a job; see ``DOCUMENT``."""
         key = request.headers.get(IDEMPOTENCY_KEY)
         asked = self.parse(await request.body())
-        record = await self._context.writes.run(
-            self._submit, asked.spec, secrets=asked.secrets, idempotency_key=key
-        )
+        record = await self._accept(Submission(asked.spec, asked.secrets, key))
         return job_response(record, 201, {"location": f"/api/v1/training-jobs/{record.name}"})
+
+    async def _accept(self, submission: Submission) -> TrainingJobRecord:
+        if submission.spec.algorithm_specification.training_image is None:
+            return await self._context.submissions.add(submission)
+        # An engine is asked about the image, which may take long: nobody else waits for it.
+        return await self._context.writes.run(
+            self._submit,
+            submission.spec,
+            secrets=submission.secrets,
+            idempotency_key=submission.idempotency_key,
+        )
 
     def parse(self, body: bytes) -> SubmitRequest:
         """Return the request in a body.
