@@ -123,6 +123,11 @@ def command(
     job: 0 when it completed, the program's own when it failed, 143 when somebody stopped it, 124
     at its time limit, 130 when you left before the end.
     """
+    from orchestrator.cli.early import start_driver_early
+
+    is_likely = source is None or source.expanduser().exists()
+    wait_for_driver = start_driver_early(home, url) if is_likely else (lambda: None)
+
     from orchestrator.cli.following import follow
     from orchestrator.cli.lookup import connected
     from orchestrator.cli.request import RunOptions, make_trainer
@@ -157,7 +162,9 @@ def command(
         network_isolation=network_isolation,
     )
     with connected(home, url) as transport:
-        job = make_trainer(options, transport).train(wait=False, job_name=name)
+        trainer = make_trainer(options, transport)
+        wait_for_driver()
+        job = trainer.train(wait=False, job_name=name)
         if detach:
             _tell_detached(job, as_json=json)
             return exits.DONE
