@@ -35,15 +35,19 @@ def command(world: World, *words: str) -> Contender:
 @contextmanager
 def library(folder: Path) -> Iterator[subprocess.Popen[str]]:
     """A process that has TorchX loaded and runs what it is told."""
-    with subprocess.Popen(
-        [str(BENCH_BIN / "python"), str(WORKER)],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-        env=clean_variables(),
-        cwd=folder,
-        text=True,
-    ) as process:
+    log = folder / "torchx.log"
+    with (
+        log.open("w") as errors,
+        subprocess.Popen(
+            [str(BENCH_BIN / "python"), str(WORKER)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=errors,
+            env=clean_variables(),
+            cwd=folder,
+            text=True,
+        ) as process,
+    ):
         try:
             yield process
         finally:
@@ -56,8 +60,12 @@ def through_library(process: subprocess.Popen[str], world: World, scheduler: str
     def run() -> float:
         assert process.stdin is not None
         assert process.stdout is not None
-        process.stdin.write(f"{scheduler} {os.path.relpath(world.script, world.source)}\n")
+        process.stdin.write(f"{scheduler} {os.path.relpath(world.script, world.folder)}\n")
         process.stdin.flush()
-        return float(process.stdout.readline())
+        line = process.stdout.readline()
+        if not line:
+            said = (world.folder / "torchx.log").read_text("utf-8")
+            raise RuntimeError(f"TorchX ended: {said[-2000:]}")
+        return float(line)
 
     return run

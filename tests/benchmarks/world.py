@@ -10,7 +10,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 
 from orchestrator import ModelTrainer, connect
@@ -126,10 +126,8 @@ def served(world: World, **values: str) -> Iterator[tuple[Transport, int]]:
                 text = eventually(
                     lambda: log.read_text("utf-8").endswith("}\n") and log.read_text("utf-8")
                 )
-                url = json.loads(text)["url"]
-                transport = connect(url, home=world.home)
-                yield transport, process.pid
-                transport.close()
+                with closing(connect(json.loads(text)["url"], home=world.home)) as transport:
+                    yield transport, process.pid
             finally:
                 process.send_signal(signal.SIGTERM)
                 process.wait(30)
