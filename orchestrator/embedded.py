@@ -58,6 +58,10 @@ READS = frozenset(
 )
 
 
+class _DriverGone(Unavailable):
+    """The driver ended before it answered."""
+
+
 class LocalTransport:
     """A transport to a home directory on this machine; see ``sdk.transport.Transport``.
 
@@ -96,7 +100,7 @@ class LocalTransport:
                 continue
             try:
                 return self._ask(stream, method, params)
-            except Unavailable:
+            except _DriverGone:
                 if time.monotonic() > deadline or self._closings != closings:
                     raise
                 time.sleep(START_POLL_SECONDS)  # a dying driver's socket takes connections
@@ -137,7 +141,7 @@ class LocalTransport:
             cause = None
         if not line:
             self._local.stream = None
-            raise Unavailable("the driver went away; the call can be made again") from cause
+            raise _DriverGone("the driver went away; the call can be made again") from cause
         answer = json.loads(line)
         if "error" in answer:
             said = answer["error"]
@@ -394,6 +398,7 @@ def main(argv: list[str]) -> int:
 
     from orchestrator.service.assemble import open_service  # noqa: PLC0415
     from orchestrator.service.background import run_driver  # noqa: PLC0415
+    from orchestrator.service.rpc import refused  # noqa: PLC0415
     from orchestrator.settings import Settings  # noqa: PLC0415
 
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(message)s")
@@ -403,7 +408,8 @@ def main(argv: list[str]) -> int:
         code = run_driver(
             service, socket_path(home, DRIVER_SOCKET), on_ready=lambda: starter.tell(ready=True)
         )
-    except OrchestratorError as error:
+    except (OrchestratorError, OSError) as caught:
+        error = caught if isinstance(caught, OrchestratorError) else refused(caught)
         starter.tell(error={"code": error.code, "message": error.message})
         sys.stderr.write(f"{error.message}\n")
         return 1

@@ -18,7 +18,7 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from orchestrator.errors import InvalidSpec, OrchestratorError
+from orchestrator.errors import InvalidSpec, OrchestratorError, Unavailable
 from orchestrator.service.sockets import SocketName
 
 if TYPE_CHECKING:
@@ -45,9 +45,21 @@ def answer(methods: Methods, line: bytes) -> dict[str, Any]:
         return {"result": _call(methods, line)}
     except OrchestratorError as error:
         return {"error": {"code": error.code, "message": error.message, "details": error.details}}
+    except OSError as error:
+        logger.exception("request failed")
+        return {"error": {"code": Unavailable.code, "message": refused(error).message}}
     except Exception as error:
         logger.exception("request failed")
         return {"error": {"code": "internal", "message": f"internal error: {error!r}"}}
+
+
+def refused(error: OSError) -> Unavailable:
+    """Return what a refusal of the operating system means for a client."""
+    where = f": {error.filename}" if error.filename else ""
+    return Unavailable(
+        f"the system refused what is needed ({error.strerror or error}{where}); check the free "
+        "disk space (df, df -i) and the limits of open files and processes (ulimit -n, -u)"
+    )
 
 
 def _call(methods: Methods, line: bytes) -> Any:
