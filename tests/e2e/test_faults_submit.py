@@ -332,7 +332,7 @@ def test_what_is_no_request_is_answered_and_harms_nobody(
             answer = json.loads(stream.readline())
         assert answer["error"]["code"] == "invalid_spec", answer
         assert said in answer["error"]["message"]
-    assert orchestrator_transport.describe("job")["name"] == "job"
+    assert orchestrator_transport.describe("job")["number"] == 1
 
 
 # -- fault 27: the store is locked -------------------------------------------------------------
