@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from orchestrator.backends.docker_values import LABEL_ATTEMPT, LABEL_HOME, LABEL_JOB
 from tests.e2e.command import cli, cli_json, script
 from tests.e2e.conftest import eventually
 from tests.setup.images import BASE
@@ -69,3 +70,21 @@ def test_a_build_without_a_base_image_is_told(tmp_path):
     done = cli("build", script(tmp_path, "print()"))
     assert done.returncode == 2
     assert "give --base-image" in done.stderr
+
+
+def test_containers_that_no_running_job_needs_are_collected(orchestrator_home: Path):
+    import docker
+
+    client = docker.from_env()
+    labels = {LABEL_HOME: str(orchestrator_home), LABEL_JOB: "gone", LABEL_ATTEMPT: "1"}
+    left = client.containers.create(IMAGE, "true", labels=labels)
+    other = client.containers.create(IMAGE, "true", labels={**labels, LABEL_HOME: "/elsewhere"})
+    try:
+        dry = cli_json("gc", "--dry-run")["removed"]
+        assert dry == [{"kind": "container", "name": left.name, "size_bytes": 0}]
+        assert cli_json("gc")["removed"] == dry
+        assert cli_json("gc")["removed"] == []
+        other.reload()  # another home's is left alone
+    finally:
+        other.remove(force=True)
+        client.close()
