@@ -123,6 +123,9 @@ def test_a_fault_of_our_own_ends_the_watching_too():
     broken: Any = SimpleNamespace(name="job", secondary_status=SimpleNamespace(value="Odd"))
     with pytest.raises(Unavailable, match="fault of ours"):
         watch(Jobs(), broken, Recorder(), logs=False)
+    for thread in threading.enumerate():
+        if thread.name == "follow":
+            thread.join(10)  # its traceback belongs to this test
 
 
 def interrupted(*answers: Choice, jobs: Unfolding) -> tuple[Recorder, Any]:
