@@ -60,6 +60,8 @@ class Compute(Spec):
     memory_gib: float | None = Field(default=None, gt=0)
     share_gpus: bool = False
     limit_cpus: bool = False
+    shm_size_mib: int = Field(default=1024, ge=1)
+    """Size of /dev/shm in Docker."""
     backend: Literal["process", "docker"] | None = None
     """None = docker for a training image, else process."""
     python: AnyPath | None = None

@@ -7,7 +7,7 @@ import threading
 import time
 from typing import TYPE_CHECKING, Any
 
-from orchestrator.errors import OrchestratorError, Unavailable
+from orchestrator.errors import Unavailable
 from orchestrator.sdk.lines import LineAssembler, OutputLine
 from orchestrator.spec.record import TrainingJobRecord
 
@@ -74,7 +74,7 @@ class _Poller(threading.Thread):
                     more = self.poll()
                 except Unavailable:
                     self.abandoned.wait(RECONNECT_SECONDS)
-        except OrchestratorError as error:
+        except Exception as error:  # noqa: BLE001  # raised again where it is waited for
             self.put("error", error)
 
     def poll(self) -> bool:

@@ -232,7 +232,14 @@ class ModelTrainer:
                 ),
                 "resources": Resources.parse(
                     compute.model_dump(
-                        include={"cpus", "gpus", "memory_gib", "share_gpus", "limit_cpus"}
+                        include={
+                            "cpus",
+                            "gpus",
+                            "memory_gib",
+                            "share_gpus",
+                            "limit_cpus",
+                            "shm_size_mib",
+                        }
                     )
                 ),
                 "stopping_condition": self.stopping_condition,
