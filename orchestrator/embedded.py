@@ -139,7 +139,7 @@ class LocalTransport:
             cause: Exception | None = error
         else:
             cause = None
-        if not line:
+        if not line.endswith(b"\n"):  # also a part of an answer: it was killed meanwhile
             self._local.stream = None
             raise _DriverGone("the driver went away; the call can be made again") from cause
         answer = json.loads(line)

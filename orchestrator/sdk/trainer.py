@@ -203,8 +203,9 @@ class ModelTrainer:
         backend = compute.backend or ("docker" if self.training_image else "process")
         return TrainingJobSpec.parse(
             {
-                "training_job_name": job_name
-                or ids.unique_name(self.base_job_name, datetime.now(UTC)),
+                "training_job_name": ids.unique_name(self.base_job_name, datetime.now(UTC))
+                if job_name is None
+                else job_name,
                 "algorithm_specification": AlgorithmSpecification.parse(
                     {
                         "training_image": self.training_image,
