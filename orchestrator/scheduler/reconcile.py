@@ -338,7 +338,8 @@ def _end(
         message=found.message,
         hosts=tuple(_final_host(host, view) for host in job.hosts) if job.hosts else None,
         artifacts=collected.artifacts,
-        explanation=collected.explanation,
+        # A stop that came while a failure was collected makes the end a stop.
+        explanation=collected.explanation if reason.status is TrainingJobStatus.FAILED else None,
         final_metrics=collected.final_metrics,
         training_started_at=_training_started(view),
         training_ended_at=_training_ended(view),

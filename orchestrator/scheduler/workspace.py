@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from typing import TYPE_CHECKING
 
 from orchestrator.backends.base import AttemptContext
@@ -69,6 +70,10 @@ class Workspace:
         pairs = (path.name.rpartition("@") for path in sorted(self._marks.iterdir()))
         return [(name, int(attempt)) for name, _, attempt in pairs if attempt.isdigit()]
 
+    def is_marked(self, name: str) -> bool:
+        """Return whether something of a job was not cleaned up after yet."""
+        return any(marked == name for marked, _ in self.marked())
+
     def forget_mark(self, name: str, attempt: int) -> None:
         """Drop the mark of a job that does not exist any more."""
         (self._marks / f"{name}@{attempt}").unlink(missing_ok=True)
@@ -98,6 +103,20 @@ class Workspace:
         directory.mkdir(parents=True, exist_ok=True)
         write_json(directory / "spec.json", json.loads(job.spec.model_dump_json()))
 
-    def remove(self, name: str) -> None:
-        """Remove a job's folder."""
-        remove_tree(self.job_directory(name))
+    def set_aside(self, name: str) -> Path | None:
+        """Take a job's folder out of its place, whole; return where it is now, if there was one."""
+        aside = self._jobs / f".{name}.{os.urandom(4).hex()}"
+        try:
+            self.job_directory(name).rename(aside)
+        except FileNotFoundError:
+            return None
+        return aside
+
+    def put_back(self, name: str, aside: Path) -> None:
+        """Undo ``set_aside``."""
+        aside.rename(self.job_directory(name))
+
+    @staticmethod
+    def remove(folder: Path) -> None:
+        """Remove a folder that was set aside."""
+        remove_tree(folder)

@@ -92,6 +92,7 @@ class Service:
             self.clock,
             self.driving.wake,
             self._poll_seconds,
+            self.metrics.delete,
         )
         self.logs = LogService(self.store, self.workspace, self.changes, self.clock)
         self._executor: ThreadPoolExecutor | None = None

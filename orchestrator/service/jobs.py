@@ -14,9 +14,11 @@ from orchestrator.errors import InvalidState, NotFound, OrchestratorError, Store
 from orchestrator.failpoints import failpoint
 from orchestrator.spec.state import EndReason
 from orchestrator.store.base import IdempotencyKey, ListQuery, NewJob, Page, Store
+from orchestrator.store.rules import check_deletable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
+    from pathlib import Path
 
     from orchestrator.clock import Clock
     from orchestrator.scheduler.workspace import Workspace
@@ -24,6 +26,9 @@ if TYPE_CHECKING:
     from orchestrator.service.changes import Changes
     from orchestrator.spec.job import Tag, TrainingJobSpec
     from orchestrator.spec.record import TrainingJobRecord
+
+CLEAN_UP_SECONDS = 10.0
+CLEAN_UP_POLL_SECONDS = 0.02
 
 
 @dataclass(frozen=True)
@@ -47,6 +52,8 @@ class JobService:
         wake: Tells the driver that there is something to do.
         poll_seconds: How often the store is looked at while waiting for a change that another
             process makes.
+        forget: Called with the name of a job that is being deleted.
+        patience_seconds: How long deleting waits until an ended job is cleaned up after.
     """
 
     def __init__(
@@ -58,6 +65,8 @@ class JobService:
         clock: Clock,
         wake: Callable[[], None],
         poll_seconds: Callable[[], float],
+        forget: Callable[[str], None] = lambda _name: None,
+        patience_seconds: float = CLEAN_UP_SECONDS,
     ) -> None:
         self._store = store
         self._workspace = workspace
@@ -66,6 +75,8 @@ class JobService:
         self._clock = clock
         self._wake = wake
         self._poll_seconds = poll_seconds
+        self._forget = forget
+        self._patience_seconds = patience_seconds
         self._secrets_lock = threading.Lock()
 
     def submit(
@@ -266,14 +277,45 @@ class JobService:
         return job
 
     def delete(self, name: str) -> None:
-        """Forget an ended job and remove its folder (logs, artifacts in the home directory).
+        """Forget an ended job, its metrics and its folder (logs, artifacts in the home directory).
+
+        The name is free only when nothing of the job is left in its place, whenever this process
+        dies: a later job of that name must not take it for its own.
 
         Raises:
             NotFound: There is no such job.
-            InvalidState: It has not ended.
+            InvalidState: It has not ended, or something of it still is being cleaned up.
         """
-        self._store.delete_job(name)
-        self._workspace.remove(name)
+        job = self._store.get_job(name)
+        check_deletable(job.name, job.status, holds_resources=False)
+        self._await_clean_up(job.name)
+        aside = self._workspace.set_aside(job.name)
+        try:
+            self._forget(job.name)
+            self._store.delete_job(job.name)
+        except NotFound:
+            self._removed(aside)  # somebody else was first
+            raise
+        except OrchestratorError:
+            if aside is not None:
+                self._workspace.put_back(job.name, aside)
+            raise
+        self._removed(aside)
+
+    def _removed(self, aside: Path | None) -> None:
+        if aside is not None:
+            self._workspace.remove(aside)
+
+    def _await_clean_up(self, name: str) -> None:
+        """Wait until nothing runs any more that may touch what a job of this name leaves."""
+        deadline = self._clock.monotonic() + self._patience_seconds
+        while self._workspace.is_marked(name):
+            if self._clock.monotonic() >= deadline:
+                raise InvalidState(
+                    f"a job can be deleted when it is cleaned up after, which has not happened to "
+                    f"{name!r} yet; try again in a moment (if no driver runs: orchestrator serve)"
+                )
+            self._changes.wait(self._changes.count(), CLEAN_UP_POLL_SECONDS)
 
     def tags(self, name: str) -> tuple[Tag, ...]:
         """Return a job's tags."""

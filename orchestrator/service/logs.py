@@ -74,7 +74,7 @@ class LogService:
             NotFound: There is no such job.
         """
         job = self._store.get_job(name)
-        attempts = self._workspace.job_directory(name) / "attempts"
+        attempts = self._workspace.job_directory(job.name) / "attempts"
         if not attempts.is_dir():
             return ()
         numbers = sorted(int(path.name) for path in attempts.iterdir() if path.name.isdigit())

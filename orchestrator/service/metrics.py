@@ -68,8 +68,7 @@ class MetricService:
         Raises:
             NotFound: There is no such job.
         """
-        self._store.get_job(name)
-        return tuple(self._points.names(name))
+        return tuple(self._points.names(self._store.get_job(name).name))
 
     def curve(self, name: str, metric: str, *, max_points: int = 2000) -> dict[str, Any]:
         """Return one curve as columns.
@@ -77,7 +76,7 @@ class MetricService:
         Raises:
             NotFound: There is no such job or metric.
         """
-        curve = self._points.curve(name, metric, max_points)
+        curve = self._points.curve(self._store.get_job(name).name, metric, max_points)
         if not curve.points:
             known = ", ".join(self.names(name)) or "none yet"
             raise NotFound(f"metric must be one of the job's ({known}), got {metric!r}")
