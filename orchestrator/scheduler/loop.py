@@ -45,6 +45,8 @@ KEEP_SECONDS = 15.0
 RETRY_SECONDS = (0.5, 1, 2, 5, 10, 30, 60)
 LEASE_SECONDS = 30.0
 COLLECT_TRIES = 5
+SEEN_STEPS = frozenset({"observe", "start"})
+"""Updates that only note what was seen: what follows comes from outside, or from an action."""
 HOUSEKEEPING_SECONDS = 600.0
 
 
@@ -297,8 +299,8 @@ class Driver:
                     self._dispatch(job, action, decision.update)
         if changed:
             self._changed(changed)
-        if updates:
-            self._wake()  # what was just decided may allow the next step at once
+        if steps - SEEN_STEPS or len(changed) < len(updates):
+            self._wake()  # what was just decided allows the next step, or must be decided anew
 
     def _dispatch(self, job: TrainingJobRecord, action: Action, update: JobUpdate | None) -> None:
         if action.kind is ActionKind.RELEASE:
@@ -348,7 +350,6 @@ class Driver:
                         not_before=self._clock.monotonic() + pause,
                     )
                 )
-            finally:
                 self._wake()
 
         self._executor.submit(work)
