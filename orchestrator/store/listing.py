@@ -88,15 +88,29 @@ class Want:
             return replace(self, name_before=str(last))
         return replace(self, name_after=str(last))
 
+    def numbers_only(self) -> Want:
+        """Return the same order and numbers without any other filter."""
+        return Want(
+            SortBy.CREATION_TIME,
+            self.descending,
+            self.limit,
+            number_after=self.number_after,
+            number_before=self.number_before,
+        )
+
+    def modified_only(self) -> Want:
+        """Return the same times of modification without any other filter."""
+        return Want(
+            SortBy.CREATION_TIME,
+            self.descending,
+            self.limit,
+            modified_after=self.modified_after,
+            modified_before=self.modified_before,
+        )
+
     def past(self, number: int) -> Want:
         """Narrow down to what follows a number in the order."""
         return self.between(None, number) if self.descending else self.between(number, None)
-
-    def up_to(self, number: int) -> Want:
-        """Narrow down to what comes in the order up to a number, that one included."""
-        if self.descending:
-            return self.between(number - 1, None)
-        return self.between(None, number + 1)
 
     def between(self, after: int | None, before: int | None) -> Want:
         """Narrow down to a range of numbers, its bounds excluded."""

@@ -26,8 +26,8 @@ from orchestrator.store.tables import BLOCK_SIZE, GRAMS
 if TYPE_CHECKING:
     from sqlalchemy import RowMapping
 
-_PROBE = 400
-"""Hits up to which a run of characters counts as rare."""
+_PROBE = 100
+"""Hits of a run of characters that are looked at to see how common it is."""
 _LONGEST_TURN = 65_536
 
 _NUMBER = "jobs NOT INDEXED"
@@ -65,7 +65,9 @@ class SqliteReader(Reader):
 
     contains = "instr(jobs.name_key, :term) > 0"
     few = 2500
-    """So many rows are fetched and sorted faster than an index is searched for hits."""
+    """So many rows, anywhere, are fetched and sorted faster than an index is searched for hits."""
+    few_neighbours = 8000
+    """The same for rows that lie side by side."""
     first_turn = 512
     """Candidates of the first turn along each of two indexes."""
 
@@ -86,36 +88,33 @@ class SqliteReader(Reader):
     def _few(self, want: Want, grams: str | None) -> list[RowMapping] | None:
         """Return the rows when a filter leaves so few that all can be looked at."""
         low, high = want.number_after, want.number_before
-        if low is not None and high is not None and high - low <= self.few:
+        if low is not None and high is not None and high - low <= self.few_neighbours:
             return self.run(want, _NUMBER) if high - low > 1 else []
         if want.sort_by is SortBy.NAME and self._few_have(want.status):
             return self.run(want, _STATUS_NAME)
+        numbers, most = None, self.few + 1
         if grams is not None and want.sort_by is not SortBy.CREATION_TIME:
-            numbers = self._numbers(f"rowid FROM {_MATCHING}", grams=grams)
-            if len(numbers) <= self.few:
-                return self.run(want, _PICKED, picked=json.dumps(numbers))
-        if want.modified_after is not None or want.modified_before is not None:
-            bounds = Want(
-                SortBy.CREATION_TIME,
-                descending=False,
-                limit=0,
-                modified_after=want.modified_after,
-                modified_before=want.modified_before,
-            )
-            conditions, values = self.conditions(bounds, "jobs.number")
-            where = " AND ".join(conditions)
-            numbers = self._numbers(f"number FROM {_MODIFIED} WHERE {where}", **values)
-            if len(numbers) <= self.few:
-                return self.run(want, _PICKED, picked=json.dumps(numbers))
-        return None
+            number, bounds = _BY_TERM.number, want.numbers_only()
+            numbers = self._numbers(number, _MATCHING, bounds, most, grams=grams)
+        elif want.modified_after is not None or want.modified_before is not None:
+            source, bounds = f"{_MODIFIED} WHERE 1", want.modified_only()
+            numbers = self._numbers("jobs.number", source, bounds, most)
+        if numbers is None or len(numbers) > self.few:
+            return None
+        return self.run(want, _PICKED, picked=json.dumps(numbers))
 
     def _few_have(self, status: TrainingJobStatus | None) -> bool:
         return status is not None and counts.by_status(self.connection)[status] <= self.few
 
-    def _numbers(self, source: str, **values: Any) -> list[int]:
-        """Return the numbers that a source has, at most one more than few."""
-        statement = text(f"SELECT {source} LIMIT :most")
-        return list(self.connection.scalars(statement, {**values, "most": self.few + 1}))
+    def _numbers(
+        self, number: str, source: str, bounds: Want, most: int, *, order: str = "", **values: Any
+    ) -> list[int]:
+        """Return numbers of a source, which ends in a condition, within bounds."""
+        conditions, parameters = self.conditions(bounds, number)
+        where = "".join(f" AND {condition}" for condition in conditions)
+        statement = f"SELECT {number} FROM {source}{where} {order} LIMIT :most"  # noqa: S608
+        found = self.connection.execute(text(statement), {**parameters, **values, "most": most})
+        return [row[0] for row in found.all()]
 
     # -- in order of statuses ---------------------------------------------------------------
 
@@ -151,35 +150,23 @@ class SqliteReader(Reader):
         found: list[RowMapping] = []
         for path, size in _turns(paths, self.first_turn):
             left = replace(want, limit=want.limit - len(found))
-            end = self._after(path, left, grams, size)
-            found += self._along(path, left if end is None else left.up_to(end), grams)
-            if end is None or len(found) >= want.limit:
+            numbers = self._candidates(path, left, grams, size)
+            found += self.run(left, _PICKED, picked=json.dumps(numbers))
+            if len(numbers) < size or len(found) >= want.limit:
                 break
-            want = want.past(end)
+            want = want.past(numbers[-1])
         return found
 
     def _along(self, path: _Path, want: Want, grams: str | None) -> list[RowMapping]:
         extra = {"grams": grams} if path is _BY_TERM else {}
         return self.run(want, path.source, number=path.number, **extra)
 
-    def _after(self, path: _Path, want: Want, grams: str | None, size: int) -> int | None:
-        """Return the number of the ``size``-th candidate; None when there are fewer."""
-        bounds = Want(
-            SortBy.CREATION_TIME,
-            descending=want.descending,
-            limit=0,
-            number_after=want.number_after,
-            number_before=want.number_before,
-        )
-        conditions, values = self.conditions(bounds, path.number)
-        where = "".join(f" AND {condition}" for condition in conditions)
-        return self.number(
-            f"SELECT {path.number} FROM {path.candidates}{where} "  # noqa: S608
-            f"ORDER BY {path.number} {want.direction} LIMIT 1 OFFSET :skipped",
-            **values,
-            **({"grams": grams} if path is _BY_TERM else {"status": want.status}),
-            skipped=size - 1,
-        )
+    def _candidates(self, path: _Path, want: Want, grams: str | None, size: int) -> list[int]:
+        """Return the next numbers along one index; fewer than ``size`` are the last ones."""
+        bounds = want.numbers_only()
+        extra = {"grams": grams} if path is _BY_TERM else {"status": want.status}
+        order = f"ORDER BY {bounds.order(path.number)}"
+        return self._numbers(path.number, path.candidates, bounds, size, order=order, **extra)
 
     def _modified_parts(self, want: Want) -> Iterator[Want]:
         """Yield the parts of the numbers that can hold jobs modified late enough."""
@@ -240,13 +227,17 @@ class SqliteReader(Reader):
     def _grams(self, term: str) -> str:
         runs = names.term_runs(term)
         if len(runs) > names.USED_RUNS:
-            hits = {run: self._hits(names.quoted(run)) for run in runs}
-            runs = names.most_telling(runs, hits, _PROBE)
+            depths = {run: self._depth(names.quoted(run)) for run in runs}
+            runs = sorted(runs, key=lambda run: depths[run])[: names.USED_RUNS]
         return " AND ".join(names.quoted(run) for run in runs)
 
-    def _hits(self, grams: str) -> int:
-        statement = f"SELECT count(*) FROM (SELECT 1 FROM {_MATCHING} LIMIT :most)"  # noqa: S608
-        return self.number(statement, grams=grams, most=_PROBE + 1) or 0
+    def _depth(self, grams: str) -> int:
+        """Return the number of the hit so many hits back: the lower, the rarer the hits."""
+        statement = (
+            f"SELECT rowid FROM {_MATCHING} "  # noqa: S608
+            "ORDER BY rowid DESC LIMIT 1 OFFSET :skipped"
+        )
+        return self.number(statement, grams=grams, skipped=_PROBE) or 0
 
 
 def _of_status(want: Want, status: TrainingJobStatus) -> Want | None:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from sqlalchemy import Connection
 
 LONGEST_RUN = 3
-USED_RUNS = 4
+USED_RUNS = 3
 """Most tokens that one search asks for; the comparison with the name does the rest."""
 _ADD = text(f"INSERT INTO {GRAMS} (rowid, grams) VALUES (:number, :grams)")  # noqa: S608
 _REMOVE = text(
@@ -59,21 +59,6 @@ def term_runs(term: str) -> list[str]:
         return [term]
     starts = range(len(term) - LONGEST_RUN + 1)
     return list(dict.fromkeys(term[start : start + LONGEST_RUN] for start in starts))
-
-
-def most_telling(runs: Sequence[str], hits: dict[str, int], rare: int) -> list[str]:
-    """Return the few tokens that find a term best.
-
-    Args:
-        runs: The tokens, in their order in the term.
-        hits: Rows per token, counted up to ``rare`` + 1.
-        rare: Hits up to which a token is worth most.
-    """
-    telling = sorted((run for run in runs if hits[run] <= rare), key=lambda run: hits[run])
-    if telling:
-        return telling[:2]
-    step = (len(runs) - 1) / (USED_RUNS - 1)
-    return list(dict.fromkeys(runs[round(place * step)] for place in range(USED_RUNS)))
 
 
 def quoted(run: str) -> str:

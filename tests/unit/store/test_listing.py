@@ -43,6 +43,7 @@ class Impatient(SqliteReader):
     """Takes what is few, and turns, to be tiny, so that small stores go every way."""
 
     few = 3
+    few_neighbours = 3
     first_turn = 2
 
 
