@@ -322,7 +322,10 @@ class World:
     def _exit(self) -> None:
         if self.engine.all_living:
             job, _, host = self.chance.choice(self.engine.all_living)
-            self.engine.exit(job, host, code=self.chance.choice((0, 0, 1, 3)))
+            code = self.chance.choice((0, 0, 1, 3))
+            self.engine.exit(job, host, code=code)
+            if code == 0 and self._is_endless(job):
+                self.endless.add(job)  # its peers waited for it to fail
 
     def _lose(self) -> None:
         if self.engine.all_living:
