@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import sys
 import tempfile
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -133,7 +134,8 @@ class ApiMachine(RuleBasedStateMachine):
 
     def teardown(self) -> None:
         try:
-            self.calm_down()
+            if sys.exception() is None:  # else a step has failed already
+                self.calm_down()
         finally:
             self.world.close()
             shutil.rmtree(self.folder)
