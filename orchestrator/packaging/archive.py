@@ -5,6 +5,7 @@ Files are made relative to open directory handles, so that nothing is written ou
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import secrets
@@ -116,6 +117,9 @@ class _Extraction:
             self._enter(member.parts, member)
             return
         self._enter(member.parts[:-1], member)
+        if member.link is not None:
+            self._write_link(member)
+            return
         try:
             handle = os.open(member.parts[-1], _NEW_FILE, 0o600, dir_fd=self._handles[-1])
         except FileExistsError:
@@ -126,6 +130,15 @@ class _Extraction:
             os.fchmod(handle, 0o755 if member.executable else 0o644)
         self._files += 1
         self._bytes += member.size
+
+    def _write_link(self, member: Member) -> None:
+        """Make a link; nothing is ever written through it, since none is followed."""
+        assert member.link is not None
+        try:
+            os.symlink(member.link, member.parts[-1], dir_fd=self._handles[-1])
+        except FileExistsError:
+            raise self._reader.refuse(f"must have each member once, not {member.name!r}") from None
+        self._files += 1
 
     def _enter(self, parts: tuple[str, ...], member: Member) -> None:
         """Make the innermost handle that of a directory, which is made if missing."""
@@ -143,7 +156,9 @@ class _Extraction:
                 is_new = False
             try:
                 handle = os.open(part, _DIRECTORY, dir_fd=self._handles[-1])
-            except NotADirectoryError:
+            except OSError as error:
+                if error.errno not in {errno.ENOTDIR, errno.ELOOP}:  # a file, or a link
+                    raise
                 raise self._reader.refuse(f"must not have {member.name!r} below a file") from None
             self._handles.append(handle)
             if is_new:

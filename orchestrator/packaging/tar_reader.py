@@ -25,6 +25,7 @@ MIB = 1024 * 1024
 FIXED_TIME = 946_684_800  # 2000-01-01: not 1970, which zip tools refuse
 MAX_HEADER_BYTES = 64 * 1024
 """Cap on one extended header (a long name, pax records)."""
+MAX_LINK_CHARACTERS = 4096
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +38,8 @@ class ArchiveLimits:
     max_ratio: int = 100
     """Unpacked bytes per packed byte, checked beyond ``ratio_free_bytes``."""
     ratio_free_bytes: int = 64 * MIB
+    links: bool = False
+    """Whether symbolic links that stay inside are taken; what programs leave may have them."""
 
 
 SOURCE_LIMITS = ArchiveLimits()
@@ -44,6 +47,8 @@ MODEL_LIMITS = ArchiveLimits(
     max_bytes=10 * 1024 * 1024 * MIB,
     max_members=5_000_000,
     max_ratio=1200,  # gzip's own limit: a model of zeros is no attack
+    max_depth=256,  # deeper than what the runtime packs
+    links=True,
 )
 
 
@@ -55,6 +60,8 @@ class Member:
     is_directory: bool
     size: int
     executable: bool
+    link: str | None = None
+    """Where a symbolic link leads, relative to its own directory."""
 
     @property
     def name(self) -> str:
@@ -125,12 +132,15 @@ class ArchiveReader:
         """Return the next header with the extended headers before it applied."""
         self._skip()
         name: str | None = None
+        link: str | None = None
         pax: dict[str, str] = {}
         while (header := self._header()) is not None:
             if header.type in {tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGLINK}:
                 text = self._extension(header).split(b"\0", 1)[0]
                 if header.type == tarfile.GNUTYPE_LONGNAME:
                     name = text.decode("utf-8", "surrogateescape")
+                else:
+                    link = text.decode("utf-8", "surrogateescape")
             elif header.type in {tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.SOLARIS_XHDTYPE}:
                 records = _pax_records(self._extension(header))
                 if records is None:
@@ -138,6 +148,7 @@ class ArchiveReader:
                 if header.type != tarfile.XGLTYPE:
                     pax.update(records)
             else:
+                header.linkname = pax.get("linkpath", header.linkname if link is None else link)
                 self._apply(header, pax, name)
                 return header
         return None
@@ -180,7 +191,9 @@ class ArchiveReader:
     def _checked(self, header: tarfile.TarInfo) -> Member | None:
         """Return the member, or None for the root directory itself."""
         is_directory = header.type == tarfile.DIRTYPE
-        if not is_directory and header.type not in {tarfile.REGTYPE, tarfile.AREGTYPE}:
+        is_link = header.type == tarfile.SYMTYPE and self._limits.links
+        known = is_directory or is_link or header.type in {tarfile.REGTYPE, tarfile.AREGTYPE}
+        if not known:
             raise self.refuse(f"must hold only files and directories, {header.name!r} is neither")
         name = header.name.removesuffix("/") if is_directory else header.name
         while name.startswith("./"):
@@ -195,7 +208,10 @@ class ArchiveReader:
             raise self.refuse(f"must nest at most {self._limits.max_depth} deep")
         if self._unpacked + self._left > self._limits.max_bytes:
             raise self._too_large()
-        return Member(parts, is_directory, self._left, bool(header.mode & 0o100))
+        link = header.linkname if is_link else None
+        if link is not None and not stays_inside(link, len(parts) - 1):
+            raise self.refuse(f"must not have links that leave it, such as {header.name!r}")
+        return Member(parts, is_directory, self._left, bool(header.mode & 0o100), link)
 
     def _too_large(self) -> InputError:
         return self.refuse(f"must unpack to at most {self._limits.max_bytes:,} bytes")
@@ -270,11 +286,27 @@ def _pax_records(data: bytes) -> dict[str, str] | None:
     return found
 
 
+def stays_inside(link: str, depth: int) -> bool:
+    """Return whether a link cannot lead out of the tree, whatever other links there are.
+
+    Args:
+        link: Where it points.
+        depth: How many directories it lies below the root.
+    """
+    if not link or link.startswith("/") or "\0" in link or len(link) > MAX_LINK_CHARACTERS:
+        return False
+    parts = [part for part in link.split("/") if part not in {"", "."}]
+    climbs = next((n for n, part in enumerate(parts) if part != ".."), len(parts))
+    return climbs <= depth and ".." not in parts[climbs:]
+
+
 def header_of(member: Member) -> tarfile.TarInfo:
     """Return a header that depends on nothing but the member."""
     header = tarfile.TarInfo(member.name)
     header.mtime = FIXED_TIME
     header.mode = 0o755 if member.is_directory or member.executable else 0o644
     header.type = tarfile.DIRTYPE if member.is_directory else tarfile.REGTYPE
+    if member.link is not None:
+        header.type, header.linkname = tarfile.SYMTYPE, member.link
     header.size = member.size
     return header

@@ -109,6 +109,8 @@ HOSTILE = {
     "empty part": [("a//b", "file", b"", 0o644, "")],
     "root as a file": [(".", "file", b"", 0o644, "")],
 }
+SOUND_IN_OUTPUTS = ("link inside", "deep")
+"""What programs may leave, though no source has it; see test_links.py."""
 
 
 @pytest.mark.parametrize("style", [tarfile.PAX_FORMAT, tarfile.GNU_FORMAT])
@@ -121,6 +123,8 @@ def test_a_hostile_archive_is_refused_and_leaves_nothing(arena, members, style):
     assert list((arena / "work").iterdir()) == []
     with pytest.raises(InputError):
         check_archive(io.BytesIO(make_tar(members, style)), "archive")
+    if members in [HOSTILE[name] for name in SOUND_IN_OUTPUTS]:
+        return
     with pytest.raises(InputError):
         merge_archives([arena / "archive.tar.gz"], arena / "work" / "merged")
     assert list((arena / "work").iterdir()) == []
