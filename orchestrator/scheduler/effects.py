@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from orchestrator_runtime import contract
 
+from orchestrator.backends.base import attempt_directory
 from orchestrator.backends.staging import kept_directories
 from orchestrator.checkpoints.sync import DirectorySync
 from orchestrator.errors import (
@@ -35,7 +36,13 @@ if TYPE_CHECKING:
     from orchestrator.blobs.base import BlobStore
     from orchestrator.scheduler.outcome import Verdict
     from orchestrator.scheduler.workspace import Workspace
-    from orchestrator.spec.record import Explanation, HostRecord, MetricValue, TrainingJobRecord
+    from orchestrator.spec.record import (
+        Artifact,
+        Explanation,
+        HostRecord,
+        MetricValue,
+        TrainingJobRecord,
+    )
 
 logger = logging.getLogger(__name__)
 
@@ -141,17 +148,29 @@ class Effects:
         """Publish artifacts, gather the last metrics and explain a failure.
 
         Raises:
-            OrchestratorError: The output location does not take the artifacts; try again.
+            OrchestratorError: The output location does not take the artifacts now; try again.
         """
         context = self._workspace.context(job)
-        for sync in self._synced(context):
-            sync.push(final=True)
-        artifacts = publish(context, observations, self._blobs)
+        artifacts, unpublished = self._publish(context, observations)
         self._metrics.gather(context, finished=True)
         explanation = None
         if found.reason.status is TrainingJobStatus.FAILED:
             explanation = self._explain(context, observations, found)
-        return Collected(artifacts, self._metrics.last(job), explanation)
+        return Collected(artifacts, self._metrics.last(job), explanation, unpublished=unpublished)
+
+    def _publish(
+        self, context: AttemptContext, observations: Sequence[Observation]
+    ) -> tuple[dict[str, Artifact], str | None]:
+        """Publish what an attempt left; return it, and why it never can be, if so."""
+        try:
+            for sync in self._synced(context):
+                sync.push(final=True)
+            return publish(context, observations, self._blobs), None
+        except (InvalidSpec, NotFound) as error:
+            kept = attempt_directory(context.job_directory, context.attempt)
+            return {}, (
+                f"the artifacts could not be published: {error.message} (they are kept in {kept})"
+            )
 
     def _explain(
         self, context: AttemptContext, observations: Sequence[Observation], found: Verdict

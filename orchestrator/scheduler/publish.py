@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING
 
 from orchestrator.failpoints import failpoint
@@ -37,6 +38,7 @@ def publish(
     Raises:
         Unavailable: The output location does not answer; try again.
         LimitExceeded: No space is left there.
+        InvalidSpec, NotFound: It does not exist, or cannot be used.
     """
     failpoint("collect.before_publish")
     published = {}
@@ -78,12 +80,27 @@ def _merged(context: AttemptContext, packed: list[Path]) -> Path:
 
 
 def _merged_directories(packed: list[Path], target: Path) -> Path:
+    """Link the files of all hosts into one tree; the first host's stand where two clash."""
     for directory in packed:
         for path in sorted(directory.rglob("*")):
             destination = target / path.relative_to(directory)
-            if path.is_dir():
-                destination.mkdir(parents=True, exist_ok=True)
-            elif not destination.exists():
+            if _is_taken(destination, target):
+                continue
+            if path.is_dir() and not path.is_symlink():
+                destination.mkdir(parents=True)
+            else:
                 destination.parent.mkdir(parents=True, exist_ok=True)
-                destination.hardlink_to(path)
+                os.link(path, destination, follow_symlinks=False)
     return target
+
+
+def _is_taken(destination: Path, target: Path) -> bool:
+    """Return whether something is there already, or a parent is no directory."""
+    if os.path.lexists(destination):
+        return True
+    for parent in destination.parents:
+        if parent == target:
+            return False
+        if os.path.lexists(parent):
+            return parent.is_symlink() or not parent.is_dir()
+    return False

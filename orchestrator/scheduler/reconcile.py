@@ -32,6 +32,8 @@ if TYPE_CHECKING:
     from orchestrator_runtime.contract import ExitRecord
 
 FAILURE_REASON_MAX_CHARACTERS = 1024
+NAMED = 10
+"""How many files that were left out of an artifact a job's notes name."""
 _IN_ATTEMPT = (SecondaryStatus.DOWNLOADING, SecondaryStatus.TRAINING, SecondaryStatus.UPLOADING)
 
 
@@ -64,12 +66,14 @@ class Collected:
 
     Attributes:
         fault: Why it brought less than it should: a defect of this program.
+        unpublished: Why the artifacts are not where they should be, and never will be.
     """
 
     artifacts: dict[str, Artifact] = field(default_factory=dict)
     final_metrics: tuple[MetricValue, ...] = ()
     explanation: Explanation | None = None
     fault: str | None = None
+    unpublished: str | None = None
 
 
 @dataclass(frozen=True)
@@ -190,9 +194,14 @@ def _stop_intent(job: TrainingJobRecord, view: View, now: datetime) -> str | Non
     if _older_than(job, job.spec.stopping_condition.max_wait_time_in_seconds, now):
         return EndReason.MAX_WAIT.value
     # Hosts that never started are "stopped" too: a late start of theirs is thereby ruled out.
-    if any(failed(seen) for seen in view.observations) or _final_fault(view) is not None:
+    if any(failed(seen) or _was_stopped(seen) for seen in view.observations):
         return PEER_FAILED
-    return None
+    return PEER_FAILED if _final_fault(view) is not None else None
+
+
+def _was_stopped(seen: Observation) -> bool:
+    """Return whether a host was stopped: from outside, or by a driver that knew why and died."""
+    return seen.exit is not None and seen.exit["outcome"] == "stopped"
 
 
 def _progress(job: TrainingJobRecord, view: View, now: datetime) -> JobUpdate | None:
@@ -297,7 +306,14 @@ def _conclude(job: TrainingJobRecord, view: View, found: Verdict, now: datetime)
         return Decision(_reached(job, view, now), (Action(ActionKind.COLLECT, verdict=found),))
     if _retries(job, found):
         return _retry(job, found, now)
-    return _end(job, found, now, view)
+    return _end(job, _with_artifacts(found, view.collected), now, view)
+
+
+def _with_artifacts(found: Verdict, collected: Collected) -> Verdict:
+    """A job whose artifacts cannot be published has not completed."""
+    if collected.unpublished is None or found.reason is not EndReason.COMPLETED:
+        return found
+    return Verdict(EndReason.INPUT_ERROR, None, collected.unpublished)
 
 
 def _retries(job: TrainingJobRecord, found: Verdict) -> bool:
@@ -344,7 +360,7 @@ def _end(
         training_started_at=_training_started(view),
         training_ended_at=_training_ended(view),
         ended_at=now,
-        notes=_run_notes(view) | ({"collect": collected.fault} if collected.fault else {}),
+        notes=_run_notes(view) | _collect_notes(collected),
         release=True,
         durable=True,
     )
@@ -394,10 +410,26 @@ def _training_ended(view: View | None) -> datetime | None:
 
 
 def _run_notes(view: View | None) -> dict[str, str]:
-    for seen in view.observations if view else ():
-        if seen.exit is not None:
-            return {"sandbox": seen.exit["sandbox"], "limits_by": seen.exit["limits_by"]}
-    return {}
+    exits = _exits(view)
+    if not exits:
+        return {}
+    notes = {"sandbox": exits[0]["sandbox"], "limits_by": exits[0]["limits_by"]}
+    for kind in ("model", "output"):
+        skipped = [
+            entry
+            for record in exits
+            if kind in record["artifacts"]
+            for entry in record["artifacts"][kind]["skipped"]
+        ]
+        if skipped:
+            more = f" and {len(skipped) - NAMED} more" if len(skipped) > NAMED else ""
+            notes[f"left out of {kind}"] = "; ".join(skipped[:NAMED]) + more
+    return notes
+
+
+def _collect_notes(collected: Collected) -> dict[str, str]:
+    notes = {"collect": collected.fault, "artifacts": collected.unpublished}
+    return {name: text for name, text in notes.items() if text}
 
 
 # -- small updates -----------------------------------------------------------------------------
