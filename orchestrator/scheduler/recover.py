@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from orchestrator.errors import NotFound, OrchestratorError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Collection, Mapping
 
     from orchestrator.backends.base import Backend
     from orchestrator.scheduler.workspace import Workspace
@@ -18,12 +18,26 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 
-def release_leftovers(store: Store, workspace: Workspace, backends: Mapping[str, Backend]) -> None:
+def release_leftovers(
+    store: Store,
+    workspace: Workspace,
+    backends: Mapping[str, Backend],
+    present: Collection[tuple[str, int]] = (),
+) -> None:
     """Release every marked attempt that is not a job's present one any more. Idempotent.
 
     What cannot be released now (an engine that does not answer) stays marked for the next time.
+
+    Args:
+        store: The state.
+        workspace: The marks.
+        backends: By name.
+        present: Name and attempt of placed jobs, as far as they are known: each of the others
+            costs a question to the store.
     """
     for name, attempt in workspace.marked():
+        if (name, attempt) in present:
+            continue
         try:
             job = store.get_job(name)
         except NotFound:

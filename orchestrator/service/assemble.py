@@ -31,7 +31,7 @@ from orchestrator.scheduler.recover import release_leftovers
 from orchestrator.scheduler.workspace import Workspace
 from orchestrator.service.admission import Admission
 from orchestrator.service.changes import Changes
-from orchestrator.service.driving import WAKE_SOCKET, Driving, WakeSocket
+from orchestrator.service.driving import WAKE_SOCKET, Driving, WakeSocket, machine_scope
 from orchestrator.service.jobs import JobService
 from orchestrator.service.logs import LogService
 from orchestrator.service.metrics import MetricService
@@ -191,7 +191,9 @@ class Service:
         file = self.home / STORE_FILE
         if file.exists() and file.stat().st_size <= CHECKED_AT_ONCE_BYTES:
             self.store.check()
-        release_leftovers(self.store, self.workspace, self.backends)
+        active = self.store.active_jobs(machine_scope(), self.backends, queued_limit=0)
+        present = {(job.name, job.attempt) for job in active if job.hosts}
+        release_leftovers(self.store, self.workspace, self.backends, present)
 
     def _retire(self) -> None:
         """Let go of what only a driver needs, once its last actions are done."""
