@@ -53,10 +53,10 @@ format: .venv-ready ## rewrite the code in the project's format
 	$(BIN)/ruff check --fix-only --quiet .
 	$(BIN)/ruff format .
 
-bench: .venv-ready ## speed of this project beside bare processes, bare docker and TorchX
+bench: .venv-ready ## speed beside bare processes, bare docker and TorchX (BENCH="--only job" for a part)
 	@$(ENVIRONMENT) bench
 	@$(BIN)/python -m tests.setup.prepare
-	$(BIN)/python -m tests.benchmarks
+	$(BIN)/python -m tests.benchmarks $(BENCH)
 
 constraints: .venv-ready ## take the newest versions that fit together, and pin them
 	$(BIN)/python -m tests.setup.pin

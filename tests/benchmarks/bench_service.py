@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import threading
 import time
 from collections.abc import Iterator
@@ -13,6 +12,7 @@ from orchestrator import Compute, TrainingJob
 from orchestrator.home import read_token
 from orchestrator.sdk.transport import Transport
 from tests.benchmarks import accept_rest
+from tests.benchmarks.bench_accept import no_wrk
 from tests.benchmarks.measure import Line, Options, Row, Skipped, eventually, one
 from tests.benchmarks.processes import cpu_seconds, private_mb, pss_mb, status_mb
 from tests.benchmarks.world import World, driven, fresh, served
@@ -35,8 +35,8 @@ def rows(options: Options) -> Iterator[Line]:
         yield Row(
             "service, idle after two jobs: memory", "MB", one(status_mb(pid)), target=IDLE_MB
         )
-        if shutil.which("wrk") is None:
-            yield Skipped("service under load: memory", "wrk is needed: apt-get install wrk")
+        if (why := no_wrk()) is not None:
+            yield Skipped("service under load: memory", why)
         else:
             yield _loaded(world, transport, pid, options)
     with fresh(options.folder) as world, driven(world):
