@@ -18,6 +18,8 @@ import pytest
 from orchestrator_runtime import contract
 
 RUNTIME = Path(contract.__file__).resolve().parent.parent
+# A checkout may lie below /tmp, which every sandbox covers: its interpreter is shown again.
+COVERED = sorted({p for p in (sys.prefix, sys.base_prefix) if Path(p).is_relative_to("/tmp")})
 PATIENCE_SECONDS = float(os.environ.get("ORCHESTRATOR_TEST_PATIENCE_SECONDS", "20"))
 
 
@@ -216,7 +218,10 @@ def bubblewrap(directory: Path) -> list[str]:
     options += ["--tmpfs", "/opt", "--bind", f"{directory}/ml", contract.ML]
     options += ["--ro-bind", str(RUNTIME), contract.RUNTIME]
     options += ["--bind", f"{directory}/records", contract.RECORDS]
-    options += ["--bind", f"{directory}/scratch", "/tmp", "--chdir", f"{contract.ML}/code"]
+    options += ["--bind", f"{directory}/scratch", "/tmp"]
+    for path in COVERED:
+        options += ["--ro-bind", path, path]
+    options += ["--chdir", f"{contract.ML}/code"]
     return ["/usr/bin/bwrap", *options]
 
 
@@ -229,6 +234,7 @@ def namespaces(directory: Path, runtime: Path) -> dict[str, Any]:
             [str(runtime), contract.RUNTIME, "ro"],
             [f"{directory}/records", contract.RECORDS, "rw"],
             [f"{directory}/scratch", "/tmp", "rw"],
+            *([path, path, "ro"] for path in COVERED),
         ],
         "tmpfs": [],
         "hide": [],
