@@ -227,6 +227,8 @@ def bubblewrap(directory: Path) -> list[str]:
 
 def namespaces(directory: Path, runtime: Path) -> dict[str, Any]:
     """The same fence for the runtime's own sandbox."""
+    for path in COVERED:
+        (directory / "scratch" / Path(path).relative_to("/tmp")).mkdir(parents=True, exist_ok=True)
     return {
         "binds": [
             ["/", "/", "ro"],
