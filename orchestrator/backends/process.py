@@ -122,15 +122,22 @@ class ProcessBackend(Backend):
                 f"end, got {len(spec.hosts)} hosts; use backend='docker'"
             )
         self._check_kept(spec)
-        if not spec.resources.gpus:
-            return ()
-        present = gpus.present_gpus()
+        present = gpus.present_gpus() if spec.resources.gpus else ()
         if (spec.resources.gpus or 0) > len(present):
             raise CapacityUnavailable(
                 f"resources.gpus must be at most the {len(present)} GPUs of this machine, "
                 f"got {spec.resources.gpus}"
             )
-        return ()
+        return self._lost_without_sandbox(spec)
+
+    def _lost_without_sandbox(self, spec: TrainingJobSpec) -> tuple[str, ...]:
+        """Return what a job must do without on this machine."""
+        lost = self.capabilities().missing
+        if lost and len(spec.hosts) > 1:
+            names = ", ".join(name for name, _, _ in spec.hosts)
+            shared = f"no sandbox: the names {names} do not resolve, and all hosts share the ports"
+            return (*lost, f"{shared} of this machine")
+        return lost
 
     @staticmethod
     def _check_kept(spec: TrainingJobSpec) -> None:

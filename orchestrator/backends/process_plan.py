@@ -160,6 +160,8 @@ class Planner:
             scratch=SCRATCH_TARGET if self._fenced else None,
         )
         environment["CUDA_VISIBLE_DEVICES"] = ",".join(map(str, member.gpus))
+        if context.spec.source_code is not None:
+            environment["SAGEMAKER_PROGRAM"] = context.spec.source_code.entry_script
         environment |= context.spec.environment
         fifo = context.host_directory(host) / contract.RECORDS_FIFO
         path = [environment["PYTHONPATH"]] if "PYTHONPATH" in environment else []
