@@ -20,12 +20,14 @@ import threading
 import time
 import weakref
 from contextlib import suppress
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlparse
 
-from orchestrator.errors import NotFound, OrchestratorError, Unavailable, error_from_code
+from orchestrator.errors import OrchestratorError, Unavailable, error_from_code
 from orchestrator.home import prepare_home, socket_path
+from orchestrator.sdk.transport import check_artifact_kind, no_artifact
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -131,7 +133,8 @@ class LocalTransport:
 
     def _ask(self, stream: Any, method: str, params: dict[str, Any]) -> Any:
         try:
-            stream.write(json.dumps({"method": method, "params": params}).encode() + b"\n")
+            request = json.dumps({"method": method, "params": params}, default=_moment)
+            stream.write(request.encode() + b"\n")
             stream.flush()
             line = stream.readline()
         except OSError as error:
@@ -222,9 +225,11 @@ class LocalTransport:
 
     def download(self, name: str, kind: str, destination: Path) -> Path:
         """Copy an artifact into a directory."""
-        artifact = self.describe(name)["artifacts"].get(kind)
+        check_artifact_kind(kind)
+        job = self.describe(name)
+        artifact = job["artifacts"].get(kind)
         if artifact is None:
-            raise NotFound(f"training job {name!r} left no {kind} artifact")
+            raise no_artifact(name, kind, job["artifacts"], job["status"])
         return fetch_artifact(artifact["uri"], destination)
 
     def close(self) -> None:
@@ -239,6 +244,13 @@ class LocalTransport:
                 self._service.close()
                 self._service = None
         self._local = threading.local()
+
+
+def _moment(value: object) -> str:
+    """Return a time as JSON has it; nothing else has a second form."""
+    if isinstance(value, datetime):
+        return value.isoformat()
+    raise TypeError(f"{type(value).__name__} is no JSON value")
 
 
 def fetch_artifact(uri: str, destination: Path) -> Path:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import ipaddress
+import json
 import os
+import re
 import secrets as random
 import shutil
 import threading
@@ -12,7 +14,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
-from urllib.parse import quote, unquote, urlsplit
+from urllib.parse import unquote, urlsplit
 
 from orchestrator.errors import (
     InvalidSpec,
@@ -24,6 +26,8 @@ from orchestrator.errors import (
     error_from_code,
 )
 from orchestrator.home import read_token
+from orchestrator.ids import JOB_NAME_PATTERN
+from orchestrator.sdk.transport import check_artifact_kind
 
 if TYPE_CHECKING:
     import httpx
@@ -40,6 +44,9 @@ FIRST_RETRY_SECONDS = 1.0
 """As long as no call has succeeded, an address where nobody is is said to be so early."""
 BLOCK_BYTES = 1 << 20
 TAR = "application/x-tar"
+MAX_KEY_CHARACTERS = 255
+_JOB_NAME = re.compile(JOB_NAME_PATTERN)
+_HOST_NAME = re.compile(r"algo-[1-9][0-9]{0,3}")
 
 
 class HttpTransport:
@@ -167,8 +174,12 @@ class HttpTransport:
             self._call(
                 "POST",
                 "/training-jobs",
-                json={"spec": spec, "secrets": secrets},
-                headers={"Idempotency-Key": idempotency_key},
+                # As ASCII: the service says what is wrong with half of a surrogate pair.
+                content=json.dumps({"spec": spec, "secrets": secrets}),
+                headers={
+                    "Content-Type": "application/json",
+                    "Idempotency-Key": _key(idempotency_key),
+                },
             )
         )
 
@@ -261,7 +272,7 @@ class HttpTransport:
         }
         answer = self._call(
             "GET",
-            f"{_job(name)}/logs/{quote(host, safe='')}",
+            _log(name, host),
             params=_given(query),
             timeout=wait + ANSWER_SECONDS,
         )
@@ -288,8 +299,9 @@ class HttpTransport:
 
     def download(self, name: str, kind: str, destination: Path) -> Path:
         """Put an artifact (``model`` or ``output``) into a directory; return its path."""
+        check_artifact_kind(kind)
+        path = f"{_job(name)}/artifacts/{kind}"
         destination.mkdir(parents=True, exist_ok=True)
-        path = f"{_job(name)}/artifacts/{quote(kind, safe='')}"
         return self._persist(lambda: self._download(path, destination))
 
     def _download(self, path: str, destination: Path) -> Path:
@@ -398,7 +410,29 @@ def _tags(answer: httpx.Response) -> list[dict[str, str]]:
 
 
 def _job(name: str) -> str:
-    return f"/training-jobs/{quote(name, safe='')}"
+    """Return a job's path; what can be no name would lead to other places (``..``)."""
+    if not _JOB_NAME.fullmatch(name):
+        raise NotFound(
+            f"there is no training job {name!r}; `orchestrator list` shows those that exist"
+        )
+    return f"/training-jobs/{name}"
+
+
+def _log(name: str, host: str) -> str:
+    path = f"{_job(name)}/logs"
+    if not _HOST_NAME.fullmatch(host):
+        raise NotFound(f"host must be one of the job's (algo-1, algo-2, …), got {host!r}")
+    return f"{path}/{host}"
+
+
+def _key(key: str) -> str:
+    """Return an idempotency key that can be sent."""
+    if not (key.isascii() and key.isprintable() and 1 <= len(key) <= MAX_KEY_CHARACTERS):
+        raise InvalidSpec(
+            f"an idempotency key must have 1 to {MAX_KEY_CHARACTERS} printable ASCII characters, "
+            f"got {len(key)} ({key[:40]!r}…); use a UUID"
+        )
+    return key
 
 
 def _given(query: dict[str, Any]) -> dict[str, Any]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from orchestrator.errors import JobFailed
+from orchestrator.errors import JobFailed, NotFound
 from orchestrator.sdk.lines import LineAssembler, OutputLine
 from orchestrator.sdk.transport import Transport, connect
 from orchestrator.spec.base import Saved
@@ -68,7 +68,11 @@ class TrainingJob:
         while True:
             page = transport.list_jobs(**query, cursor=cursor)
             for row in page["jobs"]:
-                yield cls.get(row["name"], transport)
+                try:
+                    job = cls.get(row["name"], transport)
+                except NotFound:
+                    continue  # it was deleted meanwhile
+                yield job
             cursor = page["next_cursor"]
             if cursor is None:
                 return

@@ -6,12 +6,15 @@ import importlib
 import os
 from typing import TYPE_CHECKING, Any, Protocol
 
+from orchestrator.errors import InvalidSpec, NotFound
 from orchestrator.home import home_directory
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from pathlib import Path
 
 URL_VARIABLE = "ORCHESTRATOR_URL"
+ARTIFACT_KINDS = ("model", "output")
 
 
 class Transport(Protocol):
@@ -118,3 +121,21 @@ def connect(
         return http.HttpTransport(url, token=token, home=home or home_directory())  # type: ignore[no-any-return]
     embedded: Any = importlib.import_module("orchestrator.embedded")
     return embedded.LocalTransport(home or home_directory())  # type: ignore[no-any-return]
+
+
+def check_artifact_kind(kind: str) -> None:
+    """Refuse what no job can leave.
+
+    Raises:
+        InvalidSpec: It is neither ``model`` nor ``output``.
+    """
+    if kind not in ARTIFACT_KINDS:
+        raise InvalidSpec(f"kind must be 'model' or 'output', got {kind!r}")
+
+
+def no_artifact(name: str, kind: str, artifacts: Iterable[str], status: str) -> NotFound:
+    """Return the error for an artifact that a job does not have."""
+    there = ", ".join(sorted(artifacts)) or "none"
+    return NotFound(
+        f"training job {name!r} has no {kind} artifact; it has {there} (status {status})"
+    )

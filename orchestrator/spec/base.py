@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from orchestrator.errors import InvalidSpec
+
+_SECRET_PLACES = frozenset({"secrets", "environment", "hyper_parameters"})
+_WITHOUT_VALUE = frozenset({"missing", "value_error", "extra_forbidden"})
 
 
 class Spec(BaseModel):
     """A frozen value that users write: unknown fields are refused."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+    kind: ClassVar[str] = "specification"
+    """What messages call it."""
 
     @classmethod
     def parse(cls, data: Any) -> Self:
@@ -24,7 +29,7 @@ class Spec(BaseModel):
         try:
             return cls.model_validate(data)
         except ValidationError as error:
-            raise InvalidSpec(describe_violations(error)) from error
+            raise InvalidSpec(describe_violations(error, cls.kind)) from error
 
 
 class Saved(BaseModel):
@@ -33,20 +38,20 @@ class Saved(BaseModel):
     model_config = ConfigDict(frozen=True, extra="ignore", use_attribute_docstrings=True)
 
 
-def describe_violations(error: ValidationError) -> str:
-    """Return one message that names rule, place and value of every violation."""
+def describe_violations(error: ValidationError, kind: str = Spec.kind) -> str:
+    """Return one message that names rule, place and value of every violation.
+
+    Values that may be secret are not repeated.
+    """
     lines = []
     for item in error.errors(include_url=False, include_context=False):
-        where = ".".join(str(part) for part in item["loc"]) or "specification"
+        place = [str(part) for part in item["loc"]]
         rule = item["msg"].removeprefix("Value error, ")
-        value = (
-            "" if item["type"] in {"missing", "value_error"} else f", got {_short(item['input'])}"
-        )
-        lines.append(f"{where}: {rule}{value}")
-    count = len(lines)
-    return f"{count} rule{'s' if count > 1 else ''} of the specification broken: " + "; ".join(
-        lines
-    )
+        quiet = item["type"] in _WITHOUT_VALUE or not _SECRET_PLACES.isdisjoint(place)
+        value = "" if quiet else f", got {_short(item['input'])}"
+        lines.append(f"{'.'.join(place) or kind}: {rule}{value}")
+    rules = "rule" if len(lines) == 1 else "rules"
+    return f"{len(lines)} {rules} of the {kind} broken: " + "; ".join(lines)
 
 
 def _short(value: Any, limit: int = 80) -> str:
