@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -45,3 +46,16 @@ def training(job: TrainingJob) -> TrainingJob:
     """Wait until a job's program runs and has printed something."""
     eventually(lambda: job.refresh().record.secondary_status == "Training" and list(job.logs()))
     return job
+
+
+KINDS = ("bubblewrap", "namespaces", "none")
+
+
+@pytest.fixture(params=KINDS)
+def isolation(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Run the test with each kind of fence."""
+    kind: str = request.param
+    if kind == "bubblewrap" and shutil.which("bwrap") is None:
+        pytest.skip("bubblewrap is not installed")
+    monkeypatch.setenv("ORCHESTRATOR_ISOLATION", kind)
+    return kind
