@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import importlib
 import re
 from collections.abc import Iterable
-from re import _parser  # type: ignore[attr-defined] # the only way to a parsed expression
 from typing import Any, Protocol
 
 import regex  # type: ignore[import-untyped]
 
 from orchestrator.errors import InvalidSpec
+
+_parser: Any = importlib.import_module("re._parser")
+"""The only way to a parsed expression."""
 
 MAX_EXPANSION = 100_000
 _REPEATS = frozenset({"MAX_REPEAT", "MIN_REPEAT", "POSSESSIVE_REPEAT"})
