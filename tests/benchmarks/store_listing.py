@@ -76,7 +76,7 @@ def rows(count: int, *, sequential: bool) -> Iterator[dict[str, Any]]:
             "name_key": name.lower(),
             "arn": f"arn:aws:sagemaker:us-east-1:000000000000:training-job/{name}",
             "backend": "process",
-            "priority": 0,
+            "turn": 0,
             "scope": None,
             "live": int(live),
             "status": status.value,

@@ -140,7 +140,8 @@ class World:
         assert (job.status, job.attempt) == ("Completed", 1), job.failure_reason
         assert runs(self.home, name) == 1
         assert self.log(name).read_bytes() == b"ready\nthrough\n"
-        assert list(job.artifacts) == ["model"]
+        exit_record = self.log(name).with_name("exit.json").read_text(encoding="utf-8")
+        assert list(job.artifacts) == ["model"], (job, exit_record)
         assert [step.status.value for step in job.transitions] == LIFE
 
     def leases_taken(self) -> int:

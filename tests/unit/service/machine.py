@@ -222,7 +222,7 @@ class ApiMachine(RuleBasedStateMachine):
         if job is None:
             self.refused("not_found", "wait", name=name, after=0, timeout_seconds=0)
         else:
-            after = job.seen["revision"] - behind
+            after = max(job.seen["revision"] - behind, -1)
             record = self.world.call("wait", name=name, after=after, timeout_seconds=0)
             assert record == job.seen
 
