@@ -19,7 +19,7 @@ from orchestrator.home import prepare_home
 from orchestrator.sdk.transport import Transport
 from orchestrator.testing.plugin import driver_pid, end_driver
 from tests.benchmarks.measure import eventually
-from tests.benchmarks.processes import is_gone
+from tests.benchmarks.processes import command_line, is_gone
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 BIN = Path(sys.executable).parent
@@ -134,11 +134,14 @@ def served(world: World, **values: str) -> Iterator[tuple[Transport, int]]:
 
 
 def supervisors(home: Path) -> dict[int, Path]:
-    """Return the process ids of a home's living supervisors, and their host directories."""
+    """Return the process ids of a home's living supervisors here, and their host directories.
+
+    Supervisors in containers have numbers of their own, which mean other processes here.
+    """
     found = {}
     for path in home.glob("jobs/*/attempts/*/*/claim.json"):
         pid = json.loads(path.read_text("utf-8"))["pid"]
-        if pid and not is_gone(pid):
+        if pid and not is_gone(pid) and str(path.parent) in command_line(pid):
             found[pid] = path.parent
     return found
 
