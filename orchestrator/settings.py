@@ -3,20 +3,33 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Any, Literal
 
-from pydantic import Field
+from pydantic import Field, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from orchestrator.errors import InvalidSpec
 from orchestrator.home import default_python, home_directory
 
 
 class Settings(BaseSettings):
-    """How this installation runs."""
+    """How this installation runs.
+
+    Raises:
+        InvalidSpec: A variable has an impossible value; the message names it.
+    """
 
     model_config = SettingsConfigDict(
         env_prefix="ORCHESTRATOR_", frozen=True, extra="ignore", use_attribute_docstrings=True
     )
+
+    if not TYPE_CHECKING:  # type checkers see the fields
+
+        def __init__(self, **values: Any) -> None:
+            try:
+                super().__init__(**values)
+            except ValidationError as error:
+                raise InvalidSpec(_violations(error)) from error
 
     home: Path = Field(default_factory=home_directory)
     """Directory of the state, logs, artifacts and caches."""
@@ -61,3 +74,12 @@ class Settings(BaseSettings):
     def job_python(self) -> str:
         """Interpreter of jobs that name none: set, or the one this program runs in."""
         return self.python or default_python()
+
+
+def _violations(error: ValidationError) -> str:
+    lines = [
+        f"ORCHESTRATOR_{'_'.join(str(part) for part in item['loc']).upper()}: {item['msg']}, "
+        f"got {item['input']!r}"
+        for item in error.errors(include_url=False, include_context=False)
+    ]
+    return f"{'; '.join(lines)}; correct the variable, or unset it"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
@@ -12,8 +12,30 @@ _SECRET_PLACES = frozenset({"secrets", "environment", "hyper_parameters"})
 _WITHOUT_VALUE = frozenset({"missing", "value_error", "extra_forbidden"})
 
 
-class Spec(BaseModel):
-    """A frozen value that users write: unknown fields are refused."""
+class _Named(type(BaseModel)):  # type: ignore[misc]  # pydantic's metaclass has no public name
+    """Makes a value that is built by hand fail as ``parse`` does."""
+
+    def __call__(cls, *args: Any, **kwargs: Any) -> Any:
+        try:
+            return super().__call__(*args, **kwargs)
+        except ValidationError as error:
+            raise InvalidSpec(describe_violations(error, cls.__name__)) from error
+
+
+if TYPE_CHECKING:
+    _Values = BaseModel
+else:
+
+    class _Values(BaseModel, metaclass=_Named):
+        """Where the metaclass comes in."""
+
+
+class Spec(_Values):
+    """A frozen value that users write: unknown fields are refused.
+
+    Raises:
+        InvalidSpec: A rule is broken; one message names every broken rule.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
     kind: ClassVar[str] = "specification"

@@ -27,13 +27,21 @@ JobName = Annotated[
 ChannelName = Annotated[
     str, StringConstraints(pattern=ids.CHANNEL_NAME_PATTERN, min_length=1, max_length=64)
 ]
-Argument = Annotated[str, StringConstraints(max_length=256)]
-HyperParameterKey = Annotated[str, StringConstraints(max_length=256)]
-HyperParameterValue = Annotated[str, StringConstraints(max_length=2500)]
+
+
+def _no_nul(text: str) -> str:
+    if "\0" in text:
+        raise ValueError("a text for a program must not have a NUL character; leave it out")
+    return text
+
+
+Argument = Annotated[str, StringConstraints(max_length=256), AfterValidator(_no_nul)]
+HyperParameterKey = Annotated[str, StringConstraints(max_length=256), AfterValidator(_no_nul)]
+HyperParameterValue = Annotated[str, StringConstraints(max_length=2500), AfterValidator(_no_nul)]
 EnvironmentName = Annotated[
     str, StringConstraints(pattern=ids.ENVIRONMENT_NAME_PATTERN, max_length=512)
 ]
-EnvironmentValue = Annotated[str, StringConstraints(max_length=512)]
+EnvironmentValue = Annotated[str, StringConstraints(max_length=512), AfterValidator(_no_nul)]
 
 RESERVED_ENVIRONMENT = re.compile(r"SM_(?!LOG_LEVEL$)|TRAINING_JOB_|ORCHESTRATOR_")
 MAX_INSTANCES = 1000
@@ -91,7 +99,9 @@ class SourceArchive(Spec):
     """Path of the requirements file inside the archive."""
     dependencies: tuple[str, ...] = Field(default=(), max_length=500)
     """Requirements declared inline in the script (PEP 723)."""
-    arguments: tuple[str, ...] = Field(default=(), max_length=100)
+    arguments: tuple[Annotated[str, AfterValidator(_no_nul)], ...] = Field(
+        default=(), max_length=100
+    )
     """Extra command-line arguments, after the hyperparameters."""
 
 
