@@ -129,10 +129,10 @@ _HINTS: tuple[tuple[re.Pattern[str], str], ...] = tuple(
             ),
         ),
         (
-            r"PermissionError|Permission denied",
+            r"PermissionError|Permission denied|Read-only file system",
             (
                 "write only below /opt/ml/model, /opt/ml/output, /opt/ml/checkpoints and /tmp; input "
-                "channels are read-only"
+                "channels are read-only unless they are writable"
             ),
         ),
         (

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 from typing import TYPE_CHECKING, Protocol
 
@@ -57,6 +58,21 @@ _FAULT_REASONS: tuple[tuple[type[OrchestratorError], EndReason | None], ...] = (
     (EngineUnreachable, None),
     (OrchestratorError, EndReason.INTERNAL),
 )
+_PASSING = frozenset(
+    {
+        errno.ENOSPC,
+        errno.EDQUOT,
+        errno.EMFILE,
+        errno.ENFILE,
+        errno.ENOMEM,
+        errno.EAGAIN,
+        errno.EINTR,
+        errno.EBUSY,
+        errno.EIO,
+        errno.ESTALE,
+    }
+)
+"""Refusals of the operating system that end by themselves, or by somebody's tidying up."""
 
 
 class MetricGatherer(Protocol):
@@ -121,7 +137,8 @@ class Effects:
         except OrchestratorError as error:
             return _fault(error, host)
         except OSError as error:
-            return StartFault(None, f"{error.strerror or error}: {error.filename}", host)
+            reason = None if error.errno in _PASSING else EndReason.INTERNAL
+            return StartFault(reason, f"{error.strerror or error}: {error.filename}", host)
         return tuple(started)
 
     def stop(self, job: TrainingJobRecord, intent: str, now: datetime) -> None:

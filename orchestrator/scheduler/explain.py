@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import signal
 from typing import TYPE_CHECKING
 
@@ -14,6 +15,13 @@ if TYPE_CHECKING:
 
     from orchestrator.logs.excerpt import ErrorExcerpt
     from orchestrator.scheduler.outcome import Verdict
+
+COMPLAINT_LINES = 5
+COMPLAINT_CHARACTERS = 300
+_COMPLAINS = re.compile(
+    r"\b(error|fatal|cannot|can't|failed|failure|denied|refused|not found|no such|invalid|usage)\b",
+    re.IGNORECASE,
+)
 
 
 def explain(found: Verdict, record: ExitRecord | None, excerpt: ErrorExcerpt) -> Explanation:
@@ -70,7 +78,17 @@ def _summary(
         return f"{what} at {excerpt.user_frame}" if excerpt.user_frame else what
     if record is not None and killed_by is not None:
         return f"{found.message} ({exit_meaning(record['exit_code'], record['signal'])})"
+    if found.reason is EndReason.EXIT_CODE and (said := _complaint(excerpt)):
+        return f"{found.message}: {said}"
     return found.message
+
+
+def _complaint(excerpt: ErrorExcerpt) -> str | None:
+    """Return the last line of a log that complains, of a program that shows no exception."""
+    for line in reversed(excerpt.last_lines[-COMPLAINT_LINES:]):
+        if _COMPLAINS.search(line):
+            return line.strip()[:COMPLAINT_CHARACTERS]
+    return None
 
 
 def _installer_said(excerpt: ErrorExcerpt) -> str | None:

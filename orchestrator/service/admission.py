@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import os
 import shutil
 from functools import lru_cache
 from typing import TYPE_CHECKING
@@ -14,6 +15,7 @@ from orchestrator.errors import (
     InputError,
     InvalidSpec,
     LimitExceeded,
+    StoreError,
 )
 from orchestrator.metrics.extract import compile_definitions
 from orchestrator.scheduler.capacity import Demand, Machine, impossible
@@ -26,6 +28,7 @@ if TYPE_CHECKING:
     from orchestrator.spec.job import MetricDefinition, TrainingJobSpec
 
 MINIMUM_FREE_BYTES = 64 << 20
+HOME_DIRECTORIES = ("jobs", "blobs", "runtime", "envs", "unreleased")
 
 
 class Admission:
@@ -64,6 +67,7 @@ class Admission:
         """
         backend = self._backend(spec)
         _check_secrets(spec, secrets)
+        self._check_home()
         self._check_disk()
         if source_archive is not None and not source_archive.exists():
             raise InvalidSpec(
@@ -90,6 +94,15 @@ class Admission:
             raise InvalidSpec(
                 f"backend must be one of {sorted(self._backends)}, got {spec.backend!r}"
             ) from None
+
+    def _check_home(self) -> None:
+        for name in HOME_DIRECTORIES:
+            path = self._home / name
+            if not path.is_dir() and os.path.lexists(path):
+                raise StoreError(
+                    f"{path} must be a directory, it is something else; move it away, and this "
+                    "program makes it again"
+                )
 
     def _check_disk(self) -> None:
         free = shutil.disk_usage(self._home).free
