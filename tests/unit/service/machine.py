@@ -41,7 +41,7 @@ from tests.unit.service.model import (
     point_in_time,
     tags,
 )
-from tests.unit.service.world import LOG, PROGRAMS, SCORE, Refused, World
+from tests.unit.service.world import LOG, PROGRAMS, Refused, World
 
 
 class ApiMachine(RuleBasedStateMachine):
@@ -313,6 +313,7 @@ class ApiMachine(RuleBasedStateMachine):
             if cursor is None:
                 return rows
             assert len(page["jobs"]) == query["limit"]
+            assert len(rows) <= len(NAMES)
 
     @rule(limit=st.integers(1, 2), seconds=st.integers(0, 3), data=st.data())
     def list_while_things_happen(self, limit: int, seconds: int, data: st.DataObject) -> None:
@@ -327,13 +328,13 @@ class ApiMachine(RuleBasedStateMachine):
             cursor = page["next_cursor"]
             if cursor is None:
                 break
+            assert len(found) == len(set(found))
             self.world.clock.seconds += seconds
             self.world.round()
             self.look()
             fresh = data.draw(st.sampled_from([None, *NAMES]))
             if fresh is not None:
                 self.submit(fresh, "ends", 1, 1, 0, 0, 0, [], None)
-        assert len(found) == len(set(found))
         assert before <= set(found)
         assert found == sorted(found, reverse=descending)
 
@@ -357,6 +358,23 @@ class ApiMachine(RuleBasedStateMachine):
         for _ in range(rounds):
             self.world.clock.seconds += 0.5
             self.world.round()
+
+    @rule(name=names, cleaned_up=st.booleans())
+    def job_ends_and_is_deleted(self, name: str, cleaned_up: bool) -> None:
+        for _ in range(12):
+            job = self.job(name)
+            if job is None or job.end is not None:
+                break
+            while self.world.executor.waiting:
+                self.world.act()
+            self.world.clock.seconds += 0.5
+            self.world.driver.tick()
+            self.look()
+        if cleaned_up:
+            self.driver_works(1)
+        self.delete(name)
+        self.submit(name, "ends", 1, 1, 0, 0, 0, [], None)
+        self.driver_works(8)
 
     @precondition(lambda self: self.world.engine.all_living)
     @rule(index=st.integers(0, 7), code=st.sampled_from([0, 0, 1]))
@@ -408,9 +426,6 @@ class ApiMachine(RuleBasedStateMachine):
             job.seen = record
             assert as_dict(self.world.call("tags", name=job.name)) == job.tags
         assert not self.world.engine.violations
-        for name in NAMES:
-            if self.job(name) is None:
-                self.refused("not_found", "describe", name=name)
 
     def check_step(self, job: Job, record: dict[str, Any]) -> None:
         """Check one job's record against the one before."""
@@ -447,7 +462,7 @@ class ApiMachine(RuleBasedStateMachine):
         assert (record["failure_reason"] is not None) == (status == "Failed")
         assert (record["explanation"] is not None) == (status == "Failed")
         if reason == "completed":
-            assert [m["value"] for m in record["final_metrics"]] == [SCORE]
+            assert [m["value"] for m in record["final_metrics"]] == [job.number]
             assert bool(record["artifacts"]) == ("model" in PROGRAMS[job.program].artifacts)
         if record["attempt"] == 0:
             assert record["final_metrics"] == []

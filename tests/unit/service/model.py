@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from orchestrator.spec.job import TrainingJobSpec
 
-NAMES = ("a", "A", "job-1", "Job-1", "b-c", "zz")
+NAMES = ("a", "A", "job-1", "Job-1", "b-c")
 KEYS = ("k1", "k2", "k3")
 RAM = Path("/dev/shm")
 CALM_ROUNDS = 150

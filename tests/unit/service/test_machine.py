@@ -37,11 +37,11 @@ def explore(machine: type[ApiMachine], examples: int, steps: int) -> None:
 
 
 def test_the_api_over_memory_does_what_the_model_says() -> None:
-    explore(OverMemory, 60, 40)
+    explore(OverMemory, 150, 50)
 
 
 def test_the_api_over_sqlite_does_what_the_model_says() -> None:
-    explore(OverSqlite, 25, 40)
+    explore(OverSqlite, 50, 40)
 
 
 @pytest.mark.slow

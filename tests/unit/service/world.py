@@ -6,6 +6,7 @@ import io
 import json
 import tarfile
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -26,8 +27,13 @@ from orchestrator.store.base import Store
 from orchestrator.testing.fake_backend import FakeBackend, FakeEngine, Script
 from tests.unit.scheduler.simulation import MACHINE, SCOPE, Deferred, SteppedClock
 
-SCORE = 0.25
-LOG = f"hello\nscore={SCORE}\nbye\n".encode()
+
+def log_of(number: int) -> bytes:
+    """What the hosts of a job print: always as long, never the same."""
+    return f"hello\nscore={number:06d}\nbye\n".encode()
+
+
+LOG = log_of(0)
 
 
 def _archive() -> bytes:
@@ -42,10 +48,10 @@ def _archive() -> bytes:
 
 MODEL = {"model": _archive()}
 PROGRAMS = {
-    "ends": Script(exit_code=0, looks=2, log=LOG, artifacts=MODEL),
-    "fails": Script(exit_code=3, looks=1, log=LOG),
-    "waits": Script(exit_code=None, log=LOG, artifacts=MODEL),
-    "deaf": Script(exit_code=None, on_stop="ignore", log=LOG),
+    "ends": Script(exit_code=0, looks=2, artifacts=MODEL),
+    "fails": Script(exit_code=3, looks=1),
+    "waits": Script(exit_code=None, artifacts=MODEL),
+    "deaf": Script(exit_code=None, on_stop="ignore"),
 }
 """What a job's hyperparameter ``program`` makes its hosts do."""
 
@@ -120,7 +126,8 @@ class World:
     @staticmethod
     def _script(context: AttemptContext, host: str) -> Script:
         del host
-        return PROGRAMS[context.spec.hyper_parameters["program"]]
+        script = PROGRAMS[context.spec.hyper_parameters["program"]]
+        return replace(script, log=log_of(context.number))
 
     def close(self) -> None:
         """Close what is open."""
