@@ -362,7 +362,15 @@ class Driver:
             attempt.stops_sent.add(action.intent)
         elif action.kind is ActionKind.COLLECT:
             found = action.verdict or Verdict(EndReason.INTERNAL, None, "no verdict")
-            attempt.collected = self._effects.collect(job, self._effects.observe(job), found)
+            attempt.collected = self._collect(job, found)
+
+    def _collect(self, job: TrainingJobRecord, found: Verdict) -> Collected:
+        """Collect from hosts that have ended, for sure: of others nothing would be found."""
+        observations = self._effects.observe(job)
+        for seen in observations:
+            if seen.status not in {HostStatus.EXITED, HostStatus.LOST}:
+                raise EngineUnreachable(f"{seen.host} cannot be looked at now: {seen.detail}")
+        return self._effects.collect(job, observations, found)
 
     def _start(self, job: TrainingJobRecord, attempt: _Attempt) -> None:
         result = self._effects.start(job)
