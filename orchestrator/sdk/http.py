@@ -174,8 +174,7 @@ class HttpTransport:
             self._call(
                 "POST",
                 "/training-jobs",
-                # As ASCII: the service says what is wrong with half of a surrogate pair.
-                content=json.dumps({"spec": spec, "secrets": secrets}),
+                content=_body({"spec": spec, "secrets": secrets}),
                 headers={
                     "Content-Type": "application/json",
                     "Idempotency-Key": _key(idempotency_key),
@@ -423,6 +422,17 @@ def _log(name: str, host: str) -> str:
     if not _HOST_NAME.fullmatch(host):
         raise NotFound(f"host must be one of the job's (algo-1, algo-2, …), got {host!r}")
     return f"{path}/{host}"
+
+
+def _body(request: dict[str, Any]) -> bytes:
+    """Return a request as JSON."""
+    try:
+        return json.dumps(request, ensure_ascii=False).encode()
+    except UnicodeEncodeError as error:
+        raise InvalidSpec(
+            f"every text of a request must be valid Unicode, got a part with {error.reason}; "
+            "remove the lone surrogates"
+        ) from error
 
 
 def _key(key: str) -> str:
