@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field
+from pydantic import BeforeValidator, Field, PrivateAttr
 
 from orchestrator.spec.base import Spec
 from orchestrator.spec.job import InputMode, InstanceGroup
@@ -29,20 +29,29 @@ class SourceCode(Spec):
     """Names that are not packed; None = .git, caches, virtual environments, …"""
     arguments: tuple[str, ...] = ()
     """Command-line arguments after the hyperparameters."""
+    _text: str | None = PrivateAttr(default=None)  # of a script that is in no file
+
+    @property
+    def text(self) -> str | None:
+        """Text of the entry script, where it was made of a function."""
+        return self._text
 
     @classmethod
     def from_function(cls, function: Callable[..., Any]) -> SourceCode:
         """Make source code of a function that stands on its own.
 
-        Its source text is written to a script (nothing is pickled); hyperparameters become its
+        Its source text becomes a script (nothing is pickled); hyperparameters become its
         keyword arguments. What it uses it must import itself.
 
         Raises:
-            InvalidSpec: The function's source cannot be read.
+            InvalidSpec: The function's source cannot be read, or it does not stand on its own.
         """
         from orchestrator.sdk.function import script_of  # noqa: PLC0415  # rarely used
 
-        return cls(entry_script=str(script_of(function)))
+        script = script_of(function)
+        code = cls(entry_script=f"{script.name}.py")
+        code._text = script.text
+        return code
 
 
 class Compute(Spec):

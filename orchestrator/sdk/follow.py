@@ -162,6 +162,7 @@ class _Follower:
         self._events: queue.Queue[_Event] = queue.Queue(QUEUED_EVENTS)
         self._watcher = _RecordWatcher(transport, self._events, record)
         self._readers: dict[tuple[int, str], _LogReader] = {}
+        self._first_attempt = max(record.attempt, 1)
         self._ended = 0
 
     def run(self, timeout_seconds: float | None) -> TrainingJobRecord:
@@ -178,17 +179,16 @@ class _Follower:
             poller.abandoned.set()
 
     def _read_logs(self) -> None:
-        """Start a reader for every host of the present attempt that has none."""
-        if self._on_line is None or not self._record.attempt:
+        """Start a reader for every host of every attempt, since this began, that has none."""
+        if self._on_line is None:
             return
-        for host, _, _ in self._record.spec.hosts:
-            key = (self._record.attempt, host)
-            if key not in self._readers:
-                reader = _LogReader(
-                    self._transport, self._events, self._record.name, host, self._record.attempt
-                )
-                self._readers[key] = reader
-                reader.start()
+        name = self._record.name
+        for attempt in range(self._first_attempt, self._record.attempt + 1):
+            for host, _, _ in self._record.spec.hosts:
+                if (attempt, host) not in self._readers:
+                    reader = _LogReader(self._transport, self._events, name, host, attempt)
+                    self._readers[attempt, host] = reader
+                    reader.start()
 
     def _next(self, deadline: float | None) -> _Event:
         while True:

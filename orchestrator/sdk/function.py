@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import ast
+import builtins
 import inspect
-import tempfile
+import symtable
 import textwrap
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from orchestrator.errors import InvalidSpec
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
+_HEAD = "from __future__ import annotations\n\n"
 _MAIN = """
 
 if __name__ == "__main__":
@@ -32,31 +34,71 @@ if __name__ == "__main__":
     }}
     {name}(**_hyperparameters)
 """
+_MODULE_NAMES = frozenset({"__name__", "__file__", "__doc__", "__builtins__"})
 
 
-def script_of(function: Callable[..., Any]) -> Path:
-    """Write a script that defines and calls the function; return its path.
+class FunctionScript(NamedTuple):
+    """A script that defines and calls a function."""
+
+    name: str
+    """The function's name; the script's without ``.py``."""
+    text: str
+
+
+def script_of(function: Callable[..., Any]) -> FunctionScript:
+    """Return a script that defines and calls the function.
 
     Raises:
-        InvalidSpec: Its source cannot be read, or it uses variables of its surroundings.
+        InvalidSpec: Its source cannot be read, or it uses names of its surroundings.
     """
     name = getattr(function, "__name__", "")
     if not inspect.isfunction(function) or not name.isidentifier():
         raise InvalidSpec(f"a plain named function is needed to train, got {function!r}")
-    if function.__code__.co_freevars:
+    text = _HEAD + _definition(name, function) + _MAIN.format(name=name)
+    missing = sorted(_undefined(text))
+    if missing:
         raise InvalidSpec(
-            "the function must stand on its own, got one that uses "
-            f"{', '.join(function.__code__.co_freevars)} of its surroundings; pass them as "
-            "hyperparameters or define them inside"
+            f"the function must stand on its own, got one that uses {', '.join(missing)} of its "
+            "surroundings; import or define that inside, or pass it as a hyperparameter"
         )
+    return FunctionScript(name, text)
+
+
+def _definition(name: str, function: Callable[..., Any]) -> str:
+    """Return the function's own text, without its decorators: they belong to the surroundings."""
     try:
         source = textwrap.dedent(inspect.getsource(function))
-    except (OSError, TypeError) as error:
+        node = ast.parse(source).body[0]
+    except (OSError, TypeError, SyntaxError) as error:
         raise InvalidSpec(
             f"the source of {name!r} cannot be read ({error}); write it to a file and pass that"
         ) from error
-    source = source[source.index("def ") :]  # decorators belong to the surroundings
-    directory = Path(tempfile.mkdtemp(prefix="orchestrator-function-"))
-    script = directory / f"{name}.py"
-    script.write_text(source + _MAIN.format(name=name), encoding="utf-8")
-    return script
+    if not isinstance(node, ast.FunctionDef):
+        raise InvalidSpec(f"a plain function is needed to train, {name!r} is none (async, lambda)")
+    return "\n".join(source.splitlines()[node.lineno - 1 : node.end_lineno])
+
+
+def _undefined(text: str) -> set[str]:
+    """Return the global names that a script uses and never defines."""
+    top = symtable.symtable(text, "script", "exec")
+    tables = list(_tables(top))
+    defined = {s.get_name() for s in top.get_symbols() if s.is_assigned() or s.is_imported()}
+    for table in tables:
+        defined |= {
+            s.get_name()
+            for s in table.get_symbols()
+            if s.is_declared_global() and (s.is_assigned() or s.is_imported())
+        }
+    used = {
+        s.get_name()
+        for table in tables
+        for s in table.get_symbols()
+        if s.is_referenced() and (s.is_global() or table is top)
+    }
+    return used - defined - set(dir(builtins)) - _MODULE_NAMES
+
+
+def _tables(table: symtable.SymbolTable) -> Iterator[symtable.SymbolTable]:
+    yield table
+    for child in table.get_children():
+        yield from _tables(child)

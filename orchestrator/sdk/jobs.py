@@ -13,7 +13,7 @@ from orchestrator.spec.record import Artifact, Explanation, MetricValue, Trainin
 from orchestrator.spec.state import EndReason, TrainingJobStatus
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
 LONG_POLL_SECONDS = 10.0
 
@@ -138,11 +138,15 @@ class TrainingJob:
         self._record = follow_job(
             self._transport,
             self._record,
-            on_line=on_line or (_print_line if logs else None),
+            on_line=on_line or (self._print_line if logs else None),
             on_change=on_change,
             timeout_seconds=timeout_seconds,
         )
         return self
+
+    def _print_line(self, line: OutputLine) -> None:
+        several = len(self._record.spec.hosts) > 1
+        print(f"[{line.host}] {line.text}" if several else line.text)  # noqa: T201  # as asked for
 
     def result(self, timeout_seconds: float | None = None) -> TrainingResult:
         """Wait for the end and return what the job left.
@@ -185,7 +189,7 @@ class TrainingJob:
         """Forget the ended job and remove its files in the home directory."""
         self._transport.delete(self.name)
 
-    # -- logs, metrics, artifacts ----------------------------------------------------------
+    # -- logs ------------------------------------------------------------------------------
 
     def logs(
         self, *, host: str = "algo-1", attempt: int | None = None, follow: bool = False
@@ -194,9 +198,22 @@ class TrainingJob:
 
         Args:
             host: Whose log.
-            attempt: None = the present one.
+            attempt: None = the present one, and while following those after it.
             follow: Wait for more until the job has ended.
         """
+        number = attempt
+        while True:
+            if number is None and follow:
+                number = self._await_attempt(1)
+            yield from self._attempt_logs(host, number, follow=follow)
+            if attempt is not None or not follow or number is None:
+                return
+            following = self._await_attempt(number + 1)
+            if following == number:
+                return
+            number = following
+
+    def _attempt_logs(self, host: str, attempt: int | None, *, follow: bool) -> Iterator[str]:
         assembler = LineAssembler(host)
         offset = 0
         while True:
@@ -207,12 +224,45 @@ class TrainingJob:
                 offset=offset,
                 wait_seconds=LONG_POLL_SECONDS if follow else 0,
             )
+            attempt = chunk["attempt"] or attempt
             yield from (line.text for line in assembler.feed(chunk["data"]))
             at_end = not chunk["data"] and not follow
             offset = chunk["next_offset"]
             if chunk["finished"] or at_end:
                 yield from (line.text for line in assembler.close())
                 return
+
+    def _await_attempt(self, number: int) -> int:
+        """Wait for this attempt or the job's end; return the last attempt up to this one."""
+        record = self.refresh().record
+        while record.attempt < number and not record.status.is_terminal:
+            record = self._record = _parse(
+                self._transport.wait(
+                    self.name, after=record.revision, timeout_seconds=LONG_POLL_SECONDS
+                )
+            )
+        return min(record.attempt, number)
+
+    # -- tags ------------------------------------------------------------------------------
+
+    def tags(self) -> dict[str, str]:
+        """Return the job's tags."""
+        return _tags(self._transport.tags(self.name))
+
+    def add_tags(self, tags: Mapping[str, str]) -> dict[str, str]:
+        """Add or change tags and return them all.
+
+        Raises:
+            LimitExceeded: There would be more than 50.
+        """
+        put = [{"key": key, "value": value} for key, value in tags.items()]
+        return _tags(self._transport.set_tags(self.name, put=put, remove=[]))
+
+    def remove_tags(self, *names: str) -> dict[str, str]:
+        """Remove tags and return those that are left."""
+        return _tags(self._transport.set_tags(self.name, put=[], remove=list(names)))
+
+    # -- metrics and artifacts -------------------------------------------------------------
 
     def metrics(self) -> dict[str, float]:
         """Return the last value of every metric."""
@@ -263,9 +313,9 @@ def failure_text(record: TrainingJobRecord) -> str:
     return "\n".join(lines)
 
 
+def _tags(rows: Sequence[Mapping[str, str]]) -> dict[str, str]:
+    return {row["key"]: row["value"] for row in rows}
+
+
 def _parse(data: dict[str, Any]) -> TrainingJobRecord:
     return TrainingJobRecord.model_validate(data)
-
-
-def _print_line(line: OutputLine) -> None:
-    print(line.text)  # noqa: T201  # what the caller asked for

@@ -215,7 +215,7 @@ class ModelTrainer:
                     }
                 ),
                 "source_code": source,
-                "hyper_parameters": {k: _encode(v) for k, v in self.hyperparameters.items()},
+                "hyper_parameters": {k: _encode(k, v) for k, v in self.hyperparameters.items()},
                 "environment": self.environment,
                 "secrets": self.secrets,
                 "input_data_config": self._channels(input_data_config),
@@ -291,6 +291,24 @@ def _metric_definition(given: MetricDefinition | Mapping[str, str]) -> MetricDef
     return MetricDefinition.parse({key.lower(): value for key, value in given.items()})
 
 
-def _encode(value: Any) -> str:
+def _encode(name: str, value: Any) -> str:
     """Return a hyperparameter as SageMaker sends it: strings as they are, all else as JSON."""
-    return value if isinstance(value, str) else json.dumps(value)
+    if isinstance(value, str):
+        return value
+    try:
+        return json.dumps(value, default=_plain)
+    except (TypeError, ValueError) as error:
+        raise InvalidSpec(
+            f"hyperparameters must be strings, numbers, booleans, lists or mappings, got {value!r} "
+            f"for {name!r} ({error}); convert it first"
+        ) from error
+
+
+def _plain(value: Any) -> Any:
+    """Return what JSON can hold of a path, or of a number or array of NumPy or PyTorch."""
+    if isinstance(value, Path):
+        return str(value)
+    for method in ("tolist", "item"):
+        if callable(convert := getattr(value, method, None)):
+            return convert()
+    raise TypeError(f"{type(value).__name__} has no JSON form")

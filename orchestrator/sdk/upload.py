@@ -27,27 +27,32 @@ def upload_source(code: SourceCode, transport: Transport) -> SourceArchive:
         InvalidSpec: The directory, entry script or requirements file is wrong.
         LimitExceeded: It is too large.
     """
-    source, entry = _located(code)
     with tempfile.TemporaryDirectory(prefix="orchestrator-source-") as directory:
+        source, entry = _located(code, Path(directory))
         archive = Path(directory) / "source.tar.gz"
         with archive.open("wb") as into:
             packed = pack_source(source, into, ignore_patterns=code.ignore_patterns)
         entry = choose_entry_script(packed.files, entry)
         requirements = choose_requirements(packed.files, code.requirements)
+        dependencies = _inline_dependencies(source, entry) if requirements is None else ()
         digest = transport.put_source(archive)
     return SourceArchive.parse(
         {
             "digest": digest,
             "entry_script": entry,
             "requirements": requirements,
-            "dependencies": _inline_dependencies(source, entry) if requirements is None else (),
+            "dependencies": dependencies,
             "arguments": code.arguments,
         }
     )
 
 
-def _located(code: SourceCode) -> tuple[Path, str]:
+def _located(code: SourceCode, scratch: Path) -> tuple[Path, str]:
     """Return what is packed, and the entry script's name in it."""
+    if code.text is not None:
+        script = scratch / code.entry_script
+        script.write_text(code.text, encoding="utf-8")
+        return script, script.name
     if code.source_dir is not None:
         directory = Path(code.source_dir).expanduser()
         if not directory.is_dir():
