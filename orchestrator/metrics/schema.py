@@ -5,7 +5,7 @@ from __future__ import annotations
 import sqlite3
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 from orchestrator.errors import StoreDamaged, StoreError
@@ -34,7 +34,7 @@ class Database:
     """One writing and some reading connections to the file; usable from any thread.
 
     Args:
-        path: The file; it and its tables are created on first use.
+        path: The file; it and its tables are created when something is written first.
 
     Raises:
         StoreDamaged: From any method, when the file is no database or is corrupt.
@@ -57,13 +57,20 @@ class Database:
 
     @contextmanager
     def reading(self) -> Iterator[sqlite3.Connection]:
-        """Give a connection that sees one state of the file throughout."""
-        with self._connection() as connection:
+        """Give a connection that sees one state of the file throughout.
+
+        A file that is not there yet is not made for this: making one needs a lock that a process
+        which was stopped at that moment would never give back.
+        """
+        with self._connection() if self._exists() else _empty() as connection:
             connection.execute("BEGIN")
             try:
                 yield connection
             finally:
                 connection.execute("ROLLBACK")
+
+    def _exists(self) -> bool:
+        return self._ready or self._closed or self._path.exists()
 
     def close(self) -> None:
         """Close the connections that nobody uses now; the others close when they are returned."""
@@ -128,6 +135,13 @@ class Database:
                 f"the metrics in {self._path} must be a SQLite database, but SQLite says: "
                 f"{error}; move the file away, metrics are then read again from the logs"
             ) from error
+
+
+@contextmanager
+def _empty() -> Iterator[sqlite3.Connection]:
+    with closing(sqlite3.connect(":memory:", isolation_level=None)) as connection:
+        _create_tables(connection)
+        yield connection
 
 
 def _create(connection: sqlite3.Connection, path: Path) -> None:

@@ -32,7 +32,7 @@ class MetricStore:
     All methods may be called from any thread; several processes may open one file.
 
     Args:
-        path: The SQLite file; created on first use.
+        path: The SQLite file; created with the first point.
     """
 
     def __init__(self, path: Path) -> None:

@@ -55,7 +55,7 @@ class ClientContract(StoreFixtures):
     def test_a_job_reads_back_as_it_was_accepted(self, store: Store) -> None:
         spec = make_spec(
             "full",
-            hyper_parameters={"lr": "0.1", "text": "ünïcode \u0000 \U0001f600"},
+            hyper_parameters={"lr": "0.1", "text": "ünïcode \u0001 \U0001f600"},
             environment={"A": "b"},
             input_data_config=[{"channel_name": "train", "uri": "s3://bucket/key"}],
             tags=[{"key": "team", "value": "a"}],

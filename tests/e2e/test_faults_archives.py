@@ -15,6 +15,7 @@ from orchestrator import Compute, ModelTrainer, OutputDataConfig, SourceCode
 from orchestrator.embedded import LocalTransport
 from orchestrator.errors import InvalidSpec
 from orchestrator.spec.record import TrainingJobRecord
+from tests.e2e.conftest import eventually
 from tests.e2e.machine import ended, request
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(300)]
@@ -89,6 +90,7 @@ def test_a_hostile_source_fails_the_job_before_anything_starts(
     assert (job.status, job.end_reason, job.attempt) == ("Failed", "input_error", 1)
     assert (job.failure_reason or "").startswith("ClientError: ")
     assert len(job.failure_reason or "") > len("ClientError: ") + 20
+    eventually(lambda: not any((orchestrator_home / "unreleased").iterdir()))  # cleaned up after
     inside = orchestrator_home / "jobs" / "job"
     assert not list(orchestrator_home.rglob("escaped"))
     assert not Path("/tmp/escaped").exists()

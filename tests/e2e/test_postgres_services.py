@@ -52,10 +52,11 @@ PROGRAM = """
 echo run >> /opt/ml/checkpoints/runs
 echo ready
 while [ -e /opt/ml/input/data/gate ] && [ ! -e /opt/ml/input/data/gate/open ]; do sleep 0.05; done
+[ -e /opt/ml/code/program.sh ] || exit 7
 echo through
 echo w > /opt/ml/model/weights
 """
-"""Counts its starts; with a gate, it waits until that is open."""
+"""Counts its starts; with a gate, it waits until that is open. Its code must stay where it is."""
 LIFE = ["Pending", "Starting", "Downloading", "Training", "Uploading", "Completed"]
 HOLDS_LEASE = text(
     "SELECT 1 FROM pg_locks JOIN pg_stat_activity USING (pid) "
@@ -71,6 +72,7 @@ class Replica:
 
     process: Other
     client: HttpTransport
+    program: Path
 
     @property
     def drives(self) -> bool:
@@ -80,7 +82,7 @@ class Replica:
     def submit(self, name: str, *channels: InputData) -> None:
         """Submit a job through this service."""
         ModelTrainer(
-            entrypoint=["/bin/sh", "-c", PROGRAM],
+            source_code=str(self.program),
             input_data_config=channels,
             stop_grace_seconds=0,
             transport=self.client,
@@ -106,7 +108,16 @@ class World:
         self.stack.callback(process.end)
         client = HttpTransport(process.says("ready", PATIENCE_SECONDS), home=self.home)
         self.stack.callback(client.close)
-        return Replica(process, client)
+        return Replica(process, client, self.program)
+
+    @property
+    def program(self) -> Path:
+        """The program of all jobs."""
+        path = self.home.with_name("source") / "program.sh"
+        if not path.exists():
+            path.parent.mkdir()
+            path.write_text(PROGRAM, encoding="utf-8")
+        return path
 
     def pair(self) -> tuple[Replica, Replica]:
         """Start two services; the first one drives."""
@@ -320,6 +331,26 @@ def test_a_driver_that_is_cut_off_in_a_step_is_replaced_and_the_job_runs_once(
     eventually(world.is_clean, PATIENCE_SECONDS)
 
 
+@pytest.mark.parametrize("step", ["stage.before_inputs", "start.after_plan"])
+def test_a_driver_that_was_cut_off_leaves_the_running_job_of_its_successor_alone(
+    step: str, world: World, gate: Gate, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It goes on with placing the job's code and starting it, while the job runs."""
+    monkeypatch.setenv(VARIABLE, f"{step}:stop:{tmp_path / 'fired'}")
+    first = world.replica()
+    monkeypatch.delenv(VARIABLE)
+    second = world.replica()
+    second.submit("job", gate.channel)
+    eventually(lambda: second.drives, PATIENCE_SECONDS)
+    eventually(lambda: world.runs_now("job"), PATIENCE_SECONDS)
+    first.process.signal(signal.SIGCONT)
+    eventually(first.is_replaced, PATIENCE_SECONDS)
+    eventually(lambda: not first.drives, PATIENCE_SECONDS)  # its last actions are done
+    gate.open()
+    world.ran_once("job")
+    eventually(world.is_clean, PATIENCE_SECONDS)
+
+
 def test_two_services_in_one_process_do_not_share_a_lease(world: World) -> None:
     with ExitStack() as stack:
         services = [open_service() for _ in range(2)]
@@ -426,7 +457,7 @@ def test_a_client_on_a_database_needs_no_service(world: World) -> None:
     """The embedded way: a detached driver holds the lease, and its successor waits for it."""
     local = LocalTransport(world.home)
     world.stack.callback(local.close)
-    replica = Replica(Other("pass"), local)  # type: ignore[arg-type]  # the same calls
+    replica = Replica(Other("pass"), local, world.program)  # type: ignore[arg-type]  # the same calls
     world.stack.callback(replica.process.end)
     replica.submit("one")
     world.ran_once("one")

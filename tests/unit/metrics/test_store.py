@@ -39,6 +39,11 @@ class TestPoints:
         assert list(store.iterate("job")) == given_points
         assert store.names("job") == ["acc", "loss"]
 
+    def test_looking_where_nothing_was_written_yet_makes_no_file(self, store, tmp_path):
+        """Else a process that is stopped while it makes the file would hold all others up."""
+        assert (store.names("job"), store.last("job"), store.cursors("job")) == ([], {}, {})
+        assert not (tmp_path / "metrics.sqlite3").exists()
+
     def test_runs_do_not_see_each_other(self, store):
         store.append("one", points([1]))
         store.append("two", points([2], name="other"))
@@ -326,7 +331,7 @@ class TestFaults:
 
     def test_a_missing_directory_is_named(self, tmp_path):
         with pytest.raises(StoreError, match="unable to open database file"):
-            MetricStore(tmp_path / "none" / "metrics.sqlite3").names("job")
+            MetricStore(tmp_path / "none" / "metrics.sqlite3").append("job", points([1]))
 
     def test_a_closed_store_says_so(self, store):
         store.names("job")
