@@ -19,22 +19,21 @@ import sys
 import threading
 import time
 import weakref
-from contextlib import suppress
+from contextlib import closing, suppress
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlparse
 
 from orchestrator.errors import OrchestratorError, Unavailable, error_from_code
-from orchestrator.home import prepare_home, socket_path
-from orchestrator.sdk.transport import check_artifact_kind, no_artifact
+from orchestrator.home import DRIVER_SOCKET, METRICS_FILE, prepare_home, socket_path
+from orchestrator.sdk.transport import check_artifact_kind, check_export_format, no_artifact
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from orchestrator.service.assemble import Service
 
-DRIVER_SOCKET = "driver.sock"
 DRIVER_LOG = "driver.log"
 START_LOCK = "start.lock"
 START_SECONDS = 30.0
@@ -52,7 +51,7 @@ READS = frozenset(
         "counts",
         "log_streams",
         "read_log",
-        "metric_names",
+        "last_metrics",
         "metric_curve",
         "delete",
         "set_tags",
@@ -213,15 +212,27 @@ class LocalTransport:
         chunk: dict[str, Any] = self.call("read_log", name=name, **request)
         return {**chunk, "data": base64.b64decode(chunk["data"])}
 
-    def metric_names(self, name: str) -> list[str]:
-        """Return the names of a job's metrics."""
-        return self.call("metric_names", name=name)  # type: ignore[no-any-return]
+    def last_metrics(self, name: str) -> list[dict[str, Any]]:
+        """Return the last point of each metric."""
+        return self.call("last_metrics", name=name)  # type: ignore[no-any-return]
 
     def metric_curve(self, name: str, metric: str, *, max_points: int = 2000) -> dict[str, Any]:
         """Return one curve."""
         return self.call(  # type: ignore[no-any-return]
             "metric_curve", name=name, metric=metric, max_points=max_points
         )
+
+    def export_metrics(self, name: str, file_format: str, destination: Path) -> Path:
+        """Write all points of all metrics to a file, or into a directory."""
+        from orchestrator.metrics.export import export_points  # noqa: PLC0415
+        from orchestrator.metrics.store import MetricStore  # noqa: PLC0415
+
+        check_export_format(file_format)
+        job = self.describe(name)["spec"]["training_job_name"]
+        destination.parent.mkdir(parents=True, exist_ok=True)
+        with closing(MetricStore(self.home / METRICS_FILE)) as points:
+            export_points(points.iterate(job), destination, file_format)
+        return destination
 
     def download(self, name: str, kind: str, destination: Path) -> Path:
         """Copy an artifact into a directory."""

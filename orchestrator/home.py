@@ -14,6 +14,8 @@ from orchestrator.errors import InvalidSpec
 SOCKET_PATH_MAX_BYTES = 100  # sun_path holds 104 (macOS) to 108 (Linux) bytes
 DRIVER_SOCKET = "driver.sock"
 """Where who drives answers local clients."""
+METRICS_FILE = "metrics.sqlite3"
+"""The points of all metrics."""
 TOKEN_FILE = "token"  # noqa: S105  # a file name
 TOKEN_MIN_CHARACTERS = 20
 

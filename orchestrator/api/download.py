@@ -22,6 +22,7 @@ from orchestrator.metrics.export import export_points
 from orchestrator.metrics.points import MetricPoint
 
 BLOCK_BYTES = 256 << 10
+TAR = "application/x-tar"
 TAR_BLOCK = tarfile.BLOCKSIZE
 FIXED_TIME = 946_684_800  # as in every archive of ours: equal content gives equal bytes
 
@@ -106,7 +107,7 @@ def open_location(blobs: BlobStore, uri: str) -> Stored:
     files = list(blobs.list(uri))
     if not files:
         raise NotFound(f"nothing is at {uri!r} any more; somebody has removed it")
-    return Stored(f"{name}.tar", "application/x-tar", tar_blocks(blobs, files), None)
+    return Stored(f"{name}.tar", TAR, tar_blocks(blobs, files), None)
 
 
 def tar_blocks(blobs: BlobStore, files: Iterable[ObjectInfo]) -> Iterator[bytes]:
@@ -131,12 +132,18 @@ def tar_blocks(blobs: BlobStore, files: Iterable[ObjectInfo]) -> Iterator[bytes]
     yield b"\0" * (2 * TAR_BLOCK)
 
 
-def export_blocks(points: Iterable[MetricPoint], file_format: str, spool: Path) -> Iterator[bytes]:
-    """Write points to a temporary file and give its bytes."""
-    with tempfile.TemporaryDirectory(dir=spool, prefix="export-") as directory:
+def export_blocks(
+    points: Iterable[MetricPoint], file_format: str, context: Context
+) -> Iterator[bytes]:
+    """Write points to a temporary file and give its bytes; several files are given as one tar."""
+    with tempfile.TemporaryDirectory(dir=context.spool, prefix="export-") as directory:
         path = Path(directory) / "points"
         export_points(points, path, file_format)
-        yield from _blocks_of(path.open("rb"))
+        if path.is_dir():
+            blobs = context.service.blobs
+            yield from tar_blocks(blobs, blobs.list(str(path)))
+        else:
+            yield from _blocks_of(path.open("rb"))
 
 
 def _blocks_of(stream: BinaryIO) -> Iterator[bytes]:

@@ -137,8 +137,10 @@ class MetricCurve(View):
     name: str
     total_points: int
     """Before thinning out."""
+    has_steps: bool
+    """Whether every point has a step."""
     steps: list[int]
-    """Steps where every point has one, else places in the curve."""
+    """Steps, else places in the curve."""
     times: list[float]
     """Seconds since the epoch."""
     values: list[JsonFloat]

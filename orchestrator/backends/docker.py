@@ -121,7 +121,7 @@ class DockerBackend(Backend):
         """Return what can be done here; asks the engine whether it is there."""
         missing: tuple[str, ...] = ()
         try:
-            self._engine.facts()
+            self._engine.check_answers()
         except BackendError as error:
             missing = (error.message,)
         return Capabilities(

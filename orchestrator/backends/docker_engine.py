@@ -86,6 +86,7 @@ class Engine:
         self._facts: EngineFacts | None = None
         self._failures = 0
         self._silent_until = float("-inf")
+        self._last_words = ""
 
     # -- the connection --------------------------------------------------------------------
 
@@ -147,7 +148,7 @@ class Engine:
             Refused: The answer was no.
         """
         if self._clock.monotonic() < self._silent_until:
-            raise EngineUnreachable("the Docker engine did not answer a moment ago")
+            raise EngineUnreachable(self._last_words)
         docker = _sdk()
         try:
             self._knock()
@@ -157,19 +158,29 @@ class Engine:
             raise Refused(
                 f"the Docker engine could not {what}: {_words(error)}", _status(error)
             ) from error
-        except EngineUnreachable:
-            self._fell_silent()
+        except EngineUnreachable as error:
+            self._fell_silent(error)
             raise
         except (docker.errors.DockerException, OSError) as error:  # requests' errors are OSErrors
-            self._fell_silent()
-            raise _unreachable(error) from error
+            unreachable = _unreachable(error)
+            self._fell_silent(unreachable)
+            raise unreachable from error
         self._failures = 0
         return answer
 
-    def _fell_silent(self) -> None:
+    def _fell_silent(self, error: EngineUnreachable) -> None:
+        self._last_words = error.message
         pause = PAUSES_SECONDS[min(self._failures, len(PAUSES_SECONDS) - 1)]
         self._failures += 1
         self._silent_until = self._clock.monotonic() + pause
+
+    def check_answers(self) -> None:
+        """Ask whether the engine is there now.
+
+        Raises:
+            EngineUnreachable: It is not, or was not a moment ago.
+        """
+        self._call("answer", lambda client: client.ping())
 
     def facts(self) -> EngineFacts:
         """Return what the engine is like; asked once."""

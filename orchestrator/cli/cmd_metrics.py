@@ -43,18 +43,15 @@ def command(
     Without names every metric gets a line, and the first ones are drawn.
     """
     from orchestrator.cli import curves
-    from orchestrator.cli.lookup import connected, find_job, local_home
+    from orchestrator.cli.lookup import connected, find_job
     from orchestrator.cli.output import note, print_json
 
     with connected(home, url) as transport:
         job_name = find_job(transport, job)["spec"]["training_job_name"]
         if export is not None:
-            path, count = curves.export(local_home(home, url), job_name, export, output)
-            if json:
-                print_json({"path": str(path), "points": count})
-            else:
-                print(path)
-                note(f"{count:,} points")
+            path = (output or Path(f"{job_name}-metrics{curves.SUFFIXES[export]}")).expanduser()
+            transport.export_metrics(job_name, export, path)
+            print_json({"path": str(path)}) if json else print(path)
             return
         found = curves.read(transport, job_name, tuple(name or ()))
     if json:

@@ -5,11 +5,10 @@ from __future__ import annotations
 import math
 import shutil
 import sys
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.cli.tables import draw
-from orchestrator.errors import InvalidSpec, NotFound
+from orchestrator.errors import NotFound
 from orchestrator.metrics.points import Curve, MetricPoint, Source
 from orchestrator.report.words import number
 
@@ -36,7 +35,7 @@ def read(transport: Transport, job: str, names: tuple[str, ...]) -> list[Curve]:
     Raises:
         NotFound: The job has no such metric.
     """
-    known = transport.metric_names(job)
+    known = [metric["name"] for metric in transport.last_metrics(job)]
     for name in names:
         if name not in known:
             raise NotFound(f"NAME must be one of {', '.join(known) or 'none yet'}, got {name!r}")
@@ -124,31 +123,3 @@ def row(curve: Curve) -> tuple[str, ...]:
         f"{curve.count:,}",
         sparkline(values, SPARK_COLUMNS),
     )
-
-
-def export(home: Path | None, job: str, file_format: str, output: Path | None) -> tuple[Path, int]:
-    """Write all points of a job's metrics; return where, and how many there were.
-
-    Args:
-        home: The home directory; None = the service is elsewhere.
-        job: The job.
-        file_format: ``csv``, ``parquet`` or ``tensorboard``.
-        output: File, or directory for TensorBoard; None = named after the job.
-
-    Raises:
-        InvalidSpec: The service is not on this machine.
-    """
-    from orchestrator.metrics.export import export_points
-    from orchestrator.metrics.store import MetricStore
-
-    if home is None:
-        raise InvalidSpec(
-            "--export needs the home directory of the service, got the address of a service "
-            "elsewhere; run it there, or download /api/v1/training-jobs/JOB/metrics/export"
-        )
-    path = (output or Path(f"{job}-metrics{SUFFIXES[file_format]}")).expanduser()
-    points = MetricStore(home / "metrics.sqlite3")
-    try:
-        return path, export_points(points.iterate(job), path, file_format)
-    finally:
-        points.close()

@@ -66,6 +66,7 @@ def _run(example: Path) -> int:
 
 def _tell(job: TrainingJob, home: Path) -> int:
     from orchestrator.cli.following import tell_end
+    from orchestrator.home import METRICS_FILE
 
     record = job.record
     accuracy = held_out_accuracy(record)
@@ -73,7 +74,7 @@ def _tell(job: TrainingJob, home: Path) -> int:
     note("")
     tell_end(record, with_log_tail=False)
     note(f"  log       {home / 'jobs' / job.name / 'attempts' / str(record.attempt)}/algo-1/log")
-    note(f"  curves    {home / 'metrics.sqlite3'}")
+    note(f"  curves    {home / METRICS_FILE}")
     note("\n" + verdict(accuracy))
     note("\n".join(["", "Try next:", *next_commands(job.name, command_name())]))
     return exits.DONE if good else exits.ERROR

@@ -46,7 +46,7 @@ def gather(transport: Transport, record: TrainingJobRecord, *, lines: int) -> Jo
 
 
 def _curves(transport: Transport, job: str) -> Iterator[Series]:
-    for metric in transport.metric_names(job):
+    for metric in (last["name"] for last in transport.last_metrics(job)):
         try:
             found = transport.metric_curve(job, metric, max_points=CURVE_POINTS)
         except NotFound:

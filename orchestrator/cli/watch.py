@@ -25,7 +25,6 @@ TICK_SECONDS = 0.1
 MAILBOX_EVENTS = 20_000
 METRICS_SECONDS = 2.0
 SHOWN_METRICS = 4
-MIN_CURVE_POINTS = 10
 
 Event = tuple[str, Any]
 
@@ -280,8 +279,5 @@ class _Watcher:
 
 def last_values(transport: Transport, name: str) -> dict[str, float]:
     """Return the last value of a job's first few metrics."""
-    curves = {
-        metric: transport.metric_curve(name, metric, max_points=MIN_CURVE_POINTS)["values"]
-        for metric in transport.metric_names(name)[:SHOWN_METRICS]
-    }
-    return {metric: values[-1] for metric, values in curves.items() if values}
+    found = transport.last_metrics(name)[:SHOWN_METRICS]
+    return {metric["name"]: metric["value"] for metric in found}

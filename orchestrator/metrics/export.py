@@ -110,6 +110,7 @@ def export_tensorboard(points: Iterable[MetricPoint], directory: Path) -> int:
         from tensorboard.summary.writer.record_writer import RecordWriter
     except ImportError as error:
         raise _missing("TensorBoard", "tensorboard") from error
+    directory.mkdir(parents=True, exist_ok=True)
     writers: dict[str, Any] = {}
     places: Counter[tuple[str, str]] = Counter()
     count = 0

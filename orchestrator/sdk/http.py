@@ -27,7 +27,7 @@ from orchestrator.errors import (
 )
 from orchestrator.home import read_token
 from orchestrator.ids import JOB_NAME_PATTERN
-from orchestrator.sdk.transport import check_artifact_kind
+from orchestrator.sdk.transport import check_artifact_kind, check_export_format
 
 if TYPE_CHECKING:
     import httpx
@@ -284,10 +284,10 @@ class HttpTransport:
             "finished": answer.headers["Orchestrator-Finished"] == "true",
         }
 
-    def metric_names(self, name: str) -> list[str]:
-        """Return the names of the metrics a job has reported so far."""
+    def last_metrics(self, name: str) -> list[dict[str, Any]]:
+        """Return the last point of each metric so far."""
         metrics = _json(self._call("GET", f"{_job(name)}/metrics"))["metrics"]
-        return [metric["name"] for metric in metrics]
+        return [{**metric, "value": float(metric["value"])} for metric in metrics]
 
     def metric_curve(self, name: str, metric: str, *, max_points: int = 2000) -> dict[str, Any]:
         """Return one curve: steps, times (epoch seconds), values, total_points."""
@@ -296,6 +296,23 @@ class HttpTransport:
         # JSON has no NaN and no infinities: they come as text.
         return {**curve, "values": [float(value) for value in curve["values"]]}
 
+    def export_metrics(self, name: str, file_format: str, destination: Path) -> Path:
+        """Write all points of all metrics to a file, or into a directory."""
+        check_export_format(file_format)
+        path = f"{_job(name)}/metrics/export"
+        destination.parent.mkdir(parents=True, exist_ok=True)
+        spool = destination.parent / f".export-{random.token_hex(8)}"
+        spool.mkdir()
+        try:
+            got = self._persist(lambda: self._download(path, spool, format=file_format))
+            if got.is_dir():
+                shutil.copytree(got, destination, dirs_exist_ok=True)
+            else:
+                got.replace(destination)
+        finally:
+            shutil.rmtree(spool, ignore_errors=True)
+        return destination
+
     def download(self, name: str, kind: str, destination: Path) -> Path:
         """Put an artifact (``model`` or ``output``) into a directory; return its path."""
         check_artifact_kind(kind)
@@ -303,10 +320,10 @@ class HttpTransport:
         destination.mkdir(parents=True, exist_ok=True)
         return self._persist(lambda: self._download(path, destination))
 
-    def _download(self, path: str, destination: Path) -> Path:
+    def _download(self, path: str, destination: Path, **query: str) -> Path:
         partial = destination / f".download-{random.token_hex(8)}"
         try:
-            with self._translated(), self._client.stream("GET", path) as answer:
+            with self._translated(), self._client.stream("GET", path, params=query) as answer:
                 if not answer.is_success:
                     answer.read()
                 self._check(answer)

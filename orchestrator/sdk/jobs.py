@@ -269,16 +269,28 @@ class TrainingJob:
         final = {metric.name: metric.value for metric in self._record.final_metrics}
         if self.status.is_terminal:
             return final
-        curves = {name: self.curve(name) for name in self._transport.metric_names(self.name)}
-        return {name: curve["values"][-1] for name, curve in curves.items() if curve["values"]}
+        return {m["name"]: m["value"] for m in self._transport.last_metrics(self.name)}
 
     def final_metrics(self) -> tuple[MetricValue, ...]:
         """Return the last values with their steps and times; empty before the end."""
         return self._record.final_metrics
 
     def curve(self, metric: str, *, max_points: int = 2000) -> dict[str, Any]:
-        """Return one metric over time: ``steps``, ``times`` (epoch seconds), ``values``."""
+        """Return one metric over time: ``steps``, ``times`` (epoch seconds), ``values``, ``has_steps``."""
         return self._transport.metric_curve(self.name, metric, max_points=max_points)
+
+    def export_metrics(self, destination: str | Path, *, file_format: str = "csv") -> Path:
+        """Write all points of all metrics for other programs; return where they are.
+
+        Args:
+            destination: The file; for ``tensorboard`` a directory.
+            file_format: ``csv``, ``parquet`` or ``tensorboard``.
+
+        Raises:
+            Unavailable: The extra ``export`` is not installed where the file is made (Parquet,
+                TensorBoard): here, or with a service URL where the service runs.
+        """
+        return self._transport.export_metrics(self.name, file_format, Path(destination))
 
     def download(self, destination: str | Path = ".", *, kind: str = "model") -> Path:
         """Put an artifact into a directory and return its path.

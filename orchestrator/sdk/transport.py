@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import os
+import sys
 from typing import TYPE_CHECKING, Any, Protocol
 
 from orchestrator.errors import InvalidSpec, NotFound
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
 
 URL_VARIABLE = "ORCHESTRATOR_URL"
 ARTIFACT_KINDS = ("model", "output")
+EXPORT_FORMATS = ("csv", "parquet", "tensorboard")
 
 
 class Transport(Protocol):
@@ -86,12 +88,16 @@ class Transport(Protocol):
         """Return bytes of one stream: data (bytes), next_offset, finished."""
         ...
 
-    def metric_names(self, name: str) -> list[str]:
-        """Return the names of the metrics a job has reported so far."""
+    def last_metrics(self, name: str) -> list[dict[str, Any]]:
+        """Return the last point of each metric so far: name, value, step (or None), at."""
         ...
 
     def metric_curve(self, name: str, metric: str, *, max_points: int = 2000) -> dict[str, Any]:
-        """Return one curve: steps, times (epoch seconds), values, total_points."""
+        """Return one curve: steps, times (epoch seconds), values, total_points, has_steps."""
+        ...
+
+    def export_metrics(self, name: str, file_format: str, destination: Path) -> Path:
+        """Write all points of all metrics to a file, or into a directory for TensorBoard."""
         ...
 
     def download(self, name: str, kind: str, destination: Path) -> Path:
@@ -114,11 +120,19 @@ def connect(
         home: Home directory; by default ``$ORCHESTRATOR_HOME`` or ``~/.orchestrator``.
         token: Bearer token for the URL; by default ``$ORCHESTRATOR_TOKEN`` or the one in the
             home directory.
+
+    Raises:
+        InvalidSpec: There is no URL and this is Windows, where no service can be.
     """
     url = url or os.environ.get(URL_VARIABLE)
     if url:
         http: Any = importlib.import_module("orchestrator.sdk.http")
         return http.HttpTransport(url, token=token, home=home or home_directory())  # type: ignore[no-any-return]
+    if sys.platform == "win32":
+        raise InvalidSpec(
+            f"{URL_VARIABLE} must be set on Windows: jobs run on Linux and macOS only; start "
+            "`orchestrator serve` there or in WSL2, and set its address"
+        )
     embedded: Any = importlib.import_module("orchestrator.embedded")
     return embedded.LocalTransport(home or home_directory())  # type: ignore[no-any-return]
 
@@ -131,6 +145,19 @@ def check_artifact_kind(kind: str) -> None:
     """
     if kind not in ARTIFACT_KINDS:
         raise InvalidSpec(f"kind must be 'model' or 'output', got {kind!r}")
+
+
+def check_export_format(file_format: str) -> None:
+    """Refuse what points cannot be written as.
+
+    Raises:
+        InvalidSpec: It is none of the formats.
+    """
+    if file_format not in EXPORT_FORMATS:
+        raise InvalidSpec(
+            f"the format must be one of {', '.join(EXPORT_FORMATS)}, got {file_format!r}; "
+            "choose one of them"
+        )
 
 
 def no_artifact(name: str, kind: str, artifacts: Iterable[str], status: str) -> NotFound:

@@ -23,7 +23,7 @@ from orchestrator.blobs.router import RoutedBlobStore
 from orchestrator.blobs.s3 import S3BlobStore, S3Settings
 from orchestrator.clock import Clock, SystemClock
 from orchestrator.errors import InputError
-from orchestrator.home import prepare_home, socket_path
+from orchestrator.home import METRICS_FILE, prepare_home, socket_path
 from orchestrator.scheduler.capacity import Machine
 from orchestrator.scheduler.effects import Effects
 from orchestrator.scheduler.loop import Driver
@@ -73,7 +73,7 @@ class Service:
         self.store = _open_store(settings)
         self.blobs = _open_blobs(settings)
         self.machine = machine(settings)
-        self.metrics = MetricService(self.home / "metrics.sqlite3", self.store, self.workspace)
+        self.metrics = MetricService(self.home / METRICS_FILE, self.store, self.workspace)
         self.driving = Driving(
             home=self.home,
             store=self.store,

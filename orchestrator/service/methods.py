@@ -85,8 +85,9 @@ class _Methods:
         chunk = asdict(self._service.logs.read(**dict(requests.ReadLog.parse(request))))
         return {**chunk, "data": base64.b64encode(chunk["data"]).decode("ascii")}
 
-    def metric_names(self, name: str) -> list[str]:
-        return list(self._service.metrics.names(name))
+    def last_metrics(self, name: str) -> list[dict[str, Any]]:
+        values = self._service.metrics.last(self._service.jobs.describe(name))
+        return [value.model_dump(mode="json") for value in values]
 
     def metric_curve(self, **request: Any) -> dict[str, Any]:
         return self._service.metrics.curve(**dict(requests.MetricCurve.parse(request)))

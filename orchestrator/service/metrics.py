@@ -83,6 +83,7 @@ class MetricService:
         return {
             "name": metric,
             "total_points": curve.count,
+            "has_steps": curve.has_steps,
             "steps": list(curve.x),
             "times": [point.time_us / 1e6 for point in curve.points],
             "values": [point.value for point in curve.points],

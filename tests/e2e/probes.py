@@ -21,8 +21,9 @@ READS = frozenset(
         "set_tags",
         "log_streams",
         "read_log",
-        "metric_names",
+        "last_metrics",
         "metric_curve",
+        "export_metrics",
         "download",
         "delete",
         "put_source",
@@ -97,7 +98,7 @@ def _calls() -> Iterator[tuple[str, tuple[Any, ...], dict[str, Any], bool, bool]
     yield "info", (), {}, True, False
     for name in ("done", "failed", "Failed", *NO_NAMES):
         good = name.lower() in {"done", "failed"}
-        for method in ("describe", "tags", "log_streams", "metric_names"):
+        for method in ("describe", "tags", "log_streams", "last_metrics"):
             yield method, (name,), {}, good, False
         yield "wait", (name,), {"after": -1, "timeout_seconds": 0}, good, False
         yield "read_log", (name,), {"host": "algo-1"}, good, False
@@ -220,6 +221,9 @@ def _probes() -> Iterator[Probe]:
     for name in ("done", "failed", *NO_NAMES):
         for kind in ("model", "output", "x", "../x", ""):
             yield _download(name, kind)
+    for name in ("done", "failed", *NO_NAMES):
+        for file_format in ("csv", "parquet", "tensorboard", "xlsx"):
+            yield _export(name, file_format)
     yield Probe("put_source(bytes)", "put_source", _put, is_good=False)
 
 
@@ -235,6 +239,17 @@ def _download(name: str, kind: str) -> Probe:
 
     good = (name, kind) == ("done", "model")
     return Probe(f"download({name[:20]!r}, {kind!r})", "download", call, good)
+
+
+def _export(name: str, file_format: str) -> Probe:
+    def call(transport: Transport, folder: Path) -> Any:
+        got = transport.export_metrics(name, file_format, folder / "points")
+        assert got == folder / "points"
+        files = sorted(path for path in [got, *got.rglob("*")] if path.is_file())
+        return [(path.relative_to(folder).as_posix(), path.read_bytes()) for path in files]
+
+    good = name in {"done", "failed"} and file_format != "xlsx"
+    return Probe(f"export_metrics({name[:20]!r}, {file_format!r})", "export_metrics", call, good)
 
 
 def _put(transport: Transport, folder: Path) -> Any:

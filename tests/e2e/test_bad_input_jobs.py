@@ -69,7 +69,7 @@ def test_an_unknown_job_is_not_found_by_any_verb(
 ) -> None:
     with pytest.raises(NotFound, match="nobody"):
         TrainingJob.get("nobody", orchestrator_transport)
-    for verb in ("stop", "delete", "tags", "log_streams", "metric_names", "describe"):
+    for verb in ("stop", "delete", "tags", "log_streams", "last_metrics", "describe"):
         with pytest.raises(NotFound, match="nobody"):
             getattr(orchestrator_transport, verb)("nobody")
     with pytest.raises(NotFound, match="nobody"):

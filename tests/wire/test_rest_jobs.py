@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import io
 import json
 import socket
+import tarfile
 import time
 from contextlib import suppress
 from typing import Any
@@ -242,6 +244,11 @@ def test_metrics_can_be_read_and_exported(client: httpx.Client, submit: Submit) 
     assert len(exported.text.splitlines()) == 6
     parquet = client.get(f"{path}/export", params={"format": "parquet"})
     assert parquet.content[:4] == parquet.content[-4:] == b"PAR1"
+    events = client.get(f"{path}/export", params={"format": "tensorboard"})
+    with tarfile.open(fileobj=io.BytesIO(events.content)) as archive:
+        assert [name.partition("/events.out")[0] for name in archive.getnames()] == [
+            "attempt-1-algo-1"
+        ]
     unknown = client.get(f"{path}/curve", params={"metric": "nothing"})
     assert unknown.status_code == 404
     assert "train/loss" in unknown.json()["message"]

@@ -18,8 +18,7 @@ from typing import Any
 import httpx
 import pytest
 
-from orchestrator.server import ServeOptions, Server
-from orchestrator.settings import Settings
+from orchestrator.server import Server
 from tests.wire.conftest import client_of, ended, shell, until
 
 HERE = Path(__file__).parent
@@ -33,17 +32,9 @@ echo more > /opt/ml/output/data/more
 
 
 @pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    home = tmp_path_factory.mktemp("openapi") / "home"
-    with Server(Settings(home=home), ServeOptions(port=0)) as running:
-        yield running
-
-
-@pytest.fixture(scope="module")
-def document(server: Server) -> dict[str, Any]:
-    with client_of(server) as client:
-        found: dict[str, Any] = client.get("openapi.json").json()
-        return found
+def document(shared_client: httpx.Client) -> dict[str, Any]:
+    found: dict[str, Any] = shared_client.get("openapi.json").json()
+    return found
 
 
 def operations(document: dict[str, Any]) -> dict[str, dict[str, Any]]:

@@ -8,7 +8,7 @@ from fastapi import APIRouter, Query
 from starlette.responses import Response
 
 from orchestrator.api.context import Context
-from orchestrator.api.download import Download, export_blocks
+from orchestrator.api.download import TAR, Download, export_blocks
 from orchestrator.api.rest.common import ONCE, Name, file_content, problems
 from orchestrator.api.rest.jobs import JOB
 from orchestrator.api.views import MetricCurve, Metrics, last_metrics, response
@@ -16,8 +16,12 @@ from orchestrator.service.metrics import MetricService
 from orchestrator.spec.record import MetricValue
 
 METRICS = JOB + "/metrics"
-CSV = "text/csv"
-PARQUET = "application/vnd.apache.parquet"
+EXPORTS = {
+    "csv": ("text/csv", "csv"),
+    "parquet": ("application/vnd.apache.parquet", "parquet"),
+    "tensorboard": (TAR, "tar"),
+}
+"""Formats: media type and suffix."""
 
 
 class MetricRoutes:
@@ -53,7 +57,7 @@ class MetricRoutes:
             response_model=MetricCurve,
             responses=problems(404),
         )
-        exported = file_content("All points, as a file.", CSV, PARQUET)
+        exported = file_content("All points, as a file.", *(kind for kind, _ in EXPORTS.values()))
         router.add_api_route(
             METRICS + "/export",
             self.export,
@@ -96,14 +100,16 @@ class MetricRoutes:
         self,
         name: Name,
         file_format: Annotated[
-            Literal["csv", "parquet"], Query(alias="format", description="Kind of file.")
+            Literal["csv", "parquet", "tensorboard"],
+            Query(alias="format", description="Kind of file."),
         ] = "csv",
     ) -> Response:
-        """Download all points of all metrics of a training job."""
+        """Download all points of all metrics of a training job; TensorBoard's files as one tar."""
+        media_type, suffix = EXPORTS[file_format]
         points = await self._context.files.run(self._metrics.points, name)
         return await Download.prepare(
             self._context,
-            export_blocks(points.iterate(name), file_format, self._context.spool),
-            media_type=CSV if file_format == "csv" else PARQUET,
-            filename=f"{name}-metrics.{file_format}",
+            export_blocks(points.iterate(name), file_format, self._context),
+            media_type=media_type,
+            filename=f"{name}-metrics.{suffix}",
         )

@@ -187,8 +187,16 @@ class Jobs:
         end = offset + len(data)
         return {"data": data, "next_offset": end, "finished": end >= whole}
 
-    def metric_names(self, name: str) -> list[str]:
-        return [metric for job, metric in self.curves if job == name]
+    def last_metrics(self, name: str) -> list[dict[str, Any]]:
+        return [
+            {"name": metric, "value": curve["values"][-1], "step": curve["steps"][-1], "at": None}
+            for (job, metric), curve in self.curves.items()
+            if job == name
+        ]
+
+    def export_metrics(self, name: str, file_format: str, destination: Path) -> Path:
+        destination.write_text(f"{name} as {file_format}")
+        return destination
 
     def metric_curve(self, name: str, metric: str, *, max_points: int = 2000) -> dict[str, Any]:
         return self.curves[name, metric]

@@ -8,7 +8,7 @@ import math
 import pytest
 
 from orchestrator.cli import curves
-from orchestrator.errors import InvalidSpec, NotFound
+from orchestrator.errors import NotFound
 from tests.unit.cli.records import Jobs, curve, record
 
 JOBS = Jobs(
@@ -67,8 +67,3 @@ def test_numbers_that_json_cannot_hold_are_read_as_they_were():
     assert math.isnan(curves.value(None))
     assert math.isnan(curves.value("NaN"))
     assert curves.value("-Infinity") == -math.inf
-
-
-def test_an_export_needs_the_home_of_the_service():
-    with pytest.raises(InvalidSpec, match="needs the home directory"):
-        curves.export(None, "job", "csv", None)
