@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import secrets
+import shutil
 import sys
 import tempfile
 from pathlib import Path
@@ -117,6 +118,21 @@ def socket_path(home: Path, name: str) -> Path:
             f"{directory} must belong to you; remove it, or use a home with a shorter path"
         )
     return directory / f"{digest}-{name}"
+
+
+def interpreter(given: str | os.PathLike[str] | None) -> str:
+    """Return the absolute path of an interpreter that was named as in a shell.
+
+    A name that is not found stays as it is, for the specification to refuse.
+    """
+    if given is None:
+        return default_python()
+    name = os.fspath(given)
+    if os.sep in name:
+        return str(
+            Path(name).expanduser().absolute()
+        )  # not resolved: a link may be an environment
+    return shutil.which(name) or name
 
 
 def default_python() -> str:

@@ -129,8 +129,8 @@ def _located(job: JobFile, directory: Path) -> JobFile:
     """Let relative channel paths start from the job file's directory."""
     channels = tuple(
         channel
-        if "://" in channel.data_source or Path(channel.data_source).expanduser().is_absolute()
-        else channel.model_copy(update={"data_source": str(directory / channel.data_source)})
+        if "://" in (source := str(channel.data_source)) or Path(source).expanduser().is_absolute()
+        else channel.model_copy(update={"data_source": str(directory / source)})
         for channel in job.input_data_config
     )
     return job.model_copy(update={"input_data_config": channels})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -13,7 +14,15 @@ from orchestrator.spec.job import InputMode, InstanceGroup
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-AnyPath = Annotated[str, BeforeValidator(lambda value: str(value))]
+
+def _plain(value: Any) -> Any:
+    return os.fspath(value) if isinstance(value, os.PathLike) else value
+
+
+if TYPE_CHECKING:
+    AnyPath = str | os.PathLike[str]  # what may be given
+else:
+    AnyPath = Annotated[str, BeforeValidator(_plain)]  # what is kept
 
 
 class SourceCode(Spec):
@@ -74,7 +83,7 @@ class Compute(Spec):
     backend: Literal["process", "docker"] | None = None
     """None = docker for a training image, else process."""
     python: AnyPath | None = None
-    """Interpreter of the process back end; None = the one you submit from."""
+    """Interpreter of the process back end, by path or by name; None = the one you submit from."""
 
 
 class InputData(Spec):
@@ -90,6 +99,5 @@ class InputData(Spec):
 
     def uri(self) -> str:
         """Return the channel's address; local paths become absolute."""
-        if "://" in self.data_source:
-            return self.data_source
-        return str(Path(self.data_source).expanduser().absolute())
+        source = str(self.data_source)
+        return source if "://" in source else str(Path(source).expanduser().absolute())

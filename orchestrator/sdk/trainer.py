@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from orchestrator import ids
 from orchestrator.errors import InvalidSpec
-from orchestrator.home import default_python
+from orchestrator.home import interpreter
 from orchestrator.sdk.config import Compute, InputData, SourceCode
 from orchestrator.sdk.jobs import TrainingJob
 from orchestrator.sdk.transport import Transport, connect
@@ -251,7 +251,7 @@ class ModelTrainer:
                 "priority": self.priority,
                 "enable_network_isolation": self.enable_network_isolation,
                 "backend": backend,
-                "python": (compute.python or default_python()) if backend == "process" else None,
+                "python": interpreter(compute.python) if backend == "process" else None,
                 "stop_grace_seconds": self.stop_grace_seconds,
             }
         )

@@ -33,7 +33,8 @@ def upload_source(code: SourceCode, transport: Transport) -> SourceArchive:
         with archive.open("wb") as into:
             packed = pack_source(source, into, ignore_patterns=code.ignore_patterns)
         entry = choose_entry_script(packed.files, entry)
-        requirements = choose_requirements(packed.files, code.requirements)
+        wanted = None if code.requirements is None else str(code.requirements)
+        requirements = choose_requirements(packed.files, wanted)
         dependencies = _inline_dependencies(source, entry) if requirements is None else ()
         digest = transport.put_source(archive)
     return SourceArchive.parse(
@@ -57,7 +58,7 @@ def _located(code: SourceCode, scratch: Path) -> tuple[Path, str]:
         directory = Path(code.source_dir).expanduser()
         if not directory.is_dir():
             raise InvalidSpec(f"source_dir must be a directory, got {code.source_dir!r}")
-        return directory, code.entry_script
+        return directory, str(code.entry_script)
     script = Path(code.entry_script).expanduser()
     if not script.is_file():
         raise InvalidSpec(

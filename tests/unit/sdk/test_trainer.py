@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -65,6 +66,26 @@ def spec_of(tmp_path: Path, **arguments: Any) -> TrainingJobSpec:
     job = trainer.train(wait=False)
     assert job.record.spec == TrainingJobSpec.parse(recorder.specs[0])
     return job.record.spec
+
+
+def test_an_interpreter_may_be_named_as_in_a_shell(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "bin").mkdir()
+    python = tmp_path / "bin" / "python"
+    python.symlink_to(sys.executable)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PATH", str(tmp_path / "bin"))
+    for name in ("bin/python", Path("bin/python"), "./bin/python", "python", python):
+        assert spec_of(tmp_path, compute=Compute(python=name)).python == str(python)
+    assert spec_of(tmp_path, compute=Compute(python="python2")).python == "python2"
+
+
+def test_paths_may_be_path_objects(tmp_path: Path) -> None:
+    code = SourceCode(source_dir=tmp_path, entry_script=Path("train.py"))
+    assert (code.source_dir, code.entry_script) == (str(tmp_path), "train.py")
+    with pytest.raises(ValueError, match="source_dir"):
+        SourceCode(source_dir=5, entry_script="train.py")  # type: ignore[arg-type]
 
 
 def test_names_come_from_the_script_and_are_unique(tmp_path: Path) -> None:
