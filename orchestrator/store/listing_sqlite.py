@@ -2,14 +2,15 @@
 
 - A filter that leaves few rows: fetch those, sort them.
 - In order of numbers: blocks of numbers without a job modified late enough are skipped; where
-  both a term and a status are given, their two indexes take turns, so that the better one bounds
-  the time.
+  both a term and a status are given, their two indexes take turns, longer ones for the better, so
+  that it bounds the time.
 - In order of statuses: one list in order of numbers per status.
 - In order of names: stretches of names that cannot hold the term or the numbers are skipped.
 """
 
 from __future__ import annotations
 
+import itertools
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -26,8 +27,6 @@ from orchestrator.store.tables import BLOCK_SIZE, GRAMS
 if TYPE_CHECKING:
     from sqlalchemy import RowMapping
 
-_PROBE = 100
-"""Hits of a run of characters that are looked at to see how common it is."""
 _LONGEST_TURN = 65_536
 
 _NUMBER = "jobs NOT INDEXED"
@@ -36,7 +35,15 @@ _NAME = "jobs INDEXED BY ix_jobs_name_key"
 _STATUS_NAME = "jobs INDEXED BY ix_jobs_status_name_key"
 _MODIFIED = "jobs INDEXED BY ix_jobs_modified"
 _PICKED = "json_each(:picked) CROSS JOIN jobs ON jobs.number = json_each.value"
+_PICKED_OF_STATUS = f"json_each(:picked) CROSS JOIN {_STATUS} ON jobs.number = json_each.value"
 _MATCHING = f"{GRAMS} WHERE {GRAMS} MATCH :grams"
+_PROBED = f"{GRAMS} WHERE {GRAMS} MATCH run.value ORDER BY rowid"
+# How far its hits reach tells how rare a run is, whichever end of the numbers has most of them.
+_RAREST = text(
+    "SELECT run.value FROM json_each(:runs) AS run ORDER BY "  # noqa: S608
+    f"(SELECT rowid FROM {_PROBED} DESC LIMIT 1 OFFSET :skipped) "
+    f"- (SELECT rowid FROM {_PROBED} LIMIT 1 OFFSET :skipped), run.key LIMIT :most"
+)
 _GRAMS = f"{GRAMS} CROSS JOIN jobs ON jobs.number = {GRAMS}.rowid WHERE {GRAMS} MATCH :grams"
 
 
@@ -70,6 +77,8 @@ class SqliteReader(Reader):
     """The same for rows that lie side by side."""
     first_turn = 512
     """Candidates of the first turn along each of two indexes."""
+    probe = 100
+    """Hits of a run that are skipped at both ends to see how far the others reach."""
 
     def rows(self, want: Want) -> list[RowMapping]:
         """Return the first rows that are wanted."""
@@ -142,19 +151,29 @@ class SqliteReader(Reader):
         return found
 
     def _alternating(self, want: Want, grams: str | None) -> list[RowMapping]:
-        """Read along each index in turn, every turn from where the last one ended."""
+        """Read along each index in turn, every turn from where the last one ended.
+
+        Turns of the index whose candidates lie further apart grow.
+        """
         paths = [_BY_STATUS] * (want.status is not None) + [_BY_TERM] * (grams is not None)
         if len(paths) < 2:
             path = paths[0] if paths else _BY_NUMBER
             return self._along(path, want, grams)
         found: list[RowMapping] = []
-        for path, size in _turns(paths, self.first_turn):
+        sizes = dict.fromkeys(paths, self.first_turn)
+        strides = dict.fromkeys(paths, 0.0)
+        for path in itertools.cycle(paths):
             left = replace(want, limit=want.limit - len(found))
-            numbers = self._candidates(path, left, grams, size)
-            found += self.run(left, _PICKED, picked=json.dumps(numbers))
-            if len(numbers) < size or len(found) >= want.limit:
+            numbers = self._candidates(path, left, grams, sizes[path])
+            # The index of statuses is read, not the rows: most candidates have another status.
+            source = _PICKED if path is _BY_STATUS else _PICKED_OF_STATUS
+            found += self.run(left, source, picked=json.dumps(numbers))
+            if len(numbers) < sizes[path] or len(found) >= want.limit:
                 break
             want = want.past(numbers[-1])
+            strides[path] = abs(numbers[-1] - numbers[0]) / len(numbers)
+            is_better = strides[path] == max(strides.values())
+            sizes[path] = min(2 * sizes[path], _LONGEST_TURN) if is_better else self.first_turn
         return found
 
     def _along(self, path: _Path, want: Want, grams: str | None) -> list[RowMapping]:
@@ -225,19 +244,12 @@ class SqliteReader(Reader):
     # -- terms -----------------------------------------------------------------------------
 
     def _grams(self, term: str) -> str:
-        runs = names.term_runs(term)
+        """Return what to search the full text for: the runs of a term that are rarest."""
+        runs = [names.quoted(run) for run in names.term_runs(term)]
         if len(runs) > names.USED_RUNS:
-            depths = {run: self._depth(names.quoted(run)) for run in runs}
-            runs = sorted(runs, key=lambda run: depths[run])[: names.USED_RUNS]
-        return " AND ".join(names.quoted(run) for run in runs)
-
-    def _depth(self, grams: str) -> int:
-        """Return the number of the hit so many hits back: the lower, the rarer the hits."""
-        statement = (
-            f"SELECT rowid FROM {_MATCHING} "  # noqa: S608
-            "ORDER BY rowid DESC LIMIT 1 OFFSET :skipped"
-        )
-        return self.number(statement, grams=grams, skipped=_PROBE) or 0
+            values = {"runs": json.dumps(runs), "skipped": self.probe, "most": names.USED_RUNS}
+            runs = list(self.connection.scalars(_RAREST, values))
+        return " AND ".join(runs)
 
 
 def _of_status(want: Want, status: TrainingJobStatus) -> Want | None:
@@ -255,13 +267,6 @@ def _of_status(want: Want, status: TrainingJobStatus) -> Want | None:
     if status.value == last:
         return here.past(number)
     return here if (status.value < last) is want.descending else None
-
-
-def _turns(paths: Sequence[_Path], size: int) -> Iterator[tuple[_Path, int]]:
-    while True:
-        for path in paths:
-            yield path, size
-        size = min(2 * size, _LONGEST_TURN)
 
 
 def _runs(blocks: Sequence[int]) -> Iterator[tuple[int, int]]:

@@ -21,6 +21,7 @@ from orchestrator.store import accept, cursor, name_blocks, rules, tables
 from orchestrator.store.base import ListQuery, SortBy
 from orchestrator.store.listing import Reader
 from orchestrator.store.listing_sqlite import SqliteReader
+from orchestrator.store.names import USED_RUNS
 from orchestrator.store.records import SpecCache
 from orchestrator.store.sql import open_store
 from orchestrator.store.sqlite import SqliteDatabase
@@ -45,6 +46,7 @@ class Impatient(SqliteReader):
     few = 3
     few_neighbours = 3
     first_turn = 2
+    probe = 2
 
 
 def names(chance: random.Random) -> list[str]:
@@ -152,6 +154,45 @@ def test_every_path_finds_what_python_finds(
         assert [row["name"] for row in rows] == wanted[: query.limit + 1]
 
     check()
+
+
+@pytest.mark.parametrize(
+    ("term", "telling"),
+    [
+        ("job-017", {"-01", "017"}),  # what only the last of the numbered names have
+        ("job-008", {"-00", "008"}),  # the first
+        ("ob-0123", {"-01", "012"}),  # some between
+    ],
+)
+def test_a_term_is_searched_by_what_few_names_have_wherever_they_lie(
+    filled: tuple[SqliteDatabase, list[TrainingJobRecord]], term: str, telling: set[str]
+) -> None:
+    database, _ = filled
+    with database.read() as connection:
+        used = Impatient(connection)._grams(term).replace('"', "").split(" AND ")
+    assert telling <= set(used)
+    assert len(used) <= USED_RUNS
+
+
+def test_the_index_that_gets_further_takes_the_longer_turns(
+    filled: tuple[SqliteDatabase, list[TrainingJobRecord]],
+) -> None:
+    database, jobs = filled
+    sizes: dict[str, list[int]] = {}
+
+    class Watched(Impatient):
+        def _candidates(self, path: Any, want: Any, grams: str | None, size: int) -> list[int]:
+            sizes.setdefault(path.number, []).append(size)
+            return super()._candidates(path, want, grams, size)
+
+    ended_well = [job for job in jobs if job.status is TrainingJobStatus.COMPLETED]
+    query = ListQuery(name_contains="17", status_equals=TrainingJobStatus.COMPLETED, limit=1000)
+    wanted = expected(ended_well, query)
+    with database.read() as connection:
+        rows = Watched(connection).page(query, None)
+    assert [row["name"] for row in rows] == wanted
+    by_term, by_status = sizes["job_grams.rowid"], sizes["jobs.number"]
+    assert max(by_term) > max(by_status) >= Impatient.first_turn
 
 
 def test_blocks_of_names_are_split_and_cover_all_names(
