@@ -17,22 +17,26 @@ if TYPE_CHECKING:
     from orchestrator.sdk.transport import connect
     from orchestrator.spec.job import (
         CheckpointConfig,
+        InstanceGroup,
         MetricDefinition,
         OutputDataConfig,
         RetryStrategy,
         StoppingCondition,
+        TensorBoardOutputConfig,
     )
 
 _HOMES = {
     "CheckpointConfig": "orchestrator.spec.job",
     "Compute": "orchestrator.sdk.config",
     "InputData": "orchestrator.sdk.config",
+    "InstanceGroup": "orchestrator.spec.job",
     "MetricDefinition": "orchestrator.spec.job",
     "ModelTrainer": "orchestrator.sdk.trainer",
     "OutputDataConfig": "orchestrator.spec.job",
     "RetryStrategy": "orchestrator.spec.job",
     "SourceCode": "orchestrator.sdk.config",
     "StoppingCondition": "orchestrator.spec.job",
+    "TensorBoardOutputConfig": "orchestrator.spec.job",
     "TrainingJob": "orchestrator.sdk.jobs",
     "TrainingResult": "orchestrator.sdk.jobs",
     "connect": "orchestrator.sdk.transport",
@@ -42,16 +46,23 @@ __all__ = [
     "CheckpointConfig",
     "Compute",
     "InputData",
+    "InstanceGroup",
     "MetricDefinition",
     "ModelTrainer",
     "OutputDataConfig",
     "RetryStrategy",
     "SourceCode",
     "StoppingCondition",
+    "TensorBoardOutputConfig",
     "TrainingJob",
     "TrainingResult",
     "connect",
 ]
+
+
+def __dir__() -> list[str]:
+    """Name what is public, loaded or not, for completion."""
+    return [*__all__, "__version__"]
 
 
 def __getattr__(name: str) -> Any:

@@ -28,6 +28,7 @@ from orchestrator.backends.docker_values import (
     shared_network_name,
 )
 from orchestrator.errors import ImageError
+from orchestrator.packaging.script import check_python
 
 if TYPE_CHECKING:
     from orchestrator_runtime.contract import HostPlan, SandboxPlan
@@ -99,6 +100,7 @@ def program_argv(spec: TrainingJobSpec, image: ImageFacts, python: str | None) -
 
     Raises:
         ImageError: The job needs an interpreter that the image lacks.
+        InvalidSpec: The script needs another version of Python.
     """
     algorithm = spec.algorithm_specification
     if algorithm.container_entrypoint:
@@ -110,6 +112,8 @@ def program_argv(spec: TrainingJobSpec, image: ImageFacts, python: str | None) -
                 f"{HARDENED_USER} may run, and {image.reference!r} has none; use another image, "
                 "or container_entrypoint with a program of the image"
             )
+        if spec.source_code.requires_python and image.version:
+            check_python(spec.source_code.requires_python, image.version)
         return launch.program_argv(
             spec.source_code.entry_script,
             dict(spec.hyper_parameters),

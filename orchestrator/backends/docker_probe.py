@@ -30,7 +30,7 @@ OLDEST_PYTHON = (3, 9)
 # Runs in the image's own Python, as the user that jobs run as.
 _PROGRAM = """
 import json, os, shutil, sys
-print(json.dumps({"python": sys.executable, "version": sys.version_info[:2],
+print(json.dumps({"python": sys.executable, "version": sys.version.split()[0],
                   "train": bool(shutil.which("train")), "tag": sys.implementation.cache_tag}))
 if sys.version_info >= (3, 9) and os.access("%s", os.W_OK):
     import compileall
@@ -153,8 +153,7 @@ class ImageProbe:
             answer = self._run(image, program, copy)
             if answer.get("python"):
                 break
-        version = tuple(answer.get("version", (0, 0)))
-        usable = version >= OLDEST_PYTHON
+        usable = bool(answer) and _numbers(answer.get("version", "0.0")) >= OLDEST_PYTHON
         # The service's own copy does as well if it was compiled for this version already.
         compiled = bool(answer.get("python")) and _is_compiled(self._settings.runtime, answer)
         keep = usable and not compiled and _is_compiled(copy, answer)
@@ -162,6 +161,7 @@ class ImageProbe:
             shutil.rmtree(copy, ignore_errors=True)
         return {
             "python": answer["python"] if usable else None,
+            "version": answer["version"] if usable else None,
             "train": bool(answer.get("train")),
             "runtime": str(copy) if keep else None,
         }
@@ -251,10 +251,11 @@ def _parse(output: str) -> dict[str, Any]:
     """Return what the trial printed; an interpreter that says nothing sensible is none."""
     try:
         answer = json.loads(output.splitlines()[0])
-        major, minor = answer["version"]
+        version = str(answer["version"])
+        _numbers(version)
         return {
             "python": str(answer["python"]),
-            "version": (int(major), int(minor)),
+            "version": version,
             "train": bool(answer["train"]),
             "tag": re.sub(r"[^a-z0-9-]", "", str(answer["tag"])),
         }
@@ -262,9 +263,20 @@ def _parse(output: str) -> dict[str, Any]:
         return {}
 
 
+def _numbers(version: str) -> tuple[int, ...]:
+    major, minor = version.split(".")[:2]
+    return int(major), int(minor)
+
+
 def _completed(image: ImageFacts, tried: Mapping[str, Any]) -> ImageFacts:
     runtime = Path(tried["runtime"]) if tried["runtime"] else None
-    return replace(image, python=tried["python"], has_train=tried["train"], runtime=runtime)
+    return replace(
+        image,
+        python=tried["python"],
+        version=tried.get("version"),  # a cache of before knows none
+        has_train=tried["train"],
+        runtime=runtime,
+    )
 
 
 def _read_cache(path: Path) -> dict[str, dict[str, Any]]:

@@ -88,6 +88,7 @@ class ImageFacts:
         reference: The name it was asked for by.
         id: Its digest on the engine; what containers are created from.
         python: Path of its Python >= 3.9; None when it has none.
+        version: Version of that, such as ``3.11.7``.
         path: Its PATH.
         has_train: Whether its PATH has a program named ``train``.
         runtime: The runtime that its containers are shown; None = the service's own.
@@ -101,6 +102,7 @@ class ImageFacts:
     working_directory: str = "/"
     path: str = "/usr/local/bin:/usr/bin:/bin"
     python: str | None = None
+    version: str | None = None
     has_train: bool = False
     runtime: Path | None = None
 

@@ -38,7 +38,8 @@ from orchestrator.backends.process_plan import (
 from orchestrator.backends.spawn import has_ended, spawn_detached
 from orchestrator.errors import BackendError, CapacityUnavailable, ImageError, InvalidSpec
 from orchestrator.failpoints import failpoint
-from orchestrator.packaging.requirements import is_installed, mark_used
+from orchestrator.packaging.requirements import is_installed, mark_used, probe_interpreter
+from orchestrator.packaging.script import check_python
 
 if TYPE_CHECKING:
     from orchestrator.spec.job import TrainingJobSpec
@@ -110,7 +111,7 @@ class ProcessBackend(Backend):
                 "the process back end runs source_code or container_entrypoint, got image "
                 f"{spec.algorithm_specification.training_image!r}; use backend='docker'"
             )
-        self._check_python(self._planner.python(spec))
+        self._check_python(self._planner.python(spec), spec)
         if spec.enable_network_isolation and self.isolation == "none":
             raise InvalidSpec(
                 "enable_network_isolation needs a sandbox, and none works on this machine; "
@@ -151,12 +152,15 @@ class ProcessBackend(Backend):
                 )
 
     @staticmethod
-    def _check_python(python: str) -> None:
+    def _check_python(python: str, spec: TrainingJobSpec) -> None:
         if not os.access(python, os.X_OK) or Path(python).is_dir():
             raise InvalidSpec(
                 f"python must name an executable interpreter on this machine, got {python!r}; "
                 "give an absolute path such as /usr/bin/python3"
             )
+        wanted = spec.source_code.requires_python if spec.source_code else None
+        if wanted:
+            check_python(wanted, probe_interpreter(python).version)
 
     # -- plan ------------------------------------------------------------------------------
 

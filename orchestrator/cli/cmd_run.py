@@ -43,7 +43,10 @@ def command(
     ] = None,
     requirements: Annotated[
         str | None,
-        typer.Option(metavar="FILE", help="The directory's requirements, installed once."),
+        typer.Option(
+            metavar="FILE",
+            help="The directory's requirements, installed once; requirements.txt is found, '' is none.",
+        ),
     ] = None,
     backend: Annotated[
         Literal["process", "docker"] | None, typer.Option(help="What runs it.")

@@ -87,7 +87,9 @@ def _source_code(source: Path, job: JobFile, options: RunOptions) -> SourceCode:
         return SourceCode(
             source_dir=str(source),
             entry_script=options.entry_script or job.entry_script or _only_script(source),
-            requirements=options.requirements or job.requirements,
+            requirements=job.requirements
+            if options.requirements is None
+            else options.requirements,
             ignore_patterns=job.ignore_patterns,
             arguments=arguments,
         )

@@ -13,6 +13,7 @@ from orchestrator.errors import InvalidSpec
 
 SUFFIXES = (".py", ".sh")
 DEFAULT_SCRIPT = "train.py"
+DEFAULT_REQUIREMENTS = "requirements.txt"
 # The expression of PEP 723 itself.
 _BLOCK = re.compile(r"(?m)^# /// (?P<type>[a-zA-Z0-9-]+)$\s(?P<content>(^#(| .*)$\s)+)^# ///$")
 
@@ -73,12 +74,19 @@ def choose_entry_script(files: Sequence[str], entry_script: str | None = None) -
 
 
 def choose_requirements(files: Sequence[str], requirements: str | None) -> str | None:
-    """Check the name of a requirements file against the files that are packed.
+    """Check the name of a requirements file against the files that are packed, or find it.
+
+    Args:
+        files: Names of the packed files.
+        requirements: What the user asked for; None takes ``requirements.txt`` where there is one,
+            as SageMaker's training toolkit does; an empty text takes none.
 
     Raises:
         InvalidSpec: It is not there.
     """
     if requirements is None:
+        return DEFAULT_REQUIREMENTS if DEFAULT_REQUIREMENTS in files else None
+    if not requirements:
         return None
     name = str(PurePosixPath(requirements))
     if name not in files:
@@ -161,11 +169,11 @@ def _check_specifiers(dependencies: Sequence[str], python: str | None) -> None:
         ) from None
 
 
-def check_python(metadata: InlineMetadata, version: str) -> None:
+def check_python(wanted: str, version: str) -> None:
     """Check the version of the job's interpreter against ``requires-python``.
 
     Args:
-        metadata: The script's block.
+        wanted: What the script's block says.
         version: Version of the interpreter, such as ``3.11.7``.
 
     Raises:
@@ -173,8 +181,7 @@ def check_python(metadata: InlineMetadata, version: str) -> None:
     """
     from packaging.specifiers import SpecifierSet  # noqa: PLC0415 - rare
 
-    wanted = metadata.requires_python
-    if wanted and not SpecifierSet(wanted).contains(version, prereleases=True):
+    if not SpecifierSet(wanted).contains(version, prereleases=True):
         raise InvalidSpec(
             f"the script needs Python {wanted}, the job's interpreter is {version}; choose "
             "another interpreter or image"

@@ -80,6 +80,8 @@ def _summary(
         return f"{found.message} ({exit_meaning(record['exit_code'], record['signal'])})"
     if found.reason is EndReason.EXIT_CODE and (said := _complaint(excerpt)):
         return f"{found.message}: {said}"
+    if found.reason is EndReason.EXIT_CODE and excerpt.last_lines:
+        return f"{found.message}; it last printed: {_short(excerpt.last_lines[-1])}"
     return found.message
 
 
@@ -87,8 +89,12 @@ def _complaint(excerpt: ErrorExcerpt) -> str | None:
     """Return the last line of a log that complains, of a program that shows no exception."""
     for line in reversed(excerpt.last_lines[-COMPLAINT_LINES:]):
         if _COMPLAINS.search(line):
-            return line.strip()[:COMPLAINT_CHARACTERS]
+            return _short(line)
     return None
+
+
+def _short(line: str) -> str:
+    return line.strip()[:COMPLAINT_CHARACTERS]
 
 
 def _installer_said(excerpt: ErrorExcerpt) -> str | None:

@@ -7,7 +7,7 @@ there. Effects come out as ``Action`` values that are idempotent, state changes 
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import TYPE_CHECKING
@@ -305,7 +305,7 @@ def _conclude(job: TrainingJobRecord, view: View, found: Verdict, now: datetime)
             return Decision()
         return Decision(_reached(job, view, now), (Action(ActionKind.COLLECT, verdict=found),))
     if _retries(job, found):
-        return _retry(job, found, now)
+        return _retry(job, _explained(found, view.collected), now)
     return _end(job, _with_artifacts(found, view.collected), now, view)
 
 
@@ -314,6 +314,13 @@ def _with_artifacts(found: Verdict, collected: Collected) -> Verdict:
     if collected.unpublished is None or found.reason is not EndReason.COMPLETED:
         return found
     return Verdict(EndReason.INPUT_ERROR, None, collected.unpublished)
+
+
+def _explained(found: Verdict, collected: Collected) -> Verdict:
+    """Let what people read first say why, where that was found out."""
+    if collected.explanation is None:
+        return found
+    return replace(found, message=collected.explanation.summary[:FAILURE_REASON_MAX_CHARACTERS])
 
 
 def _retries(job: TrainingJobRecord, found: Verdict) -> bool:
@@ -343,7 +350,9 @@ def _end(
 ) -> Decision:
     collected = (view.collected if view else None) or Collected()
     reason = found.reason
-    transition = _transition(job, reason.secondary_status, now, found.message)
+    failed = reason.status is TrainingJobStatus.FAILED
+    message = (_explained(found, collected) if failed else found).message
+    transition = _transition(job, reason.secondary_status, now, message)
     update = JobUpdate(
         number=job.number,
         revision=job.revision,
@@ -351,11 +360,11 @@ def _end(
         transitions=(transition,),
         end_reason=reason,
         failure_reason=failure_reason(found, collected.explanation),
-        message=found.message,
+        message=message,
         hosts=tuple(_final_host(host, view) for host in job.hosts) if job.hosts else None,
         artifacts=collected.artifacts,
         # A stop that came while a failure was collected makes the end a stop.
-        explanation=collected.explanation if reason.status is TrainingJobStatus.FAILED else None,
+        explanation=collected.explanation if failed else None,
         final_metrics=collected.final_metrics,
         training_started_at=_training_started(view),
         training_ended_at=_training_ended(view),

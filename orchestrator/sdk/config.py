@@ -33,7 +33,8 @@ class SourceCode(Spec):
     entry_script: AnyPath
     """``.py`` or ``.sh``; relative to ``source_dir``, or a path of its own without one."""
     requirements: AnyPath | None = None
-    """Requirements file, relative to ``source_dir``. Inline PEP 723 dependencies also work."""
+    """Requirements file, relative to ``source_dir``; None = the script's own declaration (PEP 723),
+    else ``requirements.txt`` where there is one; an empty text = none."""
     ignore_patterns: tuple[str, ...] | None = None
     """Names that are not packed; None = .git, caches, virtual environments, …"""
     arguments: tuple[str, ...] = ()

@@ -30,6 +30,11 @@ class TrainingResult(Saved):
     output: Artifact | None
     training_seconds: float | None
 
+    def _repr_html_(self) -> str:
+        from orchestrator.sdk.notebook import result_html  # noqa: PLC0415  # only notebooks ask
+
+        return result_html(self)
+
 
 class TrainingJob:
     """One training job. Get one by ``ModelTrainer.train``, ``TrainingJob.get`` or ``list``.

@@ -7,7 +7,7 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from orchestrator.sdk.jobs import TrainingJob
+    from orchestrator.sdk.jobs import TrainingJob, TrainingResult
     from orchestrator.spec.record import TrainingJobRecord
 
 _COLOURS = {"Completed": "#1a7f37", "Failed": "#cf222e", "Stopped": "#9a6700"}
@@ -24,7 +24,6 @@ def in_notebook() -> bool:
 
 def job_html(record: TrainingJobRecord) -> str:
     """Return a job as a small HTML table: status, phases, metrics, failure."""
-    colour = _COLOURS.get(record.status.value, "#0969da")
     rows = [
         ("status", f"{record.status.value} / {record.secondary_status.value}"),
         ("message", record.message),
@@ -36,6 +35,23 @@ def job_html(record: TrainingJobRecord) -> str:
         rows.append(("reason", record.explanation.summary))
         if record.explanation.hint:
             rows.append(("hint", record.explanation.hint))
+    return _table(record.name, record.status.value, rows)
+
+
+def result_html(result: TrainingResult) -> str:
+    """Return a result as a small HTML table: status, metrics, artifacts."""
+    rows = [("status", f"{result.status.value} ({result.end_reason.value})")]
+    rows += [(name, f"{value:.6g}") for name, value in result.metrics.items()]
+    for kind, artifact in (("model", result.model), ("output", result.output)):
+        if artifact is not None:
+            rows.append((kind, artifact.uri))
+    if result.training_seconds is not None:
+        rows.append(("training", f"{result.training_seconds:.1f} s"))
+    return _table(result.name, result.status.value, rows)
+
+
+def _table(name: str, status: str, rows: list[tuple[str, str]]) -> str:
+    colour = _COLOURS.get(status, "#0969da")
     cells = "".join(
         f"<tr><th style='text-align:left'>{html.escape(key)}</th>"
         f"<td style='text-align:left'>{html.escape(value)}</td></tr>"
@@ -43,7 +59,7 @@ def job_html(record: TrainingJobRecord) -> str:
         if value
     )
     return (
-        f"<div><b style='color:{colour}'>&#9679;</b> <b>{html.escape(record.name)}</b>"
+        f"<div><b style='color:{colour}'>&#9679;</b> <b>{html.escape(name)}</b>"
         f"<table>{cells}</table></div>"
     )
 

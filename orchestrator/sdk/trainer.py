@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import uuid
 from datetime import UTC, datetime
@@ -12,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from orchestrator import ids
 from orchestrator.errors import InvalidSpec
 from orchestrator.home import interpreter
+from orchestrator.sdk import given
 from orchestrator.sdk.config import Compute, InputData, SourceCode
 from orchestrator.sdk.jobs import TrainingJob
 from orchestrator.sdk.transport import Transport, connect
@@ -37,6 +37,8 @@ if TYPE_CHECKING:
 
     from orchestrator.sdk.lines import OutputLine
 
+    Channels = Sequence[InputData] | Mapping[str, str | Path | InputData]
+
 
 class ModelTrainer:
     """Trains a script, a directory, a function or an image.
@@ -52,7 +54,8 @@ class ModelTrainer:
         environment: Variables of the program.
         secrets: Names of variables whose values are taken from your environment when you
             train, and are shown nowhere.
-        input_data_config: Channels of every ``train`` call.
+        input_data_config: Channels of every ``train`` call: ``InputData`` values, or
+            ``{name: where its data is}``.
         output_data_config: Where artifacts go.
         stopping_condition: Time limits.
         retry_strategy: Answers to infrastructure faults.
@@ -71,12 +74,12 @@ class ModelTrainer:
         *,
         source_code: SourceCode | Callable[..., Any] | str | Path | None = None,
         training_image: str | None = None,
-        compute: Compute | None = None,
+        compute: Compute | Mapping[str, Any] | None = None,
         base_job_name: str | None = None,
         hyperparameters: Mapping[str, Any] | None = None,
         environment: Mapping[str, str] | None = None,
         secrets: Sequence[str] = (),
-        input_data_config: Sequence[InputData] = (),
+        input_data_config: Channels = (),
         output_data_config: OutputDataConfig | None = None,
         stopping_condition: StoppingCondition | None = None,
         retry_strategy: RetryStrategy | None = None,
@@ -91,31 +94,43 @@ class ModelTrainer:
         stop_grace_seconds: float = 120,
         transport: Transport | None = None,
     ) -> None:
-        self.source_code = _source_code(source_code)
+        self.source_code = given.source_code(source_code)
         self.training_image = training_image
-        self.compute = compute or Compute()
+        self.compute = given.value(Compute, compute or {}, "compute")
         self.base_job_name = base_job_name or self._default_base_name()
-        self.hyperparameters = dict(hyperparameters or {})
-        self.environment = dict(environment or {})
-        self.secrets = tuple(secrets)
-        self.input_data_config = tuple(input_data_config)
-        self.output_data_config = output_data_config or OutputDataConfig()
-        self.stopping_condition = stopping_condition or StoppingCondition()
-        self.retry_strategy = retry_strategy or RetryStrategy()
-        self.checkpoint_config = checkpoint_config
-        self.tensorboard_output_config = tensorboard_output_config
-        self.metric_definitions = tuple(_metric_definition(m) for m in metric_definitions)
-        self.tags = dict(tags or {})
+        self.hyperparameters = given.mapping(hyperparameters, "hyperparameters")
+        self.environment = given.mapping(environment, "environment")
+        self.secrets = given.names(secrets, "secrets")
+        self.input_data_config = tuple(given.channels(input_data_config).values())
+        self.output_data_config = given.value(
+            OutputDataConfig, output_data_config or {}, "output_data_config"
+        )
+        self.stopping_condition = given.value(
+            StoppingCondition, stopping_condition or {}, "stopping_condition"
+        )
+        self.retry_strategy = given.value(RetryStrategy, retry_strategy or {}, "retry_strategy")
+        self.checkpoint_config = given.optional(
+            CheckpointConfig, checkpoint_config, "checkpoint_config"
+        )
+        self.tensorboard_output_config = given.optional(
+            TensorBoardOutputConfig, tensorboard_output_config, "tensorboard_output_config"
+        )
+        self.metric_definitions = given.metric_definitions(metric_definitions)
+        self.tags = given.mapping(tags, "tags")
         self.priority = priority
         self.enable_network_isolation = enable_network_isolation
-        self.entrypoint = tuple(entrypoint) if entrypoint else None
-        self.arguments = tuple(arguments) if arguments else None
+        self.entrypoint = given.names(entrypoint, "entrypoint") or None
+        self.arguments = given.names(arguments, "arguments") or None
         self.stop_grace_seconds = stop_grace_seconds
         self._transport = transport
 
+    def __repr__(self) -> str:
+        what = self.training_image or (self.source_code and self.source_code.entry_script)
+        return f"ModelTrainer({what or 'nothing'!r}, base_job_name={self.base_job_name!r})"
+
     def train(
         self,
-        input_data_config: Sequence[InputData] | None = None,
+        input_data_config: Channels | None = None,
         *,
         wait: bool = True,
         logs: bool = True,
@@ -197,7 +212,7 @@ class ModelTrainer:
         self,
         job_name: str | None,
         source: SourceArchive | None,
-        input_data_config: Sequence[InputData] | None,
+        input_data_config: Channels | None,
     ) -> TrainingJobSpec:
         compute = self.compute
         backend = compute.backend or ("docker" if self.training_image else "process")
@@ -215,7 +230,7 @@ class ModelTrainer:
                     }
                 ),
                 "source_code": source,
-                "hyper_parameters": {k: _encode(k, v) for k, v in self.hyperparameters.items()},
+                "hyper_parameters": given.hyperparameters(self.hyperparameters),
                 "environment": self.environment,
                 "secrets": self.secrets,
                 "input_data_config": self._channels(input_data_config),
@@ -256,9 +271,8 @@ class ModelTrainer:
             }
         )
 
-    def _channels(self, given: Sequence[InputData] | None) -> list[Channel]:
-        by_name = {channel.channel_name: channel for channel in self.input_data_config}
-        by_name |= {channel.channel_name: channel for channel in given or ()}
+    def _channels(self, more: Channels | None) -> list[Channel]:
+        by_name = given.channels(self.input_data_config) | given.channels(more)
         return [
             Channel.parse(
                 {
@@ -272,43 +286,3 @@ class ModelTrainer:
             )
             for data in by_name.values()
         ]
-
-
-def _source_code(given: SourceCode | Callable[..., Any] | str | Path | None) -> SourceCode | None:
-    if given is None or isinstance(given, SourceCode):
-        return given
-    if callable(given):
-        return SourceCode.from_function(given)
-    path = Path(given)
-    if path.is_dir():
-        return SourceCode(source_dir=str(path), entry_script="train.py")
-    return SourceCode(entry_script=str(path))
-
-
-def _metric_definition(given: MetricDefinition | Mapping[str, str]) -> MetricDefinition:
-    if isinstance(given, MetricDefinition):
-        return given
-    return MetricDefinition.parse({key.lower(): value for key, value in given.items()})
-
-
-def _encode(name: str, value: Any) -> str:
-    """Return a hyperparameter as SageMaker sends it: strings as they are, all else as JSON."""
-    if isinstance(value, str):
-        return value
-    try:
-        return json.dumps(value, default=_plain)
-    except (TypeError, ValueError) as error:
-        raise InvalidSpec(
-            f"hyperparameters must be strings, numbers, booleans, lists or mappings, got {value!r} "
-            f"for {name!r} ({error}); convert it first"
-        ) from error
-
-
-def _plain(value: Any) -> Any:
-    """Return what JSON can hold of a path, or of a number or array of NumPy or PyTorch."""
-    if isinstance(value, Path):
-        return str(value)
-    for method in ("tolist", "item"):
-        if callable(convert := getattr(value, method, None)):
-            return convert()
-    raise TypeError(f"{type(value).__name__} has no JSON form")

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from orchestrator.errors import InvalidSpec
 from orchestrator.packaging.script import (
+    InlineMetadata,
     choose_entry_script,
     choose_requirements,
     inline_metadata_of,
@@ -16,6 +17,8 @@ from orchestrator.packaging.source import pack_source
 from orchestrator.spec.job import SourceArchive
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from orchestrator.sdk.config import SourceCode
     from orchestrator.sdk.transport import Transport
 
@@ -33,16 +36,16 @@ def upload_source(code: SourceCode, transport: Transport) -> SourceArchive:
         with archive.open("wb") as into:
             packed = pack_source(source, into, ignore_patterns=code.ignore_patterns)
         entry = choose_entry_script(packed.files, entry)
-        wanted = None if code.requirements is None else str(code.requirements)
-        requirements = choose_requirements(packed.files, wanted)
-        dependencies = _inline_dependencies(source, entry) if requirements is None else ()
+        inline = _inline_metadata(source, entry)
+        requirements = _requirements(code, packed.files, inline)
         digest = transport.put_source(archive)
     return SourceArchive.parse(
         {
             "digest": digest,
             "entry_script": entry,
             "requirements": requirements,
-            "dependencies": dependencies,
+            "dependencies": inline.dependencies if requirements is None else (),
+            "requires_python": inline.requires_python,
             "arguments": code.arguments,
         }
     )
@@ -68,9 +71,16 @@ def _located(code: SourceCode, scratch: Path) -> tuple[Path, str]:
     return script, script.name
 
 
-def _inline_dependencies(source: Path, entry: str) -> tuple[str, ...]:
+def _requirements(code: SourceCode, files: Sequence[str], inline: InlineMetadata) -> str | None:
+    """Choose a file: what was asked for, else none where the script says itself what it needs."""
+    if code.requirements is None and inline.dependencies:
+        return None
+    return choose_requirements(
+        files, None if code.requirements is None else str(code.requirements)
+    )
+
+
+def _inline_metadata(source: Path, entry: str) -> InlineMetadata:
     script = source / entry if source.is_dir() else source
-    if script.suffix != ".py":
-        return ()
-    metadata = inline_metadata_of(script)
-    return metadata.dependencies if metadata is not None else ()
+    found = inline_metadata_of(script) if script.suffix == ".py" else None
+    return found or InlineMetadata(None, ())

@@ -99,6 +99,8 @@ class SourceArchive(Spec):
     """Path of the requirements file inside the archive."""
     dependencies: tuple[str, ...] = Field(default=(), max_length=500)
     """Requirements declared inline in the script (PEP 723)."""
+    requires_python: Annotated[str, StringConstraints(max_length=256)] | None = None
+    """Version specifier declared there, such as ``>=3.11``."""
     arguments: tuple[Annotated[str, AfterValidator(_no_nul)], ...] = Field(
         default=(), max_length=100
     )

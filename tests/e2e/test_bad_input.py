@@ -86,6 +86,11 @@ WRONG: dict[str, Wrong] = {
         source={"entry_script": "inline.py"},
         files={"inline.py": "# /// script\n# dependencies = [\n# ///\n"},
     ),
+    "script for another Python": Wrong(
+        ("needs Python >=3.99", "choose another interpreter"),
+        source={"entry_script": "inline.py"},
+        files={"inline.py": '# /// script\n# requires-python = ">=3.99"\n# ///\n'},
+    ),
     "nothing to run": Wrong(("needs source_code", "got none"), trainer={"source_code": None}),
     # -- names and values
     "name with spaces": Wrong(("training_job_name", "'a b'"), train={"job_name": "a b"}),

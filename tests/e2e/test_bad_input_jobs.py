@@ -143,6 +143,7 @@ FAILING: dict[str, tuple[str, str, str]] = {
         "LossIsNaN: at step 7",
         "",
     ),
+    "words at its exit": ("raise SystemExit('bye then')", "it last printed: bye then", ""),
     "a chain of causes": (
         "try:\n    {}['a']\nexcept KeyError as e:\n    raise ValueError('no a') from e",
         "ValueError: no a",
@@ -171,6 +172,7 @@ def test_a_program_that_fails_explains_itself(
     assert job.record.failure_reason is not None
     assert job.record.failure_reason.startswith("AlgorithmError: ")
     assert reason.split(":")[0] in job.record.failure_reason
+    assert job.record.message == caught.value.explanation["summary"]  # what lists show
     assert caught.value.explanation["exit_code"] in {1, 2}
     assert "exit code" in text
     assert "last log lines" in text

@@ -58,6 +58,9 @@ def test_a_source_without_an_obvious_script_needs_a_choice():
 
 def test_a_requirements_file_is_of_the_source():
     assert choose_requirements(FILES, None) is None
+    assert choose_requirements(("a/requirements.txt", "train.py"), None) is None
+    assert choose_requirements(("requirements.txt", "train.py"), None) == "requirements.txt"
+    assert choose_requirements(("requirements.txt", "train.py"), "") is None
     assert choose_requirements(("requirements.txt",), "./requirements.txt") == "requirements.txt"
     with pytest.raises(InvalidSpec, match=r"did you mean 'requirements\.txt'"):
         choose_requirements(("requirements.txt",), "requirement.txt")
@@ -82,10 +85,10 @@ def test_the_example_of_pep_723_is_read():
     assert found is not None
     assert found.requires_python == ">=3.11"
     assert found.requirements == "requests<3\nrich\n"
-    check_python(found, "3.11.7")
-    check_python(found, "3.15.0rc1")
+    check_python(found.requires_python, "3.11.7")
+    check_python(found.requires_python, "3.15.0rc1")
     with pytest.raises(InvalidSpec, match=r"needs Python >=3.11, .* is 3.9.18"):
-        check_python(found, "3.9.18")
+        check_python(found.requires_python, "3.9.18")
 
 
 @pytest.mark.parametrize(

@@ -88,6 +88,71 @@ def test_paths_may_be_path_objects(tmp_path: Path) -> None:
         SourceCode(source_dir=5, entry_script="train.py")  # type: ignore[arg-type]
 
 
+def test_plain_data_is_taken_where_its_meaning_is_plain(tmp_path: Path) -> None:
+    spec = spec_of(
+        tmp_path,
+        compute={"cpus": 2},
+        input_data_config={"train": tmp_path, "test": "s3://bucket/test"},
+        stopping_condition={"max_runtime_in_seconds": 60},
+        checkpoint_config={"s3_uri": "s3://bucket/checkpoints"},
+    )
+    assert spec.resources.cpus == 2
+    assert {c.channel_name: c.uri for c in spec.input_data_config} == {
+        "train": str(tmp_path),
+        "test": "s3://bucket/test",
+    }
+    assert spec.stopping_condition.max_runtime_in_seconds == 60
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ({"compute": 4}, r"compute must be Compute.*, or a mapping .* got 4 \(int\)"),
+        ({"compute": {"cpu": 4}}, "cpu: Extra inputs"),
+        ({"source_code": 123}, "source_code must be SourceCode"),
+        ({"hyperparameters": [1]}, "hyperparameters must be a mapping"),
+        ({"hyperparameters": {1: 2}}, "a name in hyperparameters must be a text, got 1"),
+        ({"environment": "A=1"}, "environment must be a mapping"),
+        ({"tags": ["a"]}, "tags must be a mapping"),
+        ({"metric_definitions": ["loss=(.*)"]}, "each of metric_definitions must be Metric"),
+        ({"metric_definitions": {"loss": "(.*)"}}, "metric_definitions must be a sequence"),
+        ({"secrets": "TOKEN"}, r"secrets must be a sequence, got 'TOKEN' \(str\)"),
+        ({"input_data_config": "data"}, "input_data_config must be a sequence"),
+        (
+            {"input_data_config": [("train", "data")]},
+            "each of input_data_config must be Input",
+        ),
+        ({"input_data_config": {"train": 5}}, "each of input_data_config must be InputData"),
+        ({"stopping_condition": 60}, "stopping_condition must be StoppingCondition"),
+        ({"retry_strategy": 3}, "retry_strategy must be RetryStrategy"),
+        ({"entrypoint": "sh -c true"}, "entrypoint must be a sequence"),
+    ],
+)
+def test_what_means_nothing_is_refused_with_what_it_should_be(
+    arguments: dict[str, Any], words: str
+) -> None:
+    with pytest.raises(InvalidSpec, match=words):
+        ModelTrainer(**arguments)
+
+
+def test_requirements_are_found_and_what_a_script_says_itself_wins(tmp_path: Path) -> None:
+    (tmp_path / "requirements.txt").write_text("small\n")
+    (tmp_path / "train.py").write_text("print(1)\n")
+    block = '# /// script\n# requires-python = ">=3.9"\n# dependencies = ["other"]\n# ///\n'
+    (tmp_path / "inline.py").write_text(block)
+
+    def sent(script: str, requirements: str | None = None) -> tuple[Any, ...]:
+        code = SourceCode(source_dir=tmp_path, entry_script=script, requirements=requirements)
+        archive = spec_of(tmp_path, source_code=code).source_code
+        assert archive is not None
+        return archive.requirements, archive.dependencies, archive.requires_python
+
+    assert sent("train.py") == ("requirements.txt", (), None)
+    assert sent("train.py", "") == (None, (), None)
+    assert sent("inline.py") == (None, ("other",), ">=3.9")
+    assert sent("inline.py", "requirements.txt") == ("requirements.txt", (), ">=3.9")
+
+
 def test_names_come_from_the_script_and_are_unique(tmp_path: Path) -> None:
     first, second = spec_of(tmp_path), spec_of(tmp_path)
     assert first.training_job_name.startswith("my-script-1-20")
