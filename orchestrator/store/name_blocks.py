@@ -23,7 +23,9 @@ if TYPE_CHECKING:
 LARGEST = 1024
 """Names after which a block is split, about: it is looked at now and then."""
 _LOOK_EVERY = 64
-_BITS = 8192
+_HALF_BITS = 8192
+_BYTES = 2 * _HALF_BITS // 8
+_OF_NUMBERS = "0123456789abcdef-"
 _NUMBERS_ROUNDED_TO = 4096  # so that a growing number seldom changes a block
 _FIRST_CHUNK, _LONGEST_CHUNK = 4, 256
 
@@ -87,9 +89,7 @@ def register_functions(raw: sqlite3.Connection) -> None:
 
 
 def _merged(present: bytes, added: bytes) -> bytes:
-    return (int.from_bytes(present, "big") | int.from_bytes(added, "big")).to_bytes(
-        _BITS // 8, "big"
-    )
+    return (int.from_bytes(present, "big") | int.from_bytes(added, "big")).to_bytes(_BYTES, "big")
 
 
 def _lacks(present: bytes, added: bytes) -> bool:
@@ -97,10 +97,16 @@ def _lacks(present: bytes, added: bytes) -> bool:
 
 
 def bits(grams: Iterable[str]) -> bytes:
-    """Return a set of runs of characters as bits."""
-    field = bytearray(_BITS // 8)
+    """Return a set of runs of characters as bits.
+
+    Half of them are for runs that could be of times or random suffixes: of these a block has
+    thousands, which would hide that it lacks a run of a word.
+    """
+    field = bytearray(_BYTES)
     for gram in grams:
-        place = zlib.crc32(gram.encode()) % _BITS
+        place = zlib.crc32(gram.encode()) % _HALF_BITS
+        if gram.strip(_OF_NUMBERS):
+            place += _HALF_BITS
         field[place >> 3] |= 1 << (place & 7)
     return bytes(field)
 
@@ -161,7 +167,7 @@ def stretches(
         start: Name after (before) which to begin; None = at the end of the order.
     """
     blocks = _descending(connection, start) if descending else _ascending(connection, start)
-    needed = int.from_bytes(bits(wanted.runs), "big")
+    needed = [(place, byte) for place, byte in enumerate(bits(wanted.runs)) if byte]
     for chunk in blocks:
         run: list[Stretch] = []
         for stretch, row in chunk:
@@ -174,12 +180,13 @@ def stretches(
             yield _joined(run)
 
 
-def _may_hold(row: Any, wanted: Filter, needed: int) -> bool:
+def _may_hold(row: Any, wanted: Filter, needed: Sequence[tuple[int, int]]) -> bool:
     if wanted.number_after is not None and row.last_number <= wanted.number_after:
         return False
     if wanted.number_before is not None and row.first_number >= wanted.number_before:
         return False
-    return needed & ~int.from_bytes(row.grams, "big") == 0
+    grams = row.grams
+    return all(grams[place] & byte == byte for place, byte in needed)
 
 
 def _joined(run: Sequence[Stretch]) -> Stretch:

@@ -21,8 +21,8 @@ from sqlalchemy import (
     text,
 )
 
-REVISION = "0001"
-"""The migration that makes these tables."""
+REVISION = "0002"
+"""The newest migration."""
 BLOCK_SIZE = 1024
 """Jobs per row of ``job_blocks``."""
 

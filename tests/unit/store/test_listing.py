@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import bisect
+import itertools
 import random
 from collections.abc import Iterator
 from datetime import timedelta
@@ -283,3 +284,16 @@ def test_stretches_without_the_runs_of_a_term_are_skipped(
     ]
     assert {key for key in keys if "zz-" in key} <= set(covered)
     assert len(covered) < len(keys)
+
+
+def test_random_suffixes_do_not_hide_that_a_block_lacks_a_word() -> None:
+    chance = random.Random(5)
+    names = [
+        f"train-bert-2026{chance.randrange(10**4):04}-{chance.randrange(10**6):06}-"
+        f"{chance.randrange(16**4):04x}"
+        for _ in range(name_blocks.LARGEST)
+    ]
+    held = int.from_bytes(name_blocks.bits(set().union(*map(name_blocks.runs_of, names))), "big")
+    others = [a + b + c for a, b, c in itertools.permutations("ghijklmnop", 3)]
+    hidden = sum(not int.from_bytes(name_blocks.bits([run]), "big") & ~held for run in others)
+    assert hidden < len(others) / 50

@@ -14,9 +14,10 @@ from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, create_engine, inspect
 
 from orchestrator.errors import StoreError
-from orchestrator.store import counts, migrate, tables
+from orchestrator.store import counts, migrate, name_blocks, tables
 from orchestrator.store.migrations import runner
 from orchestrator.store.sql import open_store
+from orchestrator.store.sqlite import SqliteDatabase
 from orchestrator.testing.store_jobs import submit
 
 
@@ -117,6 +118,22 @@ def test_an_older_database_is_upgraded_inside_one_transaction(tmp_path: Path) ->
     store.close()
 
 
+def test_blocks_of_names_with_older_bits_may_hold_anything(tmp_path: Path) -> None:
+    path = tmp_path / "store.sqlite3"
+    engine = create_engine(f"sqlite:///{path}")
+    with engine.begin() as connection:
+        runner.upgrade(connection, "0001")
+        connection.exec_driver_sql("UPDATE name_blocks SET grams = ?", (b"\x01" * 1024,))
+    engine.dispose()
+    store = open_store(path)
+    assert submit(store, "job").number == 1
+    wanted = name_blocks.Filter(frozenset({"zzz", "123"}))
+    with SqliteDatabase(path).read() as connection:
+        found = name_blocks.stretches(connection, wanted, descending=False, start=None)
+        assert [stretch.first for stretch in found] == [""]
+    store.close()
+
+
 def test_an_upgrade_that_fails_changes_nothing(tmp_path: Path) -> None:
     path = tmp_path / "store.sqlite3"
     raw = sqlite3.connect(path)
@@ -151,6 +168,7 @@ def test_a_newer_database_is_refused(newer: Path) -> None:
 CHECK = """
 import sys
 from orchestrator.store.sql import open_store
+from orchestrator.store.sqlite import SqliteDatabase
 store = open_store(sys.argv[1])
 print(*sorted(name for name in sys.modules if name.split(".")[0] in {"alembic", "mako", "psycopg"}))
 """
