@@ -39,7 +39,7 @@ class LiveView:
         may_stop: Whether Ctrl-C offers to stop the job.
     """
 
-    wants_metrics = True
+    is_live = True
 
     def __init__(
         self,
@@ -52,6 +52,7 @@ class LiveView:
         self._read = read
         self._record: TrainingJobRecord | None = None
         self._values: dict[str, float] = {}
+        self._progress = ""
         self._drawn_at = float("-inf")
         self._spinner = Spinner("dots", style="cyan")
         self._live = self._new_live()
@@ -85,6 +86,10 @@ class LiveView:
             styled.append(f"[{line.host}] ", style=_host_style(line.host))
             styled.append(line_text(line, with_host=False))
         self._console.print(styled, soft_wrap=True)
+
+    def progress(self, line: OutputLine) -> None:
+        """Show a line that is still being written from now on."""
+        self._progress = render(line.text).strip()
 
     def change(self, record: TrainingJobRecord) -> None:
         """Show the job's new state."""
@@ -124,7 +129,9 @@ class LiveView:
         if self._values:
             values = (f"{render(name)} {number(value)}" for name, value in self._values.items())
             text.append(f"  {'  '.join(values)}", style="cyan")
-        elif record.message:
+        if self._progress:
+            text.append(f"  {self._progress}")
+        elif record.message and not self._values:
             text.append(f"  {render(record.message)}", style="dim")
         return text
 

@@ -38,7 +38,7 @@ class PlainView:
         show_changes: Whether status changes are told.
     """
 
-    wants_metrics = False
+    is_live = False
 
     def __init__(self, *, show_changes: bool = True) -> None:
         self._show_changes = show_changes
@@ -53,6 +53,9 @@ class PlainView:
         return line_text(line, with_host=self._several_hosts)
 
     _several_hosts = False
+
+    def progress(self, line: OutputLine) -> None:
+        """Not asked for: the line comes when it is finished."""
 
     def change(self, record: TrainingJobRecord) -> None:
         """Tell a new status or a new message, once."""

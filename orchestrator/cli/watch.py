@@ -40,11 +40,15 @@ class Choice(Enum):
 class View(Protocol):
     """Shows what happens."""
 
-    wants_metrics: bool
-    """Whether last metric values are worth asking for."""
+    is_live: bool
+    """Whether metric values and unfinished lines are shown while they change."""
 
     def lines(self, lines: list[OutputLine]) -> None:
         """Show log lines."""
+        ...
+
+    def progress(self, line: OutputLine) -> None:
+        """Show a line that has no newline yet, such as a progress bar; empty when it has."""
         ...
 
     def change(self, record: TrainingJobRecord) -> None:
@@ -171,7 +175,7 @@ def watch(
     """
     watcher = _Watcher(transport, record, view, host)
     threading.Thread(target=watcher.follow, args=(logs,), name="follow", daemon=True).start()
-    if view.wants_metrics:
+    if view.is_live:
         threading.Thread(target=watcher.ask_metrics, name="metrics", daemon=True).start()
     with Interrupts() as interrupts:
         try:
@@ -202,6 +206,7 @@ class _Watcher:
                 self._record,
                 on_line=self._put_line if logs else None,
                 on_change=lambda record: self._mailbox.put("change", record),
+                on_progress=self._put_progress if logs else None,
             )
             ending = ("end", record)
         except OrchestratorError as error:
@@ -212,6 +217,10 @@ class _Watcher:
     def _put_line(self, line: OutputLine) -> None:
         if self._host is None or line.host == self._host:
             self._mailbox.put("line", line)
+
+    def _put_progress(self, line: OutputLine) -> None:
+        if self._view.is_live and self._host in {None, line.host}:
+            self._mailbox.put("progress", line)
 
     def ask_metrics(self) -> None:
         """Ask for the last values of a few metrics now and then."""
@@ -258,8 +267,8 @@ class _Watcher:
     def _show_event(self, kind: str, value: Any) -> bool:
         if kind == "error":
             raise value
-        if kind == "metrics":
-            self._view.metrics(value)
+        if kind in {"metrics", "progress"}:
+            (self._view.metrics if kind == "metrics" else self._view.progress)(value)
             return False
         changed = value.revision != self._record.revision
         self._record = value

@@ -1,11 +1,11 @@
-"""Follows a job until it ends: record changes and log lines of all hosts, as they come."""
+"""Follows a job until it ends: record changes, log lines and metrics, as they come."""
 
 from __future__ import annotations
 
 import queue
 import threading
 import time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from orchestrator.errors import Unavailable
 from orchestrator.sdk.lines import LineAssembler, OutputLine
@@ -18,10 +18,12 @@ if TYPE_CHECKING:
 
 LONG_POLL_SECONDS = 10.0
 RECONNECT_SECONDS = 0.5
+METRICS_SECONDS = 1.0
+TICK_SECONDS = 1.0
 QUEUED_EVENTS = 1024
 
 _Event = tuple[str, Any]
-"""Kind and value: a new record, lines, the end of a host's log, or an error."""
+"""Kind and value: a new record, lines, the end of a host's log, metrics, or an error."""
 
 
 def follow_job(
@@ -30,6 +32,8 @@ def follow_job(
     *,
     on_line: Callable[[OutputLine], None] | None = None,
     on_change: Callable[[TrainingJobRecord], None] | None = None,
+    on_progress: Callable[[OutputLine], None] | None = None,
+    on_tick: Callable[[], None] | None = None,
     timeout_seconds: float | None = None,
 ) -> TrainingJobRecord:
     """Return the record of the job's end.
@@ -42,18 +46,32 @@ def follow_job(
         record: The job as last seen.
         on_line: Gets every line, called in the caller's thread.
         on_change: Gets every new record, called in the caller's thread.
+        on_progress: Gets the unfinished line of a host when it has changed, such as a progress
+            bar, called in the caller's thread.
+        on_tick: Called about once a second, in the caller's thread.
         timeout_seconds: How long to wait; None = for ever.
 
     Raises:
         TimeoutError: The time is over; the job goes on.
+        KeyboardInterrupt: The user turned away; the job goes on. Says how to come back, and in a
+            notebook nothing else.
     """
-    if on_line is None and record.status.is_terminal:
+    if on_line is None and on_progress is None and record.status.is_terminal:
         return record
-    follower = _Follower(transport, record, on_line, on_change)
+    follower = _Follower(transport, record, Callbacks(on_line, on_change, on_progress, on_tick))
     try:
         return follower.run(timeout_seconds)
     finally:
         follower.abandon()
+
+
+class Callbacks(NamedTuple):
+    """Who wants to know what."""
+
+    line: Callable[[OutputLine], None] | None = None
+    change: Callable[[TrainingJobRecord], None] | None = None
+    progress: Callable[[OutputLine], None] | None = None
+    tick: Callable[[], None] | None = None
 
 
 class _Poller(threading.Thread):
@@ -103,6 +121,7 @@ class _LogReader(_Poller):
         self._attempt = attempt
         self._offset = 0
         self._assembler = LineAssembler(host)
+        self._shown = self._assembler.unfinished
 
     def poll(self) -> bool:
         chunk = self.transport.read_log(
@@ -118,6 +137,9 @@ class _LogReader(_Poller):
             lines += self._assembler.close()
         if lines:
             self.put("lines", lines)
+        if (unfinished := self._assembler.unfinished) != self._shown:
+            self._shown = unfinished
+            self.put("progress", unfinished)
         if chunk["finished"]:
             self.put("end", self._host)
         return not chunk["finished"]
@@ -145,6 +167,23 @@ class _RecordWatcher(_Poller):
         return not newer.status.is_terminal
 
 
+class _MetricsWatcher(_Poller):
+    """Looks for new metric values until nobody reads any more."""
+
+    def __init__(self, transport: Transport, events: queue.Queue[_Event], job: str) -> None:
+        super().__init__("metrics", transport, events)
+        self._job = job
+        self._seen: dict[str, float] = {}
+
+    def poll(self) -> bool:
+        values = {each["name"]: each["value"] for each in self.transport.last_metrics(self._job)}
+        if values != self._seen:
+            self._seen = values
+            self.put("metrics", values)
+        self.abandoned.wait(METRICS_SECONDS)
+        return True
+
+
 class _Follower:
     """Runs the pollers and hands their events on, in the caller's thread."""
 
@@ -152,16 +191,17 @@ class _Follower:
         self,
         transport: Transport,
         record: TrainingJobRecord,
-        on_line: Callable[[OutputLine], None] | None,
-        on_change: Callable[[TrainingJobRecord], None] | None,
+        on: Callbacks,
     ) -> None:
         self._transport = transport
         self._record = record
-        self._on_line = on_line
-        self._on_change = on_change
+        self._on = on
+        self._ticked_at = time.monotonic()
         self._events: queue.Queue[_Event] = queue.Queue(QUEUED_EVENTS)
         self._watcher = _RecordWatcher(transport, self._events, record)
         self._readers: dict[tuple[int, str], _LogReader] = {}
+        self._metrics: _MetricsWatcher | None = None
+        self._on_metrics: Callable[[dict[str, float]], None] | None = None
         self._first_attempt = max(record.attempt, 1)
         self._ended = 0
 
@@ -173,14 +213,22 @@ class _Follower:
             self._take(*self._next(deadline))
         return self._record
 
+    def read_metrics(self, on_metrics: Callable[[dict[str, float]], None]) -> None:
+        """Look for metrics, too."""
+        self._on_metrics = on_metrics
+        self._metrics = _MetricsWatcher(self._transport, self._events, self._record.name)
+        self._metrics.start()
+
     def abandon(self) -> None:
         """Let the pollers end after their present call."""
+        if self._metrics is not None:
+            self._metrics.abandoned.set()
         for poller in (self._watcher, *self._readers.values()):
             poller.abandoned.set()
 
     def _read_logs(self) -> None:
         """Start a reader for every host of every attempt, since this began, that has none."""
-        if self._on_line is None:
+        if self._on.line is None and self._on.progress is None:
             return
         name = self._record.name
         for attempt in range(self._first_attempt, self._record.attempt + 1):
@@ -192,7 +240,12 @@ class _Follower:
 
     def _next(self, deadline: float | None) -> _Event:
         while True:
-            left = 1.0 if deadline is None else min(1.0, deadline - time.monotonic())
+            self._tick()
+            left = (
+                TICK_SECONDS
+                if deadline is None
+                else min(TICK_SECONDS, deadline - time.monotonic())
+            )
             if left <= 0:
                 raise TimeoutError(
                     f"training job {self._record.name} has not ended in time; it goes on"
@@ -203,15 +256,24 @@ class _Follower:
             except queue.Empty:
                 continue
 
+    def _tick(self) -> None:
+        if self._on.tick is not None and time.monotonic() - self._ticked_at >= TICK_SECONDS:
+            self._ticked_at = time.monotonic()
+            self._on.tick()
+
     def _take(self, kind: str, value: Any) -> None:
         if kind == "record":
             self._record = value
             self._read_logs()
-            if self._on_change is not None:
-                self._on_change(value)
-        elif kind == "lines" and self._on_line is not None:
+            if self._on.change is not None:
+                self._on.change(value)
+        elif kind == "lines" and self._on.line is not None:
             for line in value:
-                self._on_line(line)
+                self._on.line(line)
+        elif kind == "progress" and self._on.progress is not None:
+            self._on.progress(value)
+        elif kind == "metrics" and self._on_metrics is not None:
+            self._on_metrics(value)
         elif kind == "end":
             self._ended += 1
         elif kind == "error":

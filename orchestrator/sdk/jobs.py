@@ -126,6 +126,8 @@ class TrainingJob:
         timeout_seconds: float | None = None,
         on_line: Callable[[OutputLine], None] | None = None,
         on_change: Callable[[TrainingJobRecord], None] | None = None,
+        on_progress: Callable[[OutputLine], None] | None = None,
+        on_tick: Callable[[], None] | None = None,
     ) -> TrainingJob:
         """Wait until the job has ended; return this handle. Never stops the job.
 
@@ -134,6 +136,9 @@ class TrainingJob:
             timeout_seconds: Raise TimeoutError after this time; None = wait for ever.
             on_line: Gets every log line instead of printing it.
             on_change: Gets the record at every change.
+            on_progress: Gets the unfinished line of a host when it has changed, such as a
+                progress bar.
+            on_tick: Called about once a second.
 
         Raises:
             TimeoutError: The time is over; the job goes on.
@@ -145,6 +150,8 @@ class TrainingJob:
             self._record,
             on_line=on_line or (self._print_line if logs else None),
             on_change=on_change,
+            on_progress=on_progress,
+            on_tick=on_tick,
             timeout_seconds=timeout_seconds,
         )
         return self

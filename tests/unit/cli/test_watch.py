@@ -23,7 +23,7 @@ class Recorder:
     def __init__(
         self, answers: list[Choice] | None = None, on_tick: Callable[[], None] = lambda: None
     ) -> None:
-        self.wants_metrics = False
+        self.is_live = False
         self.seen: list[Any] = []
         self.answers = answers or []
         self._on_tick = on_tick
@@ -36,6 +36,9 @@ class Recorder:
     def change(self, record: TrainingJobRecord) -> None:
         self.seen.append(record.secondary_status.value)
         self.threads.add(threading.current_thread().name)
+
+    def progress(self, line: OutputLine) -> None:
+        self.seen.append(f"... {line.text}")
 
     def metrics(self, values: dict[str, float]) -> None:
         self.seen.append(values)

@@ -33,3 +33,21 @@ def test_an_empty_log_has_no_line() -> None:
     assert lines_of([b"\n"]) == [""]
     assert lines_of([b"no newline"]) == ["no newline"]
     assert lines_of([b"\xe2\x82", b"\xac\n\xe2"]) == ["\N{EURO SIGN}", "\N{REPLACEMENT CHARACTER}"]
+
+
+def test_the_unfinished_line_is_what_a_terminal_would_show() -> None:
+    assembler = LineAssembler("algo-1")
+    seen = []
+    for chunk in (b"one\ntwo", b"\r 10%", b"\r 20%", b"\r 30%\r", b"\r\r", b"\n", b"next"):
+        assembler.feed(chunk)
+        seen.append(assembler.unfinished.text)
+    assert seen == ["two", " 10%", " 20%", " 30%", " 30%", "", "next"]
+
+
+def test_a_progress_bar_of_hours_costs_little() -> None:
+    assembler = LineAssembler("algo-1")
+    for percent in range(100_000):
+        assembler.feed(b"\r%d" % percent)
+        assert assembler.unfinished.text == str(percent)
+    (line,) = assembler.feed(b"\n")
+    assert len(line.text) == sum(len(f"\r{percent}") for percent in range(100_000))
