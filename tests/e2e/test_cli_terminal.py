@@ -49,6 +49,28 @@ def test_a_status_line_stays_below_the_log_and_goes_at_the_end(patient):
     assert "Stopped after " in terminal.text
 
 
+BAR = """
+import os, pathlib, sys, time
+for percent in (10, 60):
+    sys.stderr.write(f"\\repoch 1: {percent}%")
+    gate = pathlib.Path("/opt/ml/checkpoints") / str(percent)
+    while not gate.exists():
+        time.sleep(0.02)
+sys.stderr.write("\\repoch 1: done\\n")
+"""
+
+
+def test_a_progress_bar_is_seen_while_it_moves(tmp_path):
+    gates = tmp_path / "gates"
+    gates.mkdir()
+    with Terminal("run", script(tmp_path, BAR), "--checkpoints", str(gates)) as terminal:
+        for percent in (10, 60):
+            terminal.see(f"epoch 1: {percent}%")
+            (gates / str(percent)).touch()
+        assert terminal.wait() == 0
+    assert "epoch 1: done\r\n" in terminal.text or "epoch 1: done\n" in terminal.text
+
+
 def test_ctrl_c_asks_and_stops(patient):
     with Terminal("run", patient) as terminal:
         terminal.see("ready")
