@@ -79,7 +79,7 @@ class TestADocument:
     @parametrized(DOCUMENTS)
     def test_is_short_enough_to_be_read(self, document: Path):
         lines = document.read_text("utf-8").splitlines()
-        assert len(lines) <= (125 if document == ROOT / "README.md" else 120)
+        assert len(lines) <= (150 if document == ROOT / "README.md" else 120)
 
 
 class TestTheReadme:
@@ -122,12 +122,14 @@ class TestThePublicNames:
             "CheckpointConfig",
             "Compute",
             "InputData",
+            "InstanceGroup",
             "MetricDefinition",
             "ModelTrainer",
             "OutputDataConfig",
             "RetryStrategy",
             "SourceCode",
             "StoppingCondition",
+            "TensorBoardOutputConfig",
             "TrainingJob",
             "TrainingResult",
             "connect",

@@ -97,6 +97,7 @@ class TestTheQuickStart:
         printed = reader.said[block_with("ModelTrainer(").line].splitlines()[-1].split()
         assert printed[:2] == ["Completed", "0.2"]
         assert Path(printed[2]).is_file()
+        assert "1 passed" in reader.said[block_with("pytest -q").line]
         assert "epoch=2 loss=0.333" in reader.said[block_with("orchestrator serve").line]
         transport = LocalTransport(home)
         jobs = TrainingJob.list(transport=transport)
