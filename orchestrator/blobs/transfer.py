@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 from collections import deque
@@ -138,6 +139,35 @@ def open_regular(path: Path) -> BinaryIO:
         opened = "directory"
     if isinstance(opened, str):
         raise InputError(f"{path} must be a regular file, it is a {opened}")
+    return opened
+
+
+def open_below(directory: Path, name: str) -> BinaryIO:
+    """Open a regular file below a directory for reading; a link anywhere in its name is refused.
+
+    Args:
+        directory: Trusted, as is the way to it.
+        name: Relative, with ``/`` between its parts; each of them may be swapped meanwhile.
+
+    Raises:
+        OSError: It is missing, may not be read, or something else is in its place.
+    """
+    flags = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+    *parents, last = name.split("/")
+    handle = os.open(directory, flags & ~os.O_NOFOLLOW)
+    try:
+        for part in parents:
+            inner = os.open(part, flags, dir_fd=handle)
+            os.close(handle)
+            handle = inner
+        opened = _open_entry(handle, last)
+    finally:
+        os.close(handle)
+    if isinstance(opened, int):
+        os.close(opened)
+        opened = "directory"
+    if isinstance(opened, str):
+        raise OSError(errno.EINVAL, f"it is a {opened}")
     return opened
 
 
