@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import io
 import tarfile
 import tempfile
 from collections.abc import Iterable, Iterator
@@ -11,7 +12,7 @@ from pathlib import Path
 from typing import BinaryIO, Self
 from urllib.parse import quote
 
-from starlette.responses import Response
+from starlette.responses import FileResponse, Response
 from starlette.types import Receive, Scope, Send
 
 from orchestrator.api.context import Context
@@ -22,6 +23,7 @@ from orchestrator.metrics.export import export_points
 from orchestrator.metrics.points import MetricPoint
 
 BLOCK_BYTES = 256 << 10
+GZIP = "application/gzip"
 TAR = "application/x-tar"
 TAR_BLOCK = tarfile.BLOCKSIZE
 FIXED_TIME = 946_684_800  # as in every archive of ours: equal content gives equal bytes
@@ -50,8 +52,7 @@ class Download(Response):
             size_bytes: Of the whole, where it is known.
         """
         first = await context.files.run(next, blocks, b"")
-        headers = {"Content-Disposition": f"attachment; filename*=UTF-8''{quote(filename)}"}
-        answer = cls(headers=headers, media_type=media_type)
+        answer = cls(headers=_named(filename), media_type=media_type)
         del answer.headers["content-length"]
         if size_bytes is not None:
             answer.headers["content-length"] = str(size_bytes)
@@ -84,6 +85,26 @@ class Download(Response):
                 await asyncio.shield(self._context.files.run(close))
 
 
+class FileDownload(FileResponse):
+    """An answer that is a file of this machine; parts of it can be asked for (RFC 9110, 14).
+
+    Args:
+        context: Says how long a client may take nothing.
+        path: The file.
+        media_type: What it is.
+    """
+
+    chunk_size = BLOCK_BYTES
+
+    def __init__(self, context: Context, path: Path, media_type: str) -> None:
+        super().__init__(path, media_type=media_type, headers=_named(path.name))
+        self._slow_client_seconds = context.limits.slow_client_seconds
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Send; a client that takes nothing for some time is dropped."""
+        await super().__call__(scope, receive, PatientSend(send, self._slow_client_seconds))
+
+
 @dataclass(frozen=True)
 class Stored:
     """What is at a location: one file, or several that are sent as one tar."""
@@ -92,6 +113,12 @@ class Stored:
     media_type: str
     blocks: Iterator[bytes]
     size_bytes: int | None
+    path: Path | None = None
+    """The file, where it is one of this machine."""
+
+
+def _named(filename: str) -> dict[str, str]:
+    return {"Content-Disposition": f"attachment; filename*=UTF-8''{quote(filename)}"}
 
 
 def open_location(blobs: BlobStore, uri: str) -> Stored:
@@ -103,11 +130,20 @@ def open_location(blobs: BlobStore, uri: str) -> Stored:
     name = uri.rstrip("/").rpartition("/")[2]
     single = blobs.stat(uri)
     if single is not None:
-        return Stored(name, "application/gzip", _blocks_of(blobs.open(uri)), single.size)
+        stream = blobs.open(uri)
+        path = _local_path(stream)
+        if path is not None:
+            stream.close()
+        return Stored(name, GZIP, _blocks_of(stream), single.size, path)
     files = list(blobs.list(uri))
     if not files:
         raise NotFound(f"nothing is at {uri!r} any more; somebody has removed it")
     return Stored(f"{name}.tar", TAR, tar_blocks(blobs, files), None)
+
+
+def _local_path(stream: BinaryIO) -> Path | None:
+    raw = getattr(stream, "raw", None)
+    return Path(raw.name) if isinstance(raw, io.FileIO) else None
 
 
 def tar_blocks(blobs: BlobStore, files: Iterable[ObjectInfo]) -> Iterator[bytes]:

@@ -1,4 +1,4 @@
-"""Follows a job until it ends: record changes, log lines and metrics, as they come."""
+"""Follows a job until it ends: record changes and log lines of all hosts, as they come."""
 
 from __future__ import annotations
 
@@ -18,12 +18,11 @@ if TYPE_CHECKING:
 
 LONG_POLL_SECONDS = 10.0
 RECONNECT_SECONDS = 0.5
-METRICS_SECONDS = 1.0
 TICK_SECONDS = 1.0
 QUEUED_EVENTS = 1024
 
 _Event = tuple[str, Any]
-"""Kind and value: a new record, lines, the end of a host's log, metrics, or an error."""
+"""Kind and value: a new record, lines, the end of a host's log, or an error."""
 
 
 def follow_job(
@@ -61,8 +60,21 @@ def follow_job(
     follower = _Follower(transport, record, Callbacks(on_line, on_change, on_progress, on_tick))
     try:
         return follower.run(timeout_seconds)
+    except KeyboardInterrupt:
+        raise _detached(record.name) from None
     finally:
         follower.abandon()
+
+
+def _detached(name: str) -> KeyboardInterrupt:
+    """Return an interrupt that IPython shows as one line, without this library's insides."""
+    text = (
+        f"detached; training job {name} goes on. Come back with TrainingJob.get({name!r}): "
+        ".wait(logs=True) follows it, .stop() stops it"
+    )
+    interrupt = KeyboardInterrupt(text)
+    interrupt._render_traceback_ = lambda: [text]  # type: ignore[attr-defined]
+    return interrupt
 
 
 class Callbacks(NamedTuple):
@@ -167,23 +179,6 @@ class _RecordWatcher(_Poller):
         return not newer.status.is_terminal
 
 
-class _MetricsWatcher(_Poller):
-    """Looks for new metric values until nobody reads any more."""
-
-    def __init__(self, transport: Transport, events: queue.Queue[_Event], job: str) -> None:
-        super().__init__("metrics", transport, events)
-        self._job = job
-        self._seen: dict[str, float] = {}
-
-    def poll(self) -> bool:
-        values = {each["name"]: each["value"] for each in self.transport.last_metrics(self._job)}
-        if values != self._seen:
-            self._seen = values
-            self.put("metrics", values)
-        self.abandoned.wait(METRICS_SECONDS)
-        return True
-
-
 class _Follower:
     """Runs the pollers and hands their events on, in the caller's thread."""
 
@@ -200,8 +195,6 @@ class _Follower:
         self._events: queue.Queue[_Event] = queue.Queue(QUEUED_EVENTS)
         self._watcher = _RecordWatcher(transport, self._events, record)
         self._readers: dict[tuple[int, str], _LogReader] = {}
-        self._metrics: _MetricsWatcher | None = None
-        self._on_metrics: Callable[[dict[str, float]], None] | None = None
         self._first_attempt = max(record.attempt, 1)
         self._ended = 0
 
@@ -213,16 +206,8 @@ class _Follower:
             self._take(*self._next(deadline))
         return self._record
 
-    def read_metrics(self, on_metrics: Callable[[dict[str, float]], None]) -> None:
-        """Look for metrics, too."""
-        self._on_metrics = on_metrics
-        self._metrics = _MetricsWatcher(self._transport, self._events, self._record.name)
-        self._metrics.start()
-
     def abandon(self) -> None:
         """Let the pollers end after their present call."""
-        if self._metrics is not None:
-            self._metrics.abandoned.set()
         for poller in (self._watcher, *self._readers.values()):
             poller.abandoned.set()
 
@@ -272,8 +257,6 @@ class _Follower:
                 self._on.line(line)
         elif kind == "progress" and self._on.progress is not None:
             self._on.progress(value)
-        elif kind == "metrics" and self._on_metrics is not None:
-            self._on_metrics(value)
         elif kind == "end":
             self._ended += 1
         elif kind == "error":

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
-from urllib.parse import unquote, urlsplit
+from urllib.parse import urlsplit
 
 from orchestrator.errors import (
     InvalidSpec,
@@ -27,6 +27,7 @@ from orchestrator.errors import (
 )
 from orchestrator.home import read_token
 from orchestrator.ids import JOB_NAME_PATTERN
+from orchestrator.sdk.fetching import PartialFile
 from orchestrator.sdk.transport import check_artifact_kind, check_export_format
 
 if TYPE_CHECKING:
@@ -43,7 +44,6 @@ RETRY_SECONDS = 15.0
 FIRST_RETRY_SECONDS = 1.0
 """As long as no call has succeeded, an address where nobody is is said to be so early."""
 BLOCK_BYTES = 1 << 20
-TAR = "application/x-tar"
 MAX_KEY_CHARACTERS = 255
 _JOB_NAME = re.compile(JOB_NAME_PATTERN)
 _HOST_NAME = re.compile(r"algo-[1-9][0-9]{0,3}")
@@ -304,7 +304,7 @@ class HttpTransport:
         spool = destination.parent / f".export-{random.token_hex(8)}"
         spool.mkdir()
         try:
-            got = self._persist(lambda: self._download(path, spool, format=file_format))
+            got = self._download(path, spool, format=file_format)
             if got.is_dir():
                 shutil.copytree(got, destination, dirs_exist_ok=True)
             else:
@@ -318,25 +318,23 @@ class HttpTransport:
         check_artifact_kind(kind)
         path = f"{_job(name)}/artifacts/{kind}"
         destination.mkdir(parents=True, exist_ok=True)
-        return self._persist(lambda: self._download(path, destination))
+        return self._download(path, destination)
 
     def _download(self, path: str, destination: Path, **query: str) -> Path:
-        partial = destination / f".download-{random.token_hex(8)}"
-        try:
-            with self._translated(), self._client.stream("GET", path, params=query) as answer:
+        partial = PartialFile(destination)
+
+        def fetch() -> Path:
+            stream = self._client.stream("GET", path, params=query, headers=partial.headers())
+            with self._translated(), stream as answer:
                 if not answer.is_success:
                     answer.read()
                 self._check(answer)
-                target = destination / _file_name(answer)
-                with partial.open("xb") as file:
-                    for block in answer.iter_raw(BLOCK_BYTES):
-                        file.write(block)
-            if answer.headers["Content-Type"].startswith(TAR):
-                return _unpacked(partial, target.with_suffix(""))
-            partial.replace(target)
-            return target
+                return partial.take(answer)
+
+        try:
+            return self._persist(fetch)
         finally:
-            partial.unlink(missing_ok=True)
+            partial.remove()
 
     def close(self) -> None:
         """Release connections. Idempotent."""
@@ -470,24 +468,3 @@ def _blocks(path: Path) -> Iterator[bytes]:
     with path.open("rb") as stream:
         while block := stream.read(BLOCK_BYTES):
             yield block
-
-
-def _file_name(answer: httpx.Response) -> str:
-    """Return the name a service suggests, as one harmless part of a path."""
-    _, _, name = answer.headers.get("Content-Disposition", "").partition("filename*=UTF-8''")
-    plain = unquote(name).replace("\\", "/").rpartition("/")[2]
-    return plain if plain not in {"", ".", ".."} and plain.isprintable() else "artifact"
-
-
-def _unpacked(archive: Path, target: Path) -> Path:
-    """Unpack a folder beside its archive, then put it in its place."""
-    from orchestrator.packaging.archive import extract_archive  # noqa: PLC0415  # rarely used
-    from orchestrator.packaging.tar_reader import MODEL_LIMITS  # noqa: PLC0415
-
-    unpacked = archive.with_name(f"{archive.name}-folder")
-    try:
-        extract_archive(archive, unpacked, limits=MODEL_LIMITS)
-        shutil.copytree(unpacked, target, dirs_exist_ok=True)
-    finally:
-        shutil.rmtree(unpacked, ignore_errors=True)
-    return target

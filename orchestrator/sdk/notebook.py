@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import html
 import sys
+import threading
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
     from orchestrator.sdk.lines import OutputLine
     from orchestrator.spec.record import TrainingJobRecord
 
-METRICS_TICKS = 2
+METRICS_SECONDS = 2.0
 _COLOURS = {"Completed": "#1a7f37", "Failed": "#cf222e", "Stopped": "#9a6700"}
 
 
@@ -85,7 +86,10 @@ def _table(name: str, status: str, rows: list[tuple[str, str]]) -> str:
 
 
 class _Cell:
-    """What a cell shows of a job while it waits: state, time, last metrics, progress bar."""
+    """What a cell shows of a job while it waits: state, time, last metrics, progress bar.
+
+    Only the waiting thread draws. It makes no calls of its own: an interrupt would cut them in half.
+    """
 
     def __init__(self, job: TrainingJob) -> None:
         from IPython.display import display  # noqa: PLC0415  # only where IPython runs
@@ -94,45 +98,51 @@ class _Cell:
         self._record = job.record
         self._values: dict[str, float] = {}
         self._bars: dict[str, str] = {}
-        self._ticks = 0
-        self._shown: Any = display(self._html(), display_id=True)  # type: ignore[no-untyped-call]
+        self._over = threading.Event()
+        self._shown: Any = display(self._bundle(), raw=True, display_id=True)  # type: ignore[no-untyped-call]
+        threading.Thread(target=self._ask_metrics, name="metrics", daemon=True).start()
 
     def change(self, record: TrainingJobRecord) -> None:
         self._record = record
-        self._show()
+        self.show()
 
     def progress(self, line: OutputLine) -> None:
         self._bars[line.host] = render(line.text).strip()
 
-    def tick(self) -> None:
-        """Go on with what changes between two states."""
-        self._ticks += 1
-        if self._ticks % METRICS_TICKS == 0:
+    def show(self) -> None:
+        """Draw it as it is now."""
+        self._shown.update(self._bundle(), raw=True)
+
+    def close(self) -> None:
+        """Let it stay as it is."""
+        self._over.set()
+
+    def _ask_metrics(self) -> None:
+        while not self._over.wait(METRICS_SECONDS):
             with suppress(OrchestratorError):  # a decoration must not end the waiting
                 self._values = self._job.metrics()
-        self._show()
 
-    def _show(self) -> None:
-        self._shown.update(self._html())
-
-    def _html(self) -> Any:
-        from IPython.display import HTML  # noqa: PLC0415
-
-        if self._record.status.is_terminal:
-            return HTML(job_html(self._record))  # type: ignore[no-untyped-call]
-        elapsed = (SystemClock().now() - self._record.created_at).total_seconds()
-        rows = [("elapsed", f"{max(0.0, elapsed):.0f} s")]
-        rows += [(host, bar) for host, bar in self._bars.items()]
-        return HTML(job_html(self._record, self._values, rows))  # type: ignore[no-untyped-call]
+    def _bundle(self) -> dict[str, str]:
+        """Return it for notebooks, and in short for consoles that show no HTML."""
+        record = self._record
+        rows: list[tuple[str, str]] = []
+        if not record.status.is_terminal:
+            elapsed = (SystemClock().now() - record.created_at).total_seconds()
+            rows = [("elapsed", f"{max(0.0, elapsed):.0f} s"), *self._bars.items()]
+        return {
+            "text/html": job_html(record, self._values, rows),
+            "text/plain": f"{record.name}: {record.status.value}/{record.secondary_status.value}",
+        }
 
 
 def wait_in_notebook(job: TrainingJob, *, logs: bool) -> None:
-    """Wait for a job in a cell; interrupting the cell detaches and says how to come back."""
+    """Wait for a job in a cell and show how it gets on.
+
+    Raises:
+        KeyboardInterrupt: The cell was interrupted, and ends there; the job goes on.
+    """
     cell = _Cell(job)
     try:
-        job.wait(logs=logs, on_change=cell.change, on_progress=cell.progress, on_tick=cell.tick)
-    except KeyboardInterrupt:
-        sys.stdout.write(
-            f"detached; the job goes on. Come back with TrainingJob.get({job.name!r})\n"
-        )
-    cell.change(job.refresh().record)
+        job.wait(logs=logs, on_change=cell.change, on_progress=cell.progress, on_tick=cell.show)
+    finally:
+        cell.close()

@@ -11,7 +11,8 @@ from urllib.parse import urlsplit
 class LosingProxy:
     """Passes requests on; while `lose` is above 0, closes the connection instead of answering.
 
-    The service has heard and answered the request then; only the client does not know.
+    The service has heard and answered the request then; only the client does not know. With
+    `cut_after`, the connection on which that many bytes of answers have passed is cut, once.
     """
 
     def __init__(self, url: str) -> None:
@@ -21,6 +22,9 @@ class LosingProxy:
         self.url = f"http://127.0.0.1:{self._listening.getsockname()[1]}"
         self.lose = 0
         self.lost: list[bytes] = []
+        self.cut_after: int | None = None
+        self.cuts = 0
+        self.answered_bytes = 0
         self._lock = threading.Lock()
         self._thread = threading.Thread(target=self._accept, daemon=True)
         self._thread.start()
@@ -49,10 +53,21 @@ class LosingProxy:
                 if loses and self._loses(data):
                     break
                 target.sendall(data)
+                if loses and self._cuts(len(data)):
+                    break
         for end in (source, target):
             with suppress(OSError):
                 end.shutdown(socket.SHUT_RDWR)
             end.close()
+
+    def _cuts(self, size: int) -> bool:
+        with self._lock:
+            self.answered_bytes += size
+            if self.cut_after is None or self.answered_bytes < self.cut_after:
+                return False
+            self.cut_after = None
+            self.cuts += 1
+            return True
 
     def _loses(self, data: bytes) -> bool:
         with self._lock:

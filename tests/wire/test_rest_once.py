@@ -6,6 +6,7 @@ import sqlite3
 import threading
 import uuid
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -126,6 +127,23 @@ def test_stop_and_delete_may_lose_their_answers_too(
     assert len(proxy.lost) == 2
     with pytest.raises(NotFound):
         through_proxy.delete("job-1")
+
+
+def test_a_download_that_breaks_off_goes_on_where_it_was(
+    server: Server, proxy: LosingProxy, through_proxy: HttpTransport, tmp_path: Path
+) -> None:
+    size = 8 << 20
+    script = f"head -c {size} /dev/urandom > /opt/ml/model/weights"
+    through_proxy.submit(shell(script), secrets={}, idempotency_key="a")
+    with client_of(server) as client:
+        uri = ended(client)["artifacts"]["model"]["uri"]
+    proxy.cut_after = proxy.answered_bytes + size // 2
+    before = proxy.answered_bytes
+    got = through_proxy.download("job-1", "model", tmp_path / "got")
+    assert proxy.cuts == 1
+    assert proxy.answered_bytes - before < size * 1.2
+    assert got.read_bytes() == Path(uri.removeprefix("file://")).read_bytes()
+    assert [path.name for path in (tmp_path / "got").iterdir()] == ["model.tar.gz"]
 
 
 def test_a_service_that_restarts_is_waited_for(server: Server, proxy: LosingProxy) -> None:

@@ -16,7 +16,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from orchestrator.api.context import Context
-from orchestrator.api.download import Download, Stored, open_location
+from orchestrator.api.download import GZIP, TAR, Download, FileDownload, Stored, open_location
 from orchestrator.api.errors import RequestTooLarge
 from orchestrator.api.rest.common import ONCE, Name, file_content, problems
 from orchestrator.api.rest.jobs import JOB
@@ -28,8 +28,6 @@ from orchestrator.packaging.archive import check_archive
 
 SOURCE = "/sources/{digest}"
 OCTETS = "application/octet-stream"
-GZIP = "application/gzip"
-TAR = "application/x-tar"
 
 Digest = Annotated[
     str,
@@ -99,6 +97,8 @@ class FileRoutes:
         stored: Stored = await self._context.files.run(
             open_location, self._context.service.blobs, found.uri
         )
+        if stored.path is not None:
+            return FileDownload(self._context, stored.path, stored.media_type)
         return await Download.prepare(
             self._context,
             stored.blocks,
