@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     from sqlalchemy import RowMapping
 
 _LONGEST_TURN = 65_536
+_FEW_RUNS = 2
+"""So many are searched for without a look at how common they are."""
 
 _NUMBER = "jobs NOT INDEXED"
 _STATUS = "jobs INDEXED BY ix_jobs_status_number"
@@ -37,12 +39,12 @@ _MODIFIED = "jobs INDEXED BY ix_jobs_modified"
 _PICKED = "json_each(:picked) CROSS JOIN jobs ON jobs.number = json_each.value"
 _PICKED_OF_STATUS = f"json_each(:picked) CROSS JOIN {_STATUS} ON jobs.number = json_each.value"
 _MATCHING = f"{GRAMS} WHERE {GRAMS} MATCH :grams"
-_PROBED = f"{GRAMS} WHERE {GRAMS} MATCH run.value ORDER BY rowid"
-# How far its hits reach tells how rare a run is, whichever end of the numbers has most of them.
-_RAREST = text(
-    "SELECT run.value FROM json_each(:runs) AS run ORDER BY "  # noqa: S608
-    f"(SELECT rowid FROM {_PROBED} DESC LIMIT 1 OFFSET :skipped) "
-    f"- (SELECT rowid FROM {_PROBED} LIMIT 1 OFFSET :skipped), run.key LIMIT :most"
+_PROBED = f"{GRAMS} WHERE {GRAMS} MATCH '\"' || run.value || '\"' ORDER BY rowid"
+_ENDS = text(
+    "SELECT run.value AS run, "  # noqa: S608
+    f"(SELECT rowid FROM {_PROBED} LIMIT 1 OFFSET :skipped) AS first, "
+    f"(SELECT rowid FROM {_PROBED} DESC LIMIT 1 OFFSET :skipped) AS last "
+    "FROM json_each(:runs) AS run ORDER BY run.key"
 )
 _GRAMS = f"{GRAMS} CROSS JOIN jobs ON jobs.number = {GRAMS}.rowid WHERE {GRAMS} MATCH :grams"
 
@@ -78,7 +80,7 @@ class SqliteReader(Reader):
     first_turn = 512
     """Candidates of the first turn along each of two indexes."""
     probe = 100
-    """Hits of a run that are skipped at both ends to see how far the others reach."""
+    """Hits of a run that are skipped at both ends to see how common it is."""
 
     def rows(self, want: Want) -> list[RowMapping]:
         """Return the first rows that are wanted."""
@@ -244,12 +246,16 @@ class SqliteReader(Reader):
     # -- terms -----------------------------------------------------------------------------
 
     def _grams(self, term: str) -> str:
-        """Return what to search the full text for: the runs of a term that are rarest."""
-        runs = [names.quoted(run) for run in names.term_runs(term)]
-        if len(runs) > names.USED_RUNS:
-            values = {"runs": json.dumps(runs), "skipped": self.probe, "most": names.USED_RUNS}
-            runs = list(self.connection.scalars(_RAREST, values))
-        return " AND ".join(runs)
+        """Return what to search the full text for."""
+        runs = names.term_runs(term)
+        if len(runs) > _FEW_RUNS:
+            end = counts.last_number(self.connection) + 1
+            values = {"runs": json.dumps(runs), "skipped": self.probe}
+            found = self.connection.execute(_ENDS, values)
+            runs = names.most_telling(
+                {run: None if first is None else (first, end - last) for run, first, last in found}
+            )
+        return " AND ".join(names.quoted(run) for run in runs)
 
 
 def _of_status(want: Want, status: TrainingJobStatus) -> Want | None:

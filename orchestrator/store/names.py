@@ -61,6 +61,26 @@ def term_runs(term: str) -> list[str]:
     return list(dict.fromkeys(term[start : start + LONGEST_RUN] for start in starts))
 
 
+def most_telling(gaps: dict[str, tuple[int, int] | None]) -> list[str]:
+    """Return the few tokens that find a term best.
+
+    Neither end alone tells how rare a token is: names change with time. Tokens alike at both ends
+    belong to one word, mostly.
+
+    Args:
+        gaps: The tokens, in their order in the term. For each, how many numbers, at the beginning
+            and at the end, have so many of its hits; None = it has fewer.
+    """
+    for run, gap in gaps.items():
+        if gap is None:
+            return [run]
+    unlike = {gap: run for run, gap in reversed(gaps.items()) if gap is not None}
+    widest = max(unlike, key=sum)
+    rarest = sorted(unlike, key=lambda gap: 1 / gap[0] + 1 / gap[1])
+    used = [widest, *(gap for gap in rarest if gap != widest)][:USED_RUNS]
+    return [unlike[gap] for gap in used]
+
+
 def quoted(run: str) -> str:
     """Return a token as FTS5's query language takes it."""
     return f'"{run}"'

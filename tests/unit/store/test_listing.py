@@ -22,7 +22,7 @@ from orchestrator.store import accept, cursor, name_blocks, rules, tables
 from orchestrator.store.base import ListQuery, SortBy
 from orchestrator.store.listing import Reader
 from orchestrator.store.listing_sqlite import SqliteReader
-from orchestrator.store.names import USED_RUNS
+from orchestrator.store.names import USED_RUNS, most_telling
 from orchestrator.store.records import SpecCache
 from orchestrator.store.sql import open_store
 from orchestrator.store.sqlite import SqliteDatabase
@@ -173,6 +173,25 @@ def test_a_term_is_searched_by_what_few_names_have_wherever_they_lie(
         used = Impatient(connection)._grams(term).replace('"', "").split(" AND ")
     assert telling <= set(used)
     assert len(used) <= USED_RUNS
+
+
+@pytest.mark.parametrize(
+    ("gaps", "used"),
+    [
+        (
+            {"com": (9, 9), "new": (900, 9), "old": (9, 950), "mid": (40, 40)},
+            ["old", "mid", "new"],
+        ),
+        ({"aaa": (9, 9), "bbb": (9, 9), "ccc": (9, 10)}, ["ccc", "aaa"]),
+        ({"aaa": (9, 9), "bbb": None, "ccc": None}, ["bbb"]),
+        ({run: (place, 9) for place, run in enumerate("abcdefgh", 20)}, ["h", "g", "f", "e"]),
+    ],
+)
+def test_the_most_telling_runs_are_rare_at_one_end_or_at_both(
+    gaps: dict[str, tuple[int, int] | None], used: list[str]
+) -> None:
+    assert most_telling(gaps)[: len(used)] == used
+    assert len(most_telling(gaps)) <= USED_RUNS
 
 
 def test_the_index_that_gets_further_takes_the_longer_turns(
