@@ -107,8 +107,15 @@ def _head(record: TrainingJobRecord, now: datetime) -> Markup:
             class_="head",
         ),
         tag("div", *shown, class_="facts"),
-        tag("p", record.message, class_="soft") if record.message else None,
+        tag("p", record.message, class_="soft") if _says_more(record) else None,
     )
+
+
+def _says_more(record: TrainingJobRecord) -> bool:
+    """Return whether a job's message is not what its explanation says below anyway."""
+    why = record.explanation
+    # A message has a limited length, so it may be the beginning only.
+    return bool(record.message) and (why is None or not why.summary.startswith(record.message))
 
 
 def _failure(record: TrainingJobRecord) -> Markup | None:
@@ -157,7 +164,7 @@ def _history(record: TrainingJobRecord) -> Markup | None:
                 transition.message,
             )
         )
-    table = grid(("time", "attempt", "phase", "took", "message"), lines)
+    table = grid(("time", "attempt", "phase", "took", "message"), lines, long=("message",))
     return details("History", table) if table is not None else None
 
 
@@ -191,7 +198,7 @@ def _metric_table(record: TrainingJobRecord, curves: tuple[Series, ...]) -> Mark
                 f"{curve.total_points:,}" if curve else "",
             )
         )
-    return grid(("metric", "last", "smallest", "largest", "points"), lines)
+    return grid(("metric", "last", "smallest", "largest", "points"), lines, long=("metric",))
 
 
 # -- logs, artifacts, specification ----------------------------------------------------------
@@ -202,7 +209,7 @@ def _log(tail: LogTail, record: TrainingJobRecord) -> Markup:
     title = f"{tail.host}, attempt {tail.attempt}: {what} ({size(tail.total_bytes)})"
     text = "\n".join(tail.lines) if tail.lines else "(nothing was printed)"
     first = tail.host == record.spec.hosts[0][0]
-    return details(title, tag("pre", text), is_open=first)
+    return details(title, tag("div", tag("pre", text), class_="tail"), is_open=first)
 
 
 def _artifacts(record: TrainingJobRecord) -> Markup | None:
@@ -212,6 +219,7 @@ def _artifacts(record: TrainingJobRecord) -> Markup | None:
             (kind, size(a.bytes), str(a.files), tag("code", a.uri.removeprefix(LOCAL)))
             for kind, a in record.artifacts.items()
         ],
+        long=("place",),
     )
 
 

@@ -9,45 +9,56 @@ POLICY = "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-a
 
 _STYLE = Markup("""
 :root { color-scheme: light dark; --text: #1f2328; --soft: #59636e; --line: #d1d9e0; --back: #ffffff;
-  --card: #f6f8fa; --good: #1a7f37; --bad: #cf222e; --warn: #9a6700; --blue: #0969da;
+  --card: #f6f8fa; --good: #1a7f37; --bad: #cf222e; --warn: #9a6700; --blue: #0969da; --on: #ffffff;
   --c0: #0969da; --c1: #bc4c00; --c2: #1a7f37; --c3: #8250df; --c4: #bf3989; --c5: #57606a; }
 @media (prefers-color-scheme: dark) { :root { --text: #e6edf3; --soft: #9198a1; --line: #3d444d;
   --back: #0d1117; --card: #151b23; --good: #3fb950; --bad: #f85149; --warn: #d29922; --blue: #4493f8;
+  --on: #0d1117;
   --c0: #4493f8; --c1: #f0883e; --c2: #3fb950; --c3: #ab7df8; --c4: #db61a2; --c5: #9198a1; } }
 * { box-sizing: border-box; }
-body { margin: 0; background: var(--back); color: var(--text);
+body { margin: 0; background: var(--back); color: var(--text); overflow-wrap: anywhere;
   font: 15px/1.5 system-ui, -apple-system, "Segoe UI", Roboto, sans-serif; }
 main { max-width: 1080px; margin: 0 auto; padding: 28px 20px 60px; }
-h1 { font-size: 24px; margin: 0; overflow-wrap: anywhere; }
+h1 { font-size: 24px; margin: 0; }
 h2 { font-size: 17px; margin: 34px 0 10px; }
 p { margin: 6px 0; }
 .soft { color: var(--soft); }
 .head { display: flex; gap: 12px; align-items: center; flex-wrap: wrap; }
-.pill { border-radius: 999px; padding: 2px 12px; font-weight: 600; color: #fff; background: var(--blue); }
+.pill { border-radius: 999px; padding: 2px 12px; font-weight: 600; color: var(--on); background: var(--blue); }
 .pill.Completed { background: var(--good); } .pill.Failed { background: var(--bad); }
 .pill.Stopped, .pill.Stopping { background: var(--warn); }
 .facts { display: flex; flex-wrap: wrap; gap: 6px 28px; margin: 12px 0 0; color: var(--soft); }
 .facts b { color: var(--text); font-weight: 600; }
 .failure { border-left: 4px solid var(--bad); background: var(--card); padding: 12px 16px; margin: 18px 0 0;
-  border-radius: 0 6px 6px 0; overflow-wrap: anywhere; }
-.failure .what { font-weight: 600; }
+  border-radius: 0 6px 6px 0; }
+.failure .what { font-weight: 600; white-space: pre-wrap; max-height: 15em; overflow: auto; }
+.lane { margin: 4px 0 14px; }
+.lane svg.bars { height: 22px; border-radius: 4px; background: var(--card); }
+.legend { display: flex; flex-wrap: wrap; gap: 2px 18px; margin-top: 4px; font-size: 14px; }
+.legend svg { display: inline-block; width: 10px; height: 10px; }
 .hint { border-left-color: var(--warn); }
-.cards { display: grid; margin-bottom: 14px; grid-template-columns: repeat(auto-fill, minmax(320px, 1fr)); gap: 14px; }
+.cards { display: grid; margin-bottom: 14px; grid-template-columns: repeat(auto-fill, minmax(min(320px, 100%), 1fr)); gap: 14px; }
 .card { background: var(--card); border: 1px solid var(--line); border-radius: 8px; padding: 10px 12px;
   min-width: 0; }
-.card .name { font-weight: 600; overflow-wrap: anywhere; }
-.card .last { float: right; font-variant-numeric: tabular-nums; }
+.card .name { font-weight: 600; display: flex; flex-direction: row-reverse; justify-content: space-between; gap: 12px; }
+.card .last { flex: none; font-variant-numeric: tabular-nums; }
+.wide { overflow-x: auto; }
 table { border-collapse: collapse; width: 100%; font-size: 14px; margin: 6px 0 14px; }
-table.pairs th { width: 26%; }
 th, td { text-align: left; padding: 5px 14px 5px 0; border-bottom: 1px solid var(--line); vertical-align: top;
-  overflow-wrap: anywhere; }
-th { color: var(--soft); font-weight: 500; white-space: nowrap; }
-td.number { font-variant-numeric: tabular-nums; white-space: nowrap; }
+  white-space: nowrap; font-variant-numeric: tabular-nums; }
+th { color: var(--soft); font-weight: 500; }
+table.pairs { table-layout: fixed; } table.pairs th { width: 26%; }
+table.pairs th, table.pairs td, td.long { white-space: normal; }
+td.long { min-width: 9em; }
+th:last-child, td:last-child { padding-right: 0; }
 pre { background: var(--card); border: 1px solid var(--line); border-radius: 8px; padding: 10px 12px;
   overflow: auto; max-height: 460px; font: 12.5px/1.45 ui-monospace, SFMono-Regular, Menlo, monospace;
   margin: 8px 0; }
+.tail { display: flex; flex-direction: column-reverse; background: var(--card); border: 1px solid var(--line);
+  border-radius: 8px; max-height: 460px; overflow: auto; margin: 8px 0; }
+.tail pre { flex: none; border: 0; margin: 0; max-height: none; overflow: visible; }
 details > summary { cursor: pointer; font-weight: 600; margin: 10px 0 4px; }
-code { font: 13px ui-monospace, SFMono-Regular, Menlo, monospace; overflow-wrap: anywhere; }
+code { font: 13px ui-monospace, SFMono-Regular, Menlo, monospace; }
 svg { display: block; width: 100%; height: auto; }
 svg text { font: 11px system-ui, sans-serif; fill: var(--soft); }
 .grid { stroke: var(--line); stroke-width: 1; } .axis { stroke: var(--soft); stroke-width: 1; }
@@ -57,7 +68,10 @@ svg text { font: 11px system-ui, sans-serif; fill: var(--soft); }
 .f0 { fill: var(--c0); } .f1 { fill: var(--c1); } .f2 { fill: var(--c2); } .f3 { fill: var(--c3); }
 .f4 { fill: var(--c4); } .f5 { fill: var(--c5); } .odd { fill: var(--bad); }
 footer { margin-top: 44px; color: var(--soft); font-size: 13px; }
-@media print { pre { max-height: none; white-space: pre-wrap; } .card, pre { break-inside: avoid; } }
+@media (max-width: 600px) { main { padding: 20px 14px 40px; } table.pairs th { width: 36%; }
+  .wide th, .wide td { font-size: 12.5px; padding-right: 9px; } td.long { min-width: 6.5em; } }
+@media print { pre, .tail { max-height: none; } .tail { display: block; } pre { white-space: pre-wrap; }
+  .card, .lane { break-inside: avoid; } }
 """)
 
 
@@ -97,13 +111,25 @@ def rows(pairs: dict[str, str | Markup]) -> Markup | None:
     return tag("table", *lines, class_="pairs")
 
 
-def grid(header: tuple[str, ...], lines: list[tuple[str | Markup, ...]]) -> Markup | None:
-    """Return a table with a header; None for no lines."""
+def grid(
+    header: tuple[str, ...], lines: list[tuple[str | Markup, ...]], *, long: tuple[str, ...] = ()
+) -> Markup | None:
+    """Return a table with a header; None for no lines.
+
+    Args:
+        header: Titles of the columns.
+        lines: Cells.
+        long: Titles of the columns whose text may be broken into several lines.
+    """
     if not lines:
         return None
+    kinds = ["long" if title in long else None for title in header]
     head = tag("tr", *(tag("th", title) for title in header))
-    body = (tag("tr", *(tag("td", cell) for cell in line)) for line in lines)
-    return tag("table", head, *body)
+    body = (
+        tag("tr", *(tag("td", cell, class_=kind) for cell, kind in zip(line, kinds, strict=True)))
+        for line in lines
+    )
+    return tag("div", tag("table", head, *body), class_="wide")
 
 
 def details(title: str, *children: Markup | str | None, is_open: bool = False) -> Markup:
