@@ -14,8 +14,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from tests.setup import apt
 from tests.e2e.conftest import eventually
+from tests.setup import apt
 
 SECONDS = 60
 PROTOCOL_IN, PROTOCOL_OUT = 3, 4  # where Chromium reads and writes with --remote-debugging-pipe

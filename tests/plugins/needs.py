@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import importlib.util
-import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -46,7 +45,9 @@ def no_torch() -> str | None:
 
 def no_browser() -> str | None:
     """Why tests of pages cannot run."""
-    return None if shutil.which("chromium") else "chromium is not installed"
+    if apt.find_program("chromium"):
+        return None
+    return "Chromium is not installed; `make test` installs it where it may"
 
 
 NEEDS: dict[str, Callable[[], str | None]] = {

@@ -15,6 +15,7 @@ PROGRAMS = {
     "debootstrap": ("debootstrap",),
     "bubblewrap": ("bwrap",),
     "postgresql": ("initdb",),
+    "chromium": ("chromium",),
 }
 
 

@@ -29,6 +29,12 @@ def postgres() -> str:
     return "PostgreSQL's server programs"
 
 
+def browser() -> str:
+    """Chromium, which looks at the reports; a font comes with it."""
+    apt.ensure(["chromium"])
+    return "Chromium, without a screen"
+
+
 def docker() -> str:
     """An engine and the images."""
     own = engine.start()
@@ -36,7 +42,7 @@ def docker() -> str:
     return "a Docker engine of our own" if own else "this machine's Docker engine"
 
 
-STEPS: tuple[Callable[[], str], ...] = (sandbox, postgres, docker)
+STEPS: tuple[Callable[[], str], ...] = (sandbox, postgres, browser, docker)
 
 
 def main() -> int:
