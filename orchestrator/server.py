@@ -8,6 +8,7 @@ another process drives, it stands by and serves HTTP from the same store.
 from __future__ import annotations
 
 import argparse
+import gc
 import http.client
 import json
 import logging
@@ -182,7 +183,10 @@ def serve(
         options: Where to serve.
         on_ready: Called once, with the server, when requests are answered: to print its address.
     """
-    Server(settings, options).run(on_ready)
+    server = Server(settings, options)
+    # All that is loaded by now stays: looked through again and again, it would hold answers up.
+    gc.freeze()
+    server.run(on_ready)
 
 
 class LocalSocket:
