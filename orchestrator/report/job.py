@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from orchestrator.spec.record import Explanation, TrainingJobRecord
 
 LOCAL = "file://"
+BRIEF_CHARACTERS = 300
 
 
 @dataclass(frozen=True)
@@ -161,11 +162,17 @@ def _history(record: TrainingJobRecord) -> Markup | None:
                 str(transition.attempt or ""),
                 transition.status.value,
                 took if end != transition.started_at else "",
-                transition.message,
+                _brief(transition.message),
             )
         )
-    table = grid(("time", "attempt", "phase", "took", "message"), lines, long=("message",))
+    header = ("time", "attempt", "phase", "took", "message")
+    table = grid(header, lines, long=("message",), stack=True)
     return details("History", table) if table is not None else None
+
+
+def _brief(message: str) -> str:
+    """Return the beginning of a long message; the whole reason of an end is above."""
+    return message if len(message) <= BRIEF_CHARACTERS else f"{message[:BRIEF_CHARACTERS]}…"
 
 
 # -- metrics -------------------------------------------------------------------------------

@@ -69,7 +69,9 @@ svg text { font: 11px system-ui, sans-serif; fill: var(--soft); }
 .f4 { fill: var(--c4); } .f5 { fill: var(--c5); } .odd { fill: var(--bad); }
 footer { margin-top: 44px; color: var(--soft); font-size: 13px; }
 @media (max-width: 600px) { main { padding: 20px 14px 40px; } table.pairs th { width: 36%; }
-  .wide th, .wide td { font-size: 12.5px; padding-right: 9px; } td.long { min-width: 6.5em; } }
+  .wide th, .wide td { font-size: 12.5px; padding-right: 9px; } td.long { min-width: 6.5em; }
+  .stack th { display: none; } .stack tr { display: flex; flex-wrap: wrap; border-bottom: 1px solid var(--line); }
+  .stack td { border: 0; padding-bottom: 0; } .stack td.long { flex: 1 0 100%; padding: 0 0 5px; } }
 @media print { pre, .tail { max-height: none; } .tail { display: block; } pre { white-space: pre-wrap; }
   .card, .lane { break-inside: avoid; } }
 """)
@@ -112,7 +114,11 @@ def rows(pairs: dict[str, str | Markup]) -> Markup | None:
 
 
 def grid(
-    header: tuple[str, ...], lines: list[tuple[str | Markup, ...]], *, long: tuple[str, ...] = ()
+    header: tuple[str, ...],
+    lines: list[tuple[str | Markup, ...]],
+    *,
+    long: tuple[str, ...] = (),
+    stack: bool = False,
 ) -> Markup | None:
     """Return a table with a header; None for no lines.
 
@@ -120,6 +126,7 @@ def grid(
         header: Titles of the columns.
         lines: Cells.
         long: Titles of the columns whose text may be broken into several lines.
+        stack: On a narrow screen those columns get lines of their own, below the others.
     """
     if not lines:
         return None
@@ -129,7 +136,7 @@ def grid(
         tag("tr", *(tag("td", cell, class_=kind) for cell, kind in zip(line, kinds, strict=True)))
         for line in lines
     )
-    return tag("div", tag("table", head, *body), class_="wide")
+    return tag("div", tag("table", head, *body), class_="wide stack" if stack else "wide")
 
 
 def details(title: str, *children: Markup | str | None, is_open: bool = False) -> Markup:

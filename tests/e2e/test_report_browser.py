@@ -223,6 +223,19 @@ def test_a_log_is_opened_at_its_end(browser: Chromium, reports: dict[str, Path])
     assert end[1] > 100
 
 
+def test_on_a_phone_the_history_has_its_messages_below(
+    browser: Chromium, reports: dict[str, Path]
+) -> None:
+    browser.open(reports["bad"], width=390)
+    text(browser)
+    sizes = browser.evaluate(
+        "[...document.querySelectorAll('.stack td.long')].map(each => {"
+        "const box = each.getBoundingClientRect(); return [box.width, box.right]; })"
+    )
+    assert len(sizes) >= 4
+    assert all(width > 300 and right <= 390 for width, right in sizes)
+
+
 @pytest.mark.parametrize("folded", [True, False])
 @pytest.mark.parametrize(("width", "scheme"), SCREENS)
 @pytest.mark.parametrize("name", ["good", "bad"])
