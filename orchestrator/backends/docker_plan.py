@@ -29,6 +29,7 @@ from orchestrator.backends.docker_values import (
 )
 from orchestrator.errors import ImageError
 from orchestrator.packaging.script import check_python
+from orchestrator.spec.redact import masked_values
 
 if TYPE_CHECKING:
     from orchestrator_runtime.contract import HostPlan, SandboxPlan
@@ -203,6 +204,7 @@ def host_plan(
         "cwd": program_directory(spec, around.image) if inside else "/",
         "environment": environment,
         "secrets": secrets if context.secrets else None,
+        "masked": list(masked_values(spec)),
         "install": around.installed.install if around.installed else None,
         "sandbox": sandbox,
         "limits": {

@@ -24,6 +24,7 @@ from orchestrator.packaging.requirements import (
     is_installed,
     probe_interpreter,
 )
+from orchestrator.spec.redact import masked_values
 
 if TYPE_CHECKING:
     from orchestrator.backends.base import AttemptContext
@@ -145,6 +146,7 @@ class Planner:
             "cwd": cwd,
             "environment": environment,
             "secrets": str(directory / SECRETS_FILE) if context.secrets else None,
+            "masked": list(masked_values(spec)),
             "install": installed.step() if installed is not None and must_install else None,
             "sandbox": self._sandbox(context, host, cwd, installed),
             "limits": limits(spec, self.settings.log_bytes),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -13,14 +13,18 @@ if TYPE_CHECKING:
 
 HIDDEN = "***"
 
-_ALWAYS_SECRET = ("secret", "password", "passwd", "credential")
-_SECRET = (*_ALWAYS_SECRET, "token", "key")
+MIN_MASKED_CHARACTERS = 8
+"""Shorter values are too often words: hiding each ``gpt2`` would make a log unreadable."""
+
+_ALWAYS_SECRET = re.compile(r"secret|passw(?:or)?d|credential", re.IGNORECASE)
+# A word that ends in TOKEN or KEY: neither a tokenizer nor a keyboard.
+_OFTEN_SECRET = re.compile(r"(?:[Tt]oken|[Kk]ey)s?(?![a-z])|(?:TOKEN|KEY)S?(?![A-Za-z])")
 _NUMBER = re.compile(r"-?\d{1,12}(?:\.\d*)?(?:e-?\d{1,3})?", re.IGNORECASE)
 
 
 def is_secret_name(name: str) -> bool:
     """Return whether a name says SECRET, TOKEN, PASSWORD, KEY or CREDENTIAL, in any case."""
-    return _says(_SECRET, name)
+    return bool(_ALWAYS_SECRET.search(name) or _OFTEN_SECRET.search(name))
 
 
 def redacted_environment(values: Mapping[str, str]) -> dict[str, str]:
@@ -88,9 +92,44 @@ def redacted_record(record: TrainingJobRecord) -> TrainingJobRecord:
     return record if spec is record.spec else record.model_copy(update={"spec": spec})
 
 
-def _says(words: tuple[str, ...], text: str) -> bool:
-    lower = text.lower()
-    return any(word in lower for word in words)
+def masked_values(spec: TrainingJobSpec) -> tuple[str, ...]:
+    """Return the values that are hidden in a job's output, too, beside those of its secrets.
+
+    These are the values that ``redacted_spec`` hides, less short ones.
+    """
+    found = [value for name, value in spec.environment.items() if is_secret_name(name)]
+    for name, value in spec.hyper_parameters.items():
+        shown = _shown(name, value)
+        if shown == HIDDEN:
+            found.append(value)
+        elif shown != value:
+            found.extend(_hidden_members(json.loads(value)))
+    algorithm, source = spec.algorithm_specification, spec.source_code
+    for arguments in (
+        algorithm.container_entrypoint or (),
+        algorithm.container_arguments or (),
+        source.arguments if source else (),
+    ):
+        pairs = zip(arguments, redacted_arguments(arguments), strict=True)
+        found.extend(
+            given if shown == HIDDEN else given.partition("=")[2]
+            for given, shown in pairs
+            if given != shown
+        )
+    return tuple(value for value in dict.fromkeys(found) if len(value) >= MIN_MASKED_CHARACTERS)
+
+
+def _hidden_members(value: Any) -> Iterator[str]:
+    """Yield the texts in a JSON value that are hidden when it is shown."""
+    if isinstance(value, list):
+        for item in value:
+            yield from _hidden_members(item)
+    elif isinstance(value, dict):
+        for name, item in value.items():
+            if _member(name, item) == HIDDEN:
+                yield str(item)
+            else:
+                yield from _hidden_members(item)
 
 
 def _is_secret_option(argument: str) -> bool:
@@ -99,7 +138,7 @@ def _is_secret_option(argument: str) -> bool:
 
 def _shown(name: str, value: str) -> str:
     if is_secret_name(name):
-        counts = not _says(_ALWAYS_SECRET, name) and _NUMBER.fullmatch(value)
+        counts = not _ALWAYS_SECRET.search(name) and _NUMBER.fullmatch(value)
         return value if counts else HIDDEN
     if value.startswith(("{", "[")) and is_secret_name(value):
         return _shown_json(value)
@@ -129,6 +168,6 @@ def _walk(value: Any) -> Any:
 def _member(name: str, value: Any) -> Any:
     if isinstance(value, dict | list) or not is_secret_name(name):
         return _walk(value)
-    if isinstance(value, bool | int | float) and not _says(_ALWAYS_SECRET, name):
+    if isinstance(value, bool | int | float) and not _ALWAYS_SECRET.search(name):
         return value
     return value if value is None else HIDDEN

@@ -59,6 +59,7 @@ class Host:
             "cwd": f"{base}/code",
             "environment": {"PATH": os.environ["PATH"]},
             "secrets": None,
+            "masked": [],
             "install": None,
             "sandbox": {"kind": fence, "prefix": [], "namespaces": None},
             "limits": {

@@ -82,6 +82,7 @@ if TYPE_CHECKING:
         cwd: str  # as the program sees it
         environment: dict[str, str]  # the program's whole environment, less SM_* and secrets
         secrets: str | None  # file with {name: value}; read, then removed, by the supervisor
+        masked: list[str]  # values that are hidden in log and records, beside those of secrets
         install: InstallPlan | None
         sandbox: SandboxPlan
         limits: Limits

@@ -30,7 +30,7 @@ class HostRun:
         self._plan = plan
         self._status = status
         limits, secrets = plan["limits"], take_secrets(plan)
-        self._masker = Masker(secrets.values())
+        self._masker = Masker([*secrets.values(), *plan["masked"]])
         self._scratch: Scratch | None = None
         if plan["sandbox"]["kind"] == "none":
             self._scratch = Scratch(os.path.join(directory, contract.SCRATCH_DIRECTORY))

@@ -14,6 +14,7 @@ from orchestrator.spec.record import TrainingJobRecord
 from orchestrator.spec.redact import (
     HIDDEN,
     is_secret_name,
+    masked_values,
     redacted_arguments,
     redacted_environment,
     redacted_hyper_parameters,
@@ -41,6 +42,10 @@ def spec(**fields: object) -> TrainingJobSpec:
         "PASSWD",
         "AWS_SECRET",
         "CREDENTIALS",
+        "accessKeyId",
+        "HF_TOKENS",
+        "apikey",
+        "hfToken2",
     ],
 )
 def test_these_names_say_that_the_value_is_secret(name: str) -> None:
@@ -49,10 +54,44 @@ def test_these_names_say_that_the_value_is_secret(name: str) -> None:
     assert redacted_hyper_parameters({name: "value"}) == {name: HIDDEN}
 
 
-@pytest.mark.parametrize("name", ["PATH", "learning_rate", "pass_through", "TOKE", "CRED"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "PATH",
+        "learning_rate",
+        "pass_through",
+        "TOKE",
+        "CRED",
+        "tokenizer",
+        "TOKENIZER",
+        "keyboard",
+    ],
+)
 def test_these_names_do_not(name: str) -> None:
     assert not is_secret_name(name)
     assert redacted_environment({name: "value"}) == {name: "value"}
+
+
+def test_values_that_are_hidden_are_masked_in_output_unless_they_are_short() -> None:
+    job = spec(
+        environment={"HF_TOKEN": "hf_abcdefgh", "LEVEL": "unhidden-value"},
+        hyper_parameters={
+            "api_key": "sk-12345678",
+            "tokenizer": "bert-base-uncased",
+            "key": "gpt2",
+            "config": json.dumps({"a": [{"password": "hunter2hunter2"}], "max_tokens": 123456789}),
+        },
+        algorithm_specification={
+            "container_entrypoint": ["run", "--token", "tttttttt", "--secret=ssssssss"]
+        },
+    )
+    assert set(masked_values(job)) == {
+        "hf_abcdefgh",
+        "sk-12345678",
+        "hunter2hunter2",
+        "tttttttt",
+        "ssssssss",
+    }
 
 
 def test_a_number_behind_token_or_key_counts_something() -> None:
