@@ -139,6 +139,9 @@ class LocalTransport:
         except OSError as error:
             line = b""
             cause: Exception | None = error
+        except BaseException:
+            self._local.stream = None  # an interrupt: the late answer must not be the next call's
+            raise
         else:
             cause = None
         if not line.endswith(b"\n"):  # also a part of an answer: it was killed meanwhile

@@ -27,6 +27,7 @@ def context_of(request: dict[str, Any]) -> AttemptContext:
         spec=spec,
         arn=ids.training_job_arn(spec.training_job_name),
         number=request["number"],
+        identity=request["identity"],
         attempt=1,
         hosts=tuple(HostRecord.model_validate(host) for host in request["hosts"]),
         job_directory=Path(request["job_directory"]),

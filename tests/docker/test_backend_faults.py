@@ -98,6 +98,7 @@ def in_a_driver_that_dies(
         "runtime": str(home.settings.runtime),
         "spec": context.spec.model_dump(mode="json"),
         "number": context.number,
+        "identity": context.identity,
         "hosts": [host.model_dump(mode="json") for host in context.hosts],
         "job_directory": str(context.job_directory),
         "source_archive": str(context.source_archive),

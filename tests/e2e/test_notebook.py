@@ -415,3 +415,19 @@ def test_a_job_outlives_its_kernel_and_another_notebook_takes_it_up(
     assert (runs(home, "left"), stored(home, "left").attempt) == (1, 1)
     second.end()
     nothing_runs(home)
+
+
+def test_interrupting_a_loop_over_lines_leaves_the_handle_usable(
+    kernel: Kernel, orchestrator_home: Path
+) -> None:
+    kernel.run("job = trainer(program).train(job_name='long', wait=False)")
+    cell = kernel.cell("for line in job.logs(follow=True):\n    print(line)")
+    cell.until(lambda cell: cell.text == "ready\n")
+    kernel.interrupt()
+    [(kind, _)] = cell.end().errors
+    assert kind == "KeyboardInterrupt"
+    # The answer that the interrupt cut off must not be taken for the next call's.
+    assert "InProgress / Training" in kernel.run("job.refresh()").shown
+    assert "Stopped / Stopped" in kernel.run("job.stop(wait=True)\njob").shown
+    kernel.end()
+    nothing_runs(orchestrator_home)

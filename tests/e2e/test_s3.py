@@ -351,11 +351,30 @@ def test_an_output_bucket_that_is_not_there_loses_nothing(
     config = OutputDataConfig(s3_output_path="s3://there-is-no-such-bucket/out")
     job = trainer(LEAVE, output_data_config=config).train(logs=False)
     assert "bucket of s3://there-is-no-such-bucket/out" in job.record.message
-    assert "kept in" in job.record.message
     assert job.record.artifacts == {}
-    (kept,) = (orchestrator_home / "jobs" / job.name).rglob("model.tar.gz")
-    assert str(kept).startswith(job.record.message.split("kept in ")[1].split(")")[0])
+    attempt = orchestrator_home / "jobs" / job.name / "attempts" / "1"
+    assert f"(they are kept in {attempt})" in job.record.message
+    kept = attempt / "algo-1" / "artifacts" / "model.tar.gz"
     assert members(kept.read_bytes()) == {"weights": b"w" * 100}
+
+
+def test_a_checkpoint_bucket_that_goes_for_good_loses_nothing(
+    bucket: Bucket, trainer: Trainer, orchestrator_home: Path, tmp_path: Path
+) -> None:
+    gate = Gate(tmp_path / "gate")
+    job = trainer(
+        GATED + LEAVE + "open('/opt/ml/checkpoints/last', 'w').write('l')\n",
+        input_data_config=[gate.channel],
+        checkpoint_config=checkpoints(bucket),
+    ).train(wait=False)
+    training(job)
+    bucket.client.delete_bucket(Bucket=bucket.name)
+    gate.open()
+    assert f"bucket of {bucket.uri}/ckpt/run-1/last must exist" in job.wait().record.message
+    folder = orchestrator_home / "jobs" / job.name
+    kept = folder / "attempts" / "1" / "algo-1" / "artifacts"
+    assert {path.name for path in kept.iterdir()} == {"model.tar.gz", "output.tar.gz"}
+    assert (folder / "checkpoints" / "last").read_text() == "l"
 
 
 def test_missing_credentials_are_named(
@@ -368,7 +387,7 @@ def test_missing_credentials_are_named(
         monkeypatch.setenv(name, os.devnull)
     channel = InputData(channel_name="train", data_source=f"{bucket.uri}/data")
     job = trainer(SHOW, input_data_config=[channel]).train(logs=False)
-    failed(job, "AWS credentials are needed for s3://")
+    failed(job, "AWS credentials are needed for s3://", "set AWS_ACCESS_KEY_ID")
 
 
 def uploading(

@@ -94,6 +94,8 @@ class NoMetrics:
     def last(self, job: TrainingJobRecord) -> tuple[MetricValue, ...]:
         return ()
 
+    def delete(self, name: str) -> None: ...
+
 
 class ShakyStore(MemoryStore):
     """A store that refuses, or outlives its driver, at random moments."""
