@@ -49,7 +49,7 @@ def command(
     json: Json = False,
     home: Home = None,
 ) -> int:
-    """Run the service of a home: REST interface and web pages, until Ctrl-C or SIGTERM.
+    """Run the service of a home, with a REST interface, until Ctrl-C or SIGTERM.
 
     Clients need the bearer token in HOME/token; SDK and command on this machine find it by
     themselves. Running jobs go on when the service ends, and are found again when it starts.

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import os
 import sys
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from orchestrator.cli.options import Home, JobName
+from orchestrator.errors import NotFound
+from orchestrator.sdk.transport import URL_VARIABLE
 
 EXAMPLES = """
 orchestrator shell @last
@@ -37,6 +40,8 @@ def command(
     transport = LocalTransport(home.expanduser().absolute() if home else home_directory())
     try:
         record = TrainingJobRecord.model_validate(find_job(transport, job))
+    except NotFound as error:
+        raise _not_here(error, transport.home) from error
     finally:
         transport.close()
     way = way_in(record, host, tuple(ctx.obj or ()), is_terminal=sys.stdin.isatty())
@@ -44,3 +49,14 @@ def command(
     if way.cwd is not None:
         os.chdir(way.cwd)
     os.execvpe(way.argv[0], list(way.argv), way.environment)  # noqa: S606  # no shell is wanted
+
+
+def _not_here(error: NotFound, home: Path) -> NotFound:
+    """Return the error for a job that another machine may know."""
+    url = os.environ.get(URL_VARIABLE)
+    if not url:
+        return error
+    return NotFound(
+        f"{error.message}\n`orchestrator shell` asks the home of this machine ({home}), not "
+        f"{url}: use it on the machine that runs the job, with the service's --home"
+    )

@@ -167,8 +167,19 @@ def _docker(facts: Facts) -> Check:
         return Check("docker", Level.WARN, detail, ("pip install 'orchestrator[docker]'",))
     if facts.docker_cli is None:
         return Check("docker", Level.WARN, detail, _apt(facts, "docker.io"))
-    remedy = ("sudo systemctl start docker", "sudo usermod -aG docker $USER  # then log in again")
-    return Check("docker", Level.WARN, detail, remedy[:1] if facts.is_root else remedy)
+    return Check("docker", Level.WARN, detail, tuple(_start_docker(facts)))
+
+
+def _start_docker(facts: Facts) -> Iterator[str]:
+    if facts.system == "Darwin":
+        yield "open -a Docker"
+        return
+    start = "systemctl start docker" if facts.has_systemd else "dockerd > /tmp/dockerd.log 2>&1 &"
+    if facts.is_root:
+        yield start
+        return
+    yield f"sudo {start}" if facts.has_systemd else f"sudo sh -c '{start}'"
+    yield "sudo usermod -aG docker $USER  # then log in again"
 
 
 def _gpus(facts: Facts) -> Check:
@@ -177,11 +188,13 @@ def _gpus(facts: Facts) -> Check:
         return Check("gpus", Level.OK, f"{len(facts.gpus)} ({listed}); jobs get what they ask for")
     if facts.nvidia_smi is not None:
         detail = "nvidia-smi is here, but there is no /dev/nvidia0: the driver is not loaded"
-        return Check("gpus", Level.WARN, detail, ("sudo nvidia-modprobe -c 0 -u",))
+        return Check("gpus", Level.WARN, detail, (f"{_sudo(facts)}nvidia-modprobe -c 0 -u",))
     return Check("gpus", Level.OK, "none; jobs train on the CPU")
 
 
 def _service(facts: Facts) -> Check:
+    if facts.url is not None:
+        return Check("service", Level.OK, f"{facts.url} is asked (ORCHESTRATOR_URL)")
     if facts.service is not None:
         return Check("service", Level.OK, facts.service)
     return Check("service", Level.OK, "none runs, none is needed; `orchestrator serve` starts one")
@@ -190,4 +203,8 @@ def _service(facts: Facts) -> Check:
 def _apt(facts: Facts, package: str) -> tuple[str, ...]:
     if facts.system == "Darwin":
         return (f"brew install {package}",)
-    return (f"{'' if facts.is_root else 'sudo '}apt-get install -y {package}",)
+    return (f"{_sudo(facts)}apt-get install -y {package}",)
+
+
+def _sudo(facts: Facts) -> str:
+    return "" if facts.is_root else "sudo "

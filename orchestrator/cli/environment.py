@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 
 from orchestrator.backends.environment import inherited_environment
 from orchestrator.home import home_directory
+from orchestrator.sdk.transport import URL_VARIABLE
 from orchestrator.settings import Settings
 from orchestrator.spec.redact import redacted_environment
 
@@ -41,7 +42,11 @@ def look(home: Path | None) -> dict[str, Any]:
         "service": running_service(place),
         "settings": {name: _shown(name, settings) for name in type(settings).model_fields},
         "set_by_environment": sorted(_set_variables()),
-        "job_environment": redacted_environment(inherited),
+        "url": os.environ.get(URL_VARIABLE),
+        "job_environment": {
+            name: _CREDENTIALS.sub("//***@", value)
+            for name, value in redacted_environment(inherited).items()
+        },
     }
 
 
@@ -87,7 +92,9 @@ def _shown(name: str, settings: Settings) -> Any:
 def shell_lines(found: dict[str, Any]) -> Iterator[str]:
     """Yield shell code: what is worth exporting, and the rest as comments."""
     yield f"export ORCHESTRATOR_HOME={shlex.quote(found['home'])}"
-    if found["service"]:
+    if found["url"]:
+        yield f"export ORCHESTRATOR_URL={shlex.quote(found['url'])}  # as this shell has it"
+    elif found["service"]:
         yield f"export ORCHESTRATOR_URL={shlex.quote(found['service'])}"
     else:
         yield "# no service runs on this home: SDK and command use it directly (orchestrator serve)"

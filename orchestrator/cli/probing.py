@@ -18,6 +18,7 @@ from orchestrator.cli.environment import running_service
 from orchestrator.embedded import LocalTransport
 from orchestrator.errors import BackendError, OrchestratorError
 from orchestrator.home import home_directory
+from orchestrator.sdk.transport import URL_VARIABLE
 from orchestrator.settings import Settings
 
 ENGINE_SECONDS = 5.0
@@ -43,12 +44,14 @@ class Facts:
     Attributes:
         system: ``Linux``, ``Darwin``, …
         is_root: Whether this process is root.
+        has_systemd: Whether services are started by systemd.
         python: Version of this interpreter.
         has_venv: Whether it can make environments for requirements.
         home: The home directory.
         home_error: Why the home cannot be opened; None when it can.
         free_bytes: Free space of its disk.
         service: Address of a running service.
+        url: Of the service that this shell asks (ORCHESTRATOR_URL).
         isolation: What fences process jobs: ``bubblewrap``, ``namespaces``, ``none``; None = unknown.
         bubblewrap: Path of bwrap.
         sysctls: What the kernel says of user namespaces.
@@ -62,12 +65,14 @@ class Facts:
 
     system: str
     is_root: bool
+    has_systemd: bool
     python: str
     has_venv: bool
     home: str
     home_error: str | None
     free_bytes: int
     service: str | None
+    url: str | None
     isolation: str | None
     bubblewrap: str | None
     sysctls: dict[str, int]
@@ -87,12 +92,14 @@ def probe(home: Path | None) -> Facts:
     return Facts(
         system=platform.system(),
         is_root=hasattr(os, "geteuid") and os.geteuid() == 0,
+        has_systemd=Path("/run/systemd/system").is_dir(),
         python=platform.python_version(),
         has_venv=all(map(importlib.util.find_spec, ("venv", "ensurepip"))),
         home=str(place),
         home_error=error,
         free_bytes=shutil.disk_usage(_existing(place)).free,
         service=running_service(place),
+        url=os.environ.get(URL_VARIABLE),
         isolation=process.get("isolation"),
         bubblewrap=shutil.which("bwrap"),
         sysctls=read_sysctls(),

@@ -18,7 +18,7 @@ GROUPS: dict[str, dict[str, str]] = {
         "download": "Copy a job's model or output to here",
     },
     "Installation": {
-        "serve": "Run the service: REST interface and web pages",
+        "serve": "Run the service, with a REST interface",
         "doctor": "Say what works on this machine, and how to get the rest",
         "env": "Show the settings and what a job would see",
         "gc": "Remove what nothing needs any more",

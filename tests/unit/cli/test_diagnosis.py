@@ -14,12 +14,14 @@ from orchestrator.cli.probing import Facts, ask_interpreter, read_sysctls, writa
 GOOD = Facts(
     system="Linux",
     is_root=False,
+    has_systemd=True,
     python="3.11.7",
     has_venv=True,
     home="/home/me/.orchestrator",
     home_error=None,
     free_bytes=100 << 30,
     service=None,
+    url=None,
     isolation="bubblewrap",
     bubblewrap="/usr/bin/bwrap",
     sysctls={"apparmor": 0, "maximum": 60_000},
@@ -108,6 +110,9 @@ def test_a_python_without_venv_is_told_the_package():
     [
         ({"docker_cli": None}, "sudo apt-get install -y docker.io"),
         ({}, "sudo systemctl start docker"),
+        ({"is_root": True}, "systemctl start docker"),
+        ({"is_root": True, "has_systemd": False}, "dockerd > /tmp/dockerd.log 2>&1 &"),
+        ({"system": "Darwin"}, "open -a Docker"),
     ],
 )
 def test_docker_is_never_needed_but_its_lack_is_explained(changes, remedy):
@@ -125,6 +130,12 @@ def test_no_control_groups_are_no_loss_on_linux():
 def test_a_gpu_without_its_driver_is_told():
     found = check("gpus", gpus=(), nvidia_smi="/usr/bin/nvidia-smi")
     assert found.level is Level.WARN
+
+
+def test_the_service_that_is_asked_is_named():
+    assert (
+        check("service", url="https://far:1").detail == "https://far:1 is asked (ORCHESTRATOR_URL)"
+    )
 
 
 def test_a_running_service_is_named():

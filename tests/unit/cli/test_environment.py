@@ -97,3 +97,16 @@ def test_it_is_json_too(home, capsys):
     assert body["home"] == str(home)
     assert body["settings"]["isolation"] == "auto"
     assert not (home / "store.sqlite3").exists()
+
+
+def test_passwords_in_addresses_are_hidden(home, monkeypatch):
+    monkeypatch.setenv("PIP_INDEX_URL", "https://me:hunter2@index.example/simple")
+    assert "hunter2" not in json.dumps(look(home))
+    assert "//***@index.example" in look(home)["job_environment"]["PIP_INDEX_URL"]
+
+
+def test_the_service_that_this_shell_asks_stays_the_one(home, monkeypatch):
+    monkeypatch.setenv("ORCHESTRATOR_URL", "http://far:1")
+    lines = list(shell_lines(look(home)))
+    assert "export ORCHESTRATOR_URL=http://far:1  # as this shell has it" in lines
+    assert not any("no service runs" in line for line in lines)
