@@ -49,6 +49,7 @@ class AttemptContext:
 
     Attributes:
         number: The job's number in the store.
+        identity: What no other job has: a number comes again when the store was lost.
         job_directory: The job's folder in the home directory.
         source_archive: The packed source in the blob store; None when there is none.
         secrets: Values of the secret variables; never written outside the host directory.
@@ -57,6 +58,7 @@ class AttemptContext:
     spec: TrainingJobSpec
     arn: str
     number: int
+    identity: str
     attempt: int
     hosts: tuple[HostRecord, ...]
     job_directory: Path

@@ -11,7 +11,9 @@ import fcntl
 import json
 import os
 import signal
+from collections.abc import Iterator
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 
 from orchestrator_runtime import contract
@@ -133,15 +135,61 @@ def kill_strays(directory: Path, proc: Path = Path("/proc")) -> list[int]:
     Only unsandboxed jobs can leave anything: a sandbox dies with its supervisor. The processes
     are known by the records variable in their environment, which names the host directory.
     """
-    mark = f"{contract.RECORDS_VARIABLE}={directory / contract.RECORDS_FIFO}".encode()
+    fifo = str(directory / contract.RECORDS_FIFO)
     killed: list[int] = []
-    if not proc.is_dir():
-        return killed
-    for entry in proc.iterdir():
+    for pid, named in _reporting(proc):
+        if named == fifo:
+            with suppress(OSError):  # gone meanwhile
+                os.kill(pid, signal.SIGKILL)
+                killed.append(pid)
+    return killed
+
+
+def _reporting(proc: Path) -> Iterator[tuple[int, str]]:
+    """Yield every process whose environment has the records variable, and what it says."""
+    mark = f"{contract.RECORDS_VARIABLE}=".encode()
+    for entry in proc.iterdir() if proc.is_dir() else ():
         if not entry.name.isdigit():
             continue
         with suppress(OSError):  # gone meanwhile, or another user's
-            if mark in (entry / "environ").read_bytes().split(b"\0"):
-                os.kill(int(entry.name), signal.SIGKILL)
-                killed.append(int(entry.name))
-    return killed
+            for variable in (entry / "environ").read_bytes().split(b"\0"):
+                if variable.startswith(mark):
+                    yield int(entry.name), os.fsdecode(variable.removeprefix(mark))
+
+
+# -- folders of which nothing else is known ----------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Living:
+    """What still runs of a host.
+
+    Attributes:
+        pid: Of its supervisor, or of what a dead one left; in a container, as counted there.
+    """
+
+    directory: Path
+    pid: int
+    in_container: bool
+
+
+def living_in(attempts: Path, proc: Path = Path("/proc")) -> list[Living]:
+    """Return what still runs of all hosts of a job, whoever started it."""
+    found = [
+        Living(directory, living_supervisor(directory) or 0, _is_in_container(directory))
+        for directory in sorted(attempts.glob("*/*"))
+        if is_alive(directory)
+    ]
+    if not attempts.is_dir():
+        return found
+    for pid, fifo in _reporting(proc):
+        directory = Path(fifo).parent
+        if directory.is_relative_to(attempts):
+            found.append(Living(directory, pid, in_container=False))
+    return found
+
+
+def _is_in_container(directory: Path) -> bool:
+    plan = staging.read_json(directory / contract.PLAN_FILE)
+    sandbox = plan.get("sandbox") if isinstance(plan, dict) else None
+    return isinstance(sandbox, dict) and sandbox.get("kind") == "container"

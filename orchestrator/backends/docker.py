@@ -45,8 +45,8 @@ from orchestrator.backends.docker_stage import (
 from orchestrator.backends.docker_values import (
     LABEL_ATTEMPT,
     LABEL_HOME,
+    LABEL_IDENTITY,
     LABEL_JOB,
-    LABEL_NUMBER,
     DockerSettings,
     HostRequest,
     Installed,
@@ -206,7 +206,7 @@ class DockerBackend(Backend):
 
     def _is_created(self, context: AttemptContext, host: str) -> bool:
         state = self._engine.container(container_name(self._settings, context, host))
-        return state is not None and state.labels.get(LABEL_NUMBER) == str(context.number)
+        return state is not None and state.labels.get(LABEL_IDENTITY) == context.identity
 
     def start(self, context: AttemptContext, host: str) -> Handle:
         """Create and start the host's container, or adopt the one that is there."""
@@ -262,10 +262,16 @@ class DockerBackend(Backend):
                 if time.monotonic() > deadline:
                     raise BackendError(f"container {request.name} can be neither made nor found")
                 time.sleep(0.02)
-            elif state.labels.get(LABEL_NUMBER) == str(context.number):
+            elif state.labels.get(LABEL_IDENTITY) == context.identity:
                 return state.status == "created"  # a container is started once
-            else:  # the name was used before, by a job that is forgotten
+            elif not state.running:  # the name was used before, by a job that is forgotten
                 self._engine.remove(request.name)
+            else:
+                raise BackendError(
+                    f"container {request.name} must be gone before this job can start, it still "
+                    "runs for an earlier job of the same name that the store does not know; end "
+                    f"it (docker stop {request.name}) or use another name"
+                )
         return True
 
     # -- observe and stop ------------------------------------------------------------------
@@ -308,6 +314,7 @@ class DockerBackend(Backend):
                 f"{LABEL_HOME}={self._settings.home}",
                 f"{LABEL_JOB}={job}",
                 f"{LABEL_ATTEMPT}={attempt}",
+                f"{LABEL_IDENTITY}={context.identity}",
             ]
         ):
             self._engine.remove(state.name)
@@ -327,16 +334,23 @@ class DockerBackend(Backend):
         """Return everything on the engine that belongs to this home."""
         return docker_leftovers.find(self._engine, str(self._settings.home))
 
-    def remove_leftovers(self, keep: Collection[tuple[str, int]] = ()) -> list[Leftover]:
+    def remove_leftovers(
+        self,
+        keep: Collection[tuple[str, int]] = (),
+        found: Collection[Leftover] | None = None,
+    ) -> list[Leftover]:
         """Remove what belongs to this home but to no attempt that has not ended.
 
         Args:
             keep: (job name, attempt) of all attempts that have not ended.
+            found: What to look at; None = everything. What ``keep`` is to be complete for must
+                have been found before that was asked for: jobs are started meanwhile.
 
         Returns:
             What was removed.
         """
-        removed = docker_leftovers.remove(self._engine, str(self._settings.home), keep)
+        every = self.find_leftovers() if found is None else found
+        removed = docker_leftovers.remove(self._engine, every, keep)
         self._probe.forget_gone()
         self._networks.difference_update(item.name for item in removed)
         return removed

@@ -65,6 +65,11 @@ class ContainerState:
         """Whether all its processes are gone."""
         return self.status in {"exited", "dead"}
 
+    @property
+    def running(self) -> bool:
+        """Whether it has processes."""
+        return self.status in {"running", "paused", "restarting"}
+
 
 class Engine:
     """One container engine.

@@ -7,7 +7,12 @@ from dataclasses import dataclass
 from typing import Literal
 
 from orchestrator.backends.docker_engine import Engine
-from orchestrator.backends.docker_values import LABEL_ATTEMPT, LABEL_HOME, LABEL_JOB
+from orchestrator.backends.docker_values import (
+    LABEL_ATTEMPT,
+    LABEL_HOME,
+    LABEL_IDENTITY,
+    LABEL_JOB,
+)
 
 
 @dataclass(frozen=True)
@@ -18,6 +23,7 @@ class Leftover:
         job: The job it belongs to; empty for what belongs to the home itself.
         attempt: Its attempt; 0 for what belongs to the home itself.
         running: Whether it is a container whose processes run.
+        identity: Of its job: one of the same name may be another one.
     """
 
     kind: Literal["container", "network"]
@@ -25,6 +31,7 @@ class Leftover:
     job: str
     attempt: int
     running: bool
+    identity: str = ""
 
 
 def find(engine: Engine, home: str) -> list[Leftover]:
@@ -36,7 +43,8 @@ def find(engine: Engine, home: str) -> list[Leftover]:
             state.name,
             state.labels.get(LABEL_JOB, ""),
             int(state.labels.get(LABEL_ATTEMPT, "0")),
-            running=state.status in {"running", "paused"},
+            running=state.running,
+            identity=state.labels.get(LABEL_IDENTITY, ""),
         )
         for state in engine.containers(labels)
     ]
@@ -53,16 +61,18 @@ def find(engine: Engine, home: str) -> list[Leftover]:
     return found
 
 
-def remove(engine: Engine, home: str, keep: Collection[tuple[str, int]] = ()) -> list[Leftover]:
+def remove(
+    engine: Engine, found: Collection[Leftover], keep: Collection[tuple[str, int]] = ()
+) -> list[Leftover]:
     """Remove what belongs to no attempt that shall be kept; return what was removed.
 
     Args:
         engine: The engine.
-        home: The home directory, as the label has it.
+        found: Some of what ``find`` has returned.
         keep: (job name, attempt) of all attempts that have not ended.
     """
     removed = []
-    for item in find(engine, home):
+    for item in found:
         if (item.job, item.attempt) in keep:
             continue
         if item.kind == "container":

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 LABEL_HOME = "orchestrator.home"
 LABEL_JOB = "orchestrator.job"
-LABEL_NUMBER = "orchestrator.number"
+LABEL_IDENTITY = "orchestrator.identity"
 LABEL_ATTEMPT = "orchestrator.attempt"
 LABEL_HOST = "orchestrator.host"
 LABEL_IMAGE = "orchestrator.image"
@@ -217,7 +217,7 @@ def labels(
     return {
         LABEL_HOME: str(settings.home),
         LABEL_JOB: context.spec.training_job_name,
-        LABEL_NUMBER: str(context.number),
+        LABEL_IDENTITY: context.identity,
         LABEL_ATTEMPT: str(context.attempt),
         LABEL_HOST: host,
         LABEL_IMAGE: image.reference,

@@ -14,7 +14,7 @@ from orchestrator_runtime import contract
 
 from orchestrator.backends import claims, docker_outside, docker_records, staging
 from orchestrator.backends.base import AttemptContext, Handle, HostStatus, Observation
-from orchestrator.backends.docker_values import LABEL_NUMBER, DockerSettings, container_name
+from orchestrator.backends.docker_values import LABEL_IDENTITY, DockerSettings, container_name
 from orchestrator.errors import BackendError, EngineUnreachable
 
 if TYPE_CHECKING:
@@ -203,7 +203,7 @@ class Witness:
             return Observation(host, HostStatus.ABSENT)
         phases = docker_records.read_phases(directory)
         state = self._engine.container(container_name(self._settings, context, host))
-        if state is None or state.labels.get(LABEL_NUMBER) != str(context.number):
+        if state is None or state.labels.get(LABEL_IDENTITY) != context.identity:
             return Observation(host, HostStatus.LOST, phases, detail=_LOSSES["gone"])
         if state.status == "created" and not claimed:
             return Observation(host, HostStatus.ABSENT)

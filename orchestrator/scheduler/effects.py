@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from orchestrator_runtime import contract
 
-from orchestrator.backends.base import attempt_directory
+from orchestrator.backends.base import HostStatus, Observation, attempt_directory
 from orchestrator.backends.staging import kept_directories
 from orchestrator.checkpoints.sync import DirectorySync
 from orchestrator.errors import (
@@ -30,10 +30,10 @@ from orchestrator.scheduler.reconcile import Collected, StartFault
 from orchestrator.spec.state import EndReason, TrainingJobStatus
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from datetime import datetime
 
-    from orchestrator.backends.base import AttemptContext, Backend, Observation
+    from orchestrator.backends.base import AttemptContext, Backend
     from orchestrator.blobs.base import BlobStore
     from orchestrator.scheduler.outcome import Verdict
     from orchestrator.scheduler.workspace import Workspace
@@ -73,6 +73,7 @@ _PASSING = frozenset(
     }
 )
 """Refusals of the operating system that end by themselves, or by somebody's tidying up."""
+_FORGOTTEN = "another job of this name, which the store does not know"
 
 
 class MetricGatherer(Protocol):
@@ -84,6 +85,10 @@ class MetricGatherer(Protocol):
 
     def last(self, job: TrainingJobRecord) -> tuple[MetricValue, ...]:
         """Return the last value of every metric of a job."""
+        ...
+
+    def delete(self, name: str) -> None:
+        """Forget the metrics of a job."""
         ...
 
 
@@ -108,19 +113,70 @@ class Effects:
         self._workspace = workspace
         self._blobs = blobs
         self._metrics = metrics
+        self._owners: set[tuple[int, datetime]] = set()
 
     def backend(self, job: TrainingJobRecord) -> Backend:
         """Return the back end that runs a job."""
         return self._backends[job.spec.backend]
 
+    # -- the folder ------------------------------------------------------------------------
+
+    def take_folder(self, job: TrainingJobRecord, is_current: Callable[[], bool]) -> str | None:
+        """Make a job's folder its own before it is placed; return why that must wait, if so.
+
+        What a job of the same name that the store has forgotten left there is moved aside. What
+        still runs there is neither ended nor taken over.
+
+        Args:
+            job: The job.
+            is_current: Whether the store still says what ``job`` says; asked only when something
+                is in the way.
+        """
+        try:
+            if self._workspace.left_over(job):
+                living = self._workspace.who_lives_in(job)
+                if living is not None:
+                    return f"waits: {living}; it belongs to {_FORGOTTEN}"
+                if not is_current():
+                    return job.message
+                self._metrics.delete(job.name)
+                self._workspace.move_aside(job)
+            self._workspace.take(job)
+        except OSError as error:
+            return f"waits: its folder cannot be made: {error.strerror or error}: {error.filename}"
+        return None
+
+    def _is_displaced(self, job: TrainingJobRecord) -> bool:
+        """Return whether another job of the same name has a job's folder.
+
+        That happens when the store was restored from a backup: the job ran when it was made, was
+        deleted since, and its name was used again.
+        """
+        who = (job.number, job.created_at)
+        if who in self._owners:
+            return False
+        if self._workspace.is_anothers(job):
+            return True
+        self._owners.add(who)
+        return False
+
+    # -- one attempt -----------------------------------------------------------------------
+
     def observe(self, job: TrainingJobRecord) -> list[Observation]:
         """Look at every host of a job's present attempt."""
+        if self._is_displaced(job):
+            return [
+                Observation(host.host, HostStatus.LOST, detail=f"its folder holds {_FORGOTTEN}")
+                for host in job.hosts
+            ]
         context = self._workspace.context(job)
         backend = self.backend(job)
         return [backend.observe(context, host.host, host.handle) for host in job.hosts]
 
     def start(self, job: TrainingJobRecord) -> tuple[HostRecord, ...] | StartFault:
         """Stage inputs and start every host; return the hosts with their handles."""
+        if self._is_displaced(job):
+            return StartFault(EndReason.INTERNAL, f"its folder holds {_FORGOTTEN}")
         context = self._workspace.context(job)
         backend = self.backend(job)
         host: str | None = None
@@ -143,6 +199,8 @@ class Effects:
 
     def stop(self, job: TrainingJobRecord, intent: str, now: datetime) -> None:
         """Ask every host to stop. The deadline counts from when the stop was asked for."""
+        if self._is_displaced(job):
+            return
         context = self._workspace.context(job)
         backend = self.backend(job)
         requested_at = job.stop_requested_at or now
@@ -167,6 +225,8 @@ class Effects:
         Raises:
             OrchestratorError: The output location does not take the artifacts now; try again.
         """
+        if self._is_displaced(job):
+            return Collected(explanation=explain(found, None, ErrorExcerpt()))
         context = self._workspace.context(job)
         artifacts, unpublished = self._publish(context, observations)
         self._metrics.gather(context, finished=True)
@@ -224,6 +284,11 @@ class Effects:
 
     def release(self, job: TrainingJobRecord, *, ended: bool) -> None:
         """Remove what an ended attempt leaves behind; with the job, also its secrets."""
+        if self._is_displaced(job):
+            self._workspace.unmark(job)
+            return
+        if ended:
+            self._owners.discard((job.number, job.created_at))
         self.backend(job).release(self._workspace.context(job))
         if ended:
             self._workspace.forget_secrets(job.name)

@@ -13,9 +13,9 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from orchestrator.backends.base import HostStatus, Observation
-from orchestrator.errors import EngineUnreachable, OrchestratorError
+from orchestrator.errors import EngineUnreachable, NotFound, OrchestratorError
 from orchestrator.failpoints import failpoint
-from orchestrator.scheduler.capacity import Demand, Machine, Placement, impossible, place
+from orchestrator.scheduler.capacity import Demand, Machine, Placement, Round, impossible, place
 from orchestrator.scheduler.outcome import Verdict
 from orchestrator.scheduler.reconcile import (
     Action,
@@ -237,11 +237,7 @@ class Driver:
             for number, demand in demands.items()
             if (why := impossible(demand, self._machine)) is not None
         }
-        round_ = place(
-            [demand for number, demand in demands.items() if number not in never],
-            self._machine,
-            self._store.resource_leases(self._lease.scope),
-        )
+        round_, held = self._round({job.number: job for job in queue}, demands, never)
         placements = {placement.number: placement for placement in round_.placements}
         decided = []
         for job in queue:
@@ -249,11 +245,46 @@ class Driver:
             if job.number in placements:
                 update = self._placed(job, placements[job.number])
             else:
-                message = never.get(job.number) or round_.waiting[job.number]
+                message = held.get(job.number) or round_.waiting[job.number]
                 if message != job.message:
                     update = JobUpdate(number=job.number, revision=job.revision, message=message)
             decided.append((job, Decision(update)))
         return decided
+
+    def _round(
+        self,
+        queue: Mapping[int, TrainingJobRecord],
+        demands: Mapping[int, Demand],
+        never: Mapping[int, str],
+    ) -> tuple[Round, Mapping[int, str]]:
+        """Place jobs; also return why some are held back whatever is free.
+
+        A job that is placed has its folder to itself: nothing that is seen there later can be of
+        a job of the same name that the store has forgotten.
+        """
+        held = dict(never)
+        leases = self._store.resource_leases(self._lease.scope)
+        while True:
+            asking = [demand for number, demand in demands.items() if number not in held]
+            round_ = place(asking, self._machine, leases)
+            refused = {}
+            for placement in round_.placements:
+                why = self._folder_trouble(queue[placement.number])
+                if why is not None:
+                    refused[placement.number] = why
+            if not refused:
+                return round_, held
+            held |= refused
+
+    def _folder_trouble(self, job: TrainingJobRecord) -> str | None:
+        def is_current() -> bool:
+            try:
+                known = self._store.get_job(job.name)
+            except NotFound:
+                return False
+            return (known.number, known.revision) == (job.number, job.revision)
+
+        return self._effects.take_folder(job, is_current)
 
     def _demand(self, job: TrainingJobRecord) -> Demand:
         return Demand(

@@ -43,7 +43,12 @@ def release_leftovers(
         except NotFound:
             workspace.forget_mark(name, attempt)
             continue
-        if not job.status.is_terminal and job.attempt == attempt and job.hosts:
+        if not job.status.is_terminal and (
+            attempt > job.attempt or (attempt == job.attempt and job.hosts)
+        ):
+            continue  # after a restored backup an attempt may be one that the store will know again
+        if workspace.is_anothers(job):
+            workspace.forget_mark(name, attempt)
             continue
         _release(job.model_copy(update={"attempt": attempt}), workspace, backends)
 

@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-import json
 import os
 from typing import TYPE_CHECKING
 
 from orchestrator.backends.base import AttemptContext
 from orchestrator.backends.staging import read_json, write_json
 from orchestrator.blobs.files import remove_tree
+from orchestrator.scheduler import ownership
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from orchestrator.spec.record import TrainingJobRecord
 
-SECRETS_FILE = "secrets.json"
+SECRETS_FILE = ownership.SECRETS_FILE
 
 
 class Workspace:
@@ -45,12 +45,42 @@ class Workspace:
             spec=job.spec,
             arn=job.arn,
             number=job.number,
+            identity=ownership.identity(job),
             attempt=job.attempt,
             hosts=job.hosts,
             job_directory=self.job_directory(job.name),
             source_archive=self.source_archive(source.digest) if source else None,
             secrets=self.read_secrets(job.name) if job.spec.secrets else {},
         )
+
+    # -- whose the folder is ----------------------------------------------------------------
+
+    def is_anothers(self, job: TrainingJobRecord) -> bool:
+        """Return whether a job's folder belongs to another job of its name: never believe it."""
+        return ownership.is_anothers(self.job_directory(job.name), job)
+
+    def has_attempts(self, name: str) -> bool:
+        """Return whether a job of this name has run, whether the store knows it or not."""
+        return (self.job_directory(name) / ownership.ATTEMPTS).is_dir()
+
+    def left_over(self, job: TrainingJobRecord) -> list[str]:
+        """Return what a forgotten job of the same name has left in a job's folder."""
+        return ownership.left_over(self.job_directory(job.name), job)
+
+    def who_lives_in(self, job: TrainingJobRecord) -> str | None:
+        """Say what still runs in a job's folder, and how to end it; None = nothing does."""
+        return ownership.who_lives_in(self.job_directory(job.name))
+
+    def move_aside(self, job: TrainingJobRecord) -> None:
+        """Move what a forgotten job of the same name has left beside the job's folder."""
+        for name, attempt in self.marked():
+            if name == job.name:
+                self.forget_mark(name, attempt)
+        ownership.move_aside(self.job_directory(job.name), self.left_over(job))
+
+    def take(self, job: TrainingJobRecord) -> None:
+        """Note that a job's folder is its own, before anything of it is put there."""
+        ownership.take(self.job_directory(job.name), job)
 
     # -- what must still be cleaned up ------------------------------------------------------
 
@@ -96,12 +126,6 @@ class Workspace:
     def forget_secrets(self, name: str) -> None:
         """Remove the values of a job's secrets."""
         (self.job_directory(name) / SECRETS_FILE).unlink(missing_ok=True)
-
-    def write_specification(self, job: TrainingJobRecord) -> None:
-        """Leave the specification beside the job's files, for people and for recovery."""
-        directory = self.job_directory(job.name)
-        directory.mkdir(parents=True, exist_ok=True)
-        write_json(directory / "spec.json", json.loads(job.spec.model_dump_json()))
 
     def set_aside(self, name: str) -> Path | None:
         """Take a job's folder out of its place, whole; return where it is now, if there was one."""

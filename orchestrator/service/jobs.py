@@ -29,6 +29,11 @@ if TYPE_CHECKING:
 
 CLEAN_UP_SECONDS = 10.0
 CLEAN_UP_POLL_SECONDS = 0.02
+LEFT_OVER = (
+    "jobs/{name} in the home directory holds files of an earlier job of this name that the store "
+    "does not know; they are moved to jobs/{name}.forgotten-* when nothing of it runs any more, "
+    "and then this job starts"
+)
 
 
 @dataclass(frozen=True)
@@ -109,7 +114,7 @@ class JobService:
             if known is None:
                 raise
             return known
-        notes = {f"warning {n}": text for n, text in enumerate(warnings, 1)}
+        notes = self._notes(spec, warnings)
         if values:
             with self._kept_secrets(spec.training_job_name, values):
                 job = self._accept(spec, idempotency_key, notes)
@@ -153,8 +158,19 @@ class JobService:
             arn=ids.training_job_arn(spec.training_job_name),
             now=self._clock.now(),
             idempotency=_idempotency(spec, asked.idempotency_key),
-            notes={f"warning {n}": text for n, text in enumerate(warnings, 1)},
+            notes=self._notes(spec, warnings),
         )
+
+    def _notes(self, spec: TrainingJobSpec, warnings: Sequence[str]) -> dict[str, str]:
+        """Return a job's first notes.
+
+        Of a name that is taken nothing is accepted, so attempts that are there already are those
+        of a job that the store has forgotten.
+        """
+        texts = list(warnings)
+        if self._workspace.has_attempts(spec.training_job_name):
+            texts.append(LEFT_OVER.format(name=spec.training_job_name))
+        return {f"warning {n}": text for n, text in enumerate(texts, 1)}
 
     def _known_or(
         self, refusal: OrchestratorError, asked: Submission

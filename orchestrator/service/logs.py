@@ -77,7 +77,9 @@ class LogService:
         attempts = self._workspace.job_directory(job.name) / "attempts"
         if not attempts.is_dir():
             return ()
-        numbers = sorted(int(path.name) for path in attempts.iterdir() if path.name.isdigit())
+        found = sorted(int(path.name) for path in attempts.iterdir() if path.name.isdigit())
+        # What comes later is none of its own: a job of this name that the store has forgotten.
+        numbers = [number for number in found if number <= job.attempt]
         return tuple(
             LogStream(host.name, number, host_log(host).size(), _finished(job, number, host))
             for number in numbers
@@ -99,6 +101,8 @@ class LogService:
         if number and host not in {h for h, _, _ in job.spec.hosts}:
             known = ", ".join(h for h, _, _ in job.spec.hosts)
             raise NotFound(f"host must be one of {known}, got {host!r}")
+        if number > job.attempt:
+            number = 0  # not begun, whatever a job of this name that was forgotten has left
         return attempt_directory(self._workspace.job_directory(job.name), number) / host
 
     def read(

@@ -68,7 +68,10 @@ class MetricService:
         Raises:
             NotFound: There is no such job.
         """
-        return tuple(self._points.names(self._store.get_job(name).name))
+        job = self._store.get_job(name)
+        if not job.attempt:  # what there is comes from a job of this name that was forgotten
+            return ()
+        return tuple(self._points.names(job.name))
 
     def curve(self, name: str, metric: str, *, max_points: int = 2000) -> dict[str, Any]:
         """Return one curve as columns.

@@ -174,6 +174,7 @@ def attempt_context(
         spec=parsed,
         arn=ids.training_job_arn(name),
         number=number,
+        identity=f"{number}-0",
         attempt=wish.attempt,
         hosts=members,
         job_directory=job_directory,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 from collections.abc import Callable
@@ -61,11 +62,11 @@ def arm(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, name: str) -> Path:
     return marker
 
 
-def completes(home: Path, trainer: Make) -> None:
+def completes(home: Path, trainer: Make, job_name: str | None = None) -> TrainingJob:
     """A job that ends by itself."""
     job = trainer(
         SCRIPT, metric_definitions=[{"Name": "score", "Regex": "score=([0-9.]+)"}]
-    ).train(wait=False)
+    ).train(wait=False, job_name=job_name)
     result = job.result(timeout_seconds=60)
     assert result.metrics == {"score": 0.5}
     assert list(job.logs()) == [f"line {n}" for n in range(LINES)] + ["score=0.5"]
@@ -74,6 +75,7 @@ def completes(home: Path, trainer: Make) -> None:
     assert result.output is not None
     assert job.record.attempt == 1
     assert runs(home, job) == 1
+    return job
 
 
 def is_stopped(home: Path, trainer: Make) -> None:
@@ -97,7 +99,30 @@ def is_retried(home: Path, trainer: Make) -> None:
     assert runs(home, job) == 2
 
 
-SCENARIOS = {"stop": is_stopped, "retry": is_retried}
+def meets_left_over(home: Path, trainer: Make) -> None:
+    """A job in whose place a forgotten job of the same name has left its success."""
+    leave(home / "jobs" / "again")
+    job = completes(home, trainer, job_name="again")
+    assert [note for note in job.record.notes.values() if "store does not know" in note]
+    # A death in between splits what was there, but loses nothing of it.
+    kept = {path.name for aside in (home / "jobs").glob("again.*") for path in aside.iterdir()}
+    assert kept == {"attempts", "checkpoints", "owner.json"}
+
+
+def leave(folder: Path) -> None:
+    """Make the folder of a job that has completed."""
+    host = folder / "attempts" / "1" / "algo-1"
+    host.mkdir(parents=True)
+    (host / "claim.json").write_text('{"pid": 1}')
+    (host / "log").write_text("the old one\n")
+    record = {"outcome": "exited", "exit_code": 0, "phases": [], "artifacts": {}}
+    (host / "exit.json").write_text(json.dumps(record))
+    (folder / "checkpoints").mkdir()
+    (folder / "checkpoints" / "runs").write_text("run\n")
+    (folder / "owner.json").write_text('{"job": "1-1"}')
+
+
+SCENARIOS = {"stop": is_stopped, "retry": is_retried, "aside": meets_left_over}
 
 
 @pytest.mark.parametrize("failpoint", FAILPOINTS)

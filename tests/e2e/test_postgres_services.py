@@ -288,7 +288,7 @@ STEPS = [
     ("kill", "start.after_spawn"),
 ]
 """What ends the driving service, and where."""
-OTHER_ACTORS = ("submit.", "stop.", "retry.")
+OTHER_ACTORS = ("submit.", "stop.", "retry.", "aside.")
 """Steps of other use cases: tests/e2e/test_crashes.py walks the whole registry."""
 ALL_STEPS = [
     (action, name)

@@ -205,7 +205,11 @@ class ApiMachine(RuleBasedStateMachine):
                 assert not self.world.engine.hosts.pop(known).living
             assert not (self.folder / "jobs" / job.name).exists()
 
-    @rule(name=names, put=st.lists(tags, max_size=3), remove=st.lists(st.sampled_from("xyz")))
+    @rule(
+        name=names,
+        put=st.lists(tags, max_size=3),
+        remove=st.lists(st.sampled_from("xyz"), max_size=5),
+    )
     def tag(self, name: str, put: list[dict[str, str]], remove: list[str]) -> None:
         job = self.job(name)
         if job is None:
