@@ -30,6 +30,7 @@ from orchestrator.backends.base import (
     attempt_directory,
 )
 from orchestrator.backends.process_plan import (
+    EMPTY_FILE,
     HOSTS_FILE,
     SECRETS_FILE,
     Planner,
@@ -199,6 +200,7 @@ class ProcessBackend(Backend):
                 link_channels=self.isolation == "none",
             )
             (directory / HOSTS_FILE).write_text(sandbox.hosts_file(addresses), encoding="utf-8")
+            (directory / EMPTY_FILE).touch()
             if context.secrets:
                 staging.write_json(directory / SECRETS_FILE, context.secrets, mode=0o600)
         failpoint("stage.after_inputs")

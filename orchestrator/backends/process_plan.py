@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
 ENVIRONMENTS = "envs"
 HOSTS_FILE = "hosts"
+EMPTY_FILE = "empty"
 SECRETS_FILE = "secrets.json"
 SCRATCH_TARGET = "/tmp"  # noqa: S108  # inside the sandbox, where it is the job's own
 
@@ -48,7 +49,7 @@ class ProcessSettings:
         notify: Datagram socket that supervisors poke; None = the driver polls.
         isolation: ``auto``, ``bubblewrap``, ``namespaces`` or ``none``.
         writable: Further paths of this machine that jobs may change.
-        hidden: Further directories that jobs see empty.
+        hidden: Further directories and files that jobs see empty, where they exist.
         log_bytes: Log quota of one host.
     """
 
@@ -84,7 +85,8 @@ class Planner:
 
     @property
     def _hidden(self) -> tuple[str, ...]:
-        return (str(self.settings.home), *map(str, self.settings.hidden))
+        found = (str(path) for path in self.settings.hidden if path.is_dir())
+        return (str(self.settings.home), *found)
 
     def _base(self, context: AttemptContext, host: str) -> str:
         if self._fenced:
@@ -200,6 +202,11 @@ class Planner:
         read_only = [
             (str(self.settings.runtime), contract.RUNTIME),
             (str(directory / HOSTS_FILE), "/etc/hosts"),
+            *(
+                (str(directory / EMPTY_FILE), str(path))
+                for path in self.settings.hidden
+                if path.is_file()
+            ),
             *(
                 (str(mount.source), f"{contract.ML}/{mount.target}")
                 for mount in staging.channel_mounts(context, host)

@@ -123,7 +123,7 @@ class Service:
                 notify=self._notify_path,
                 isolation=self.settings.isolation,
                 writable=self.settings.writable_paths,
-                hidden=_credential_directories(),
+                hidden=_credentials(),
                 log_bytes=self.settings.log_quota_bytes,
             ),
             self._fetch,
@@ -260,10 +260,17 @@ def _total_memory_gib() -> float:
         return 0.0
 
 
-def _credential_directories() -> tuple[Path, ...]:
-    names = (".ssh", ".aws", ".gnupg", ".kube", ".docker", ".config/gcloud")
-    paths = (Path.home() / name for name in names)
-    return tuple(path for path in paths if path.is_dir())
+def _credentials() -> tuple[Path, ...]:
+    """Return where programs keep keys in a user's home; jobs see these empty."""
+    names = (
+        *(".ssh", ".aws", ".azure", ".oci", ".config/gcloud", ".gnupg", ".kube", ".docker"),
+        *(".config/gh", ".config/git/credentials", ".git-credentials", ".netrc", ".pypirc"),
+        *(".npmrc", ".kaggle", ".huggingface", ".cache/huggingface/token"),
+        *(".cache/huggingface/stored_tokens", ".password-store", ".local/share/keyrings"),
+        *(".bash_history", ".zsh_history", ".python_history", ".psql_history"),
+        ".orchestrator",  # the default home, where another one is used
+    )
+    return tuple(Path.home() / name for name in names)
 
 
 def _open_store(settings: Settings) -> Store:

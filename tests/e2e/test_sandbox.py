@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 
@@ -39,3 +41,47 @@ def test_a_job_can_change_nothing_but_its_own_folders(
     )
     assert said["/opt/ml/model"] == said["/opt/ml/output"] == said["/tmp"] == "written"
     assert said["home"] == "[]"
+
+
+KEYS = """
+import os
+from pathlib import Path
+for name in (".ssh/id", ".netrc", ".git-credentials", ".config/gh/hosts.yml", ".orchestrator/token"):
+    path = Path(USER) / name
+    print(name, path.read_text() if path.exists() else "")
+print("notes", (Path(USER) / "notes").read_text())
+"""
+
+
+@pytest.mark.parametrize("fence", ["bubblewrap", "namespaces"])
+def test_a_job_does_not_see_the_users_keys(
+    fence: str,
+    trainer: Callable[..., ModelTrainer],
+    user: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("ORCHESTRATOR_ISOLATION", fence)
+    job = trainer(f"USER = {str(user)!r}\n{KEYS}").train(logs=False)
+    assert list(job.logs()) == [
+        ".ssh/id ",
+        ".netrc ",
+        ".git-credentials ",
+        ".config/gh/hosts.yml ",
+        ".orchestrator/token ",
+        "notes plain",
+    ]
+
+
+@pytest.fixture
+def user(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A user's home, at a place that jobs can see."""
+    with tempfile.TemporaryDirectory(dir="/var/tmp", prefix="orchestrator-user-") as name:
+        folder = Path(name)
+        for secret in (".ssh/id", ".netrc", ".git-credentials", ".config/gh/hosts.yml"):
+            (folder / secret).parent.mkdir(parents=True, exist_ok=True)
+            (folder / secret).write_text("hush")
+        (folder / ".orchestrator").mkdir()
+        (folder / ".orchestrator/token").write_text("hush")
+        (folder / "notes").write_text("plain")
+        monkeypatch.setenv("HOME", name)
+        yield folder
