@@ -373,7 +373,8 @@ def _s3_errors(uri: str) -> Iterator[None]:
         raise Unavailable(f"{uri} could not be uploaded: {error}") from error
     except (exceptions.NoCredentialsError, exceptions.PartialCredentialsError) as error:
         raise InputError(
-            f"AWS credentials are needed for {uri}: {error}; configure them"
+            f"AWS credentials are needed for {uri}: {error}; set AWS_ACCESS_KEY_ID and "
+            "AWS_SECRET_ACCESS_KEY, or a profile, where the service or the jobs' driver is started"
         ) from error
     except (
         exceptions.ConnectionError,
