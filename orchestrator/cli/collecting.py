@@ -32,7 +32,11 @@ def parse_age(text: str) -> float:
 
 
 def collect(
-    home: Path | None, *, older_than_seconds: float | None, dry_run: bool
+    home: Path | None,
+    *,
+    older_than_seconds: float | None,
+    lost_jobs: bool = False,
+    dry_run: bool = False,
 ) -> list[Garbage]:
     """Remove what nothing needs and return it; see ``service.gc``."""
     from orchestrator.service.assemble import open_service
@@ -44,6 +48,11 @@ def collect(
         return []
     service = open_service(Settings(home=place))
     try:
-        return collect_garbage(service, older_than_seconds=older_than_seconds, dry_run=dry_run)
+        return collect_garbage(
+            service,
+            older_than_seconds=older_than_seconds,
+            lost_jobs=lost_jobs,
+            dry_run=dry_run,
+        )
     finally:
         service.close()

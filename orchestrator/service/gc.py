@@ -15,22 +15,28 @@ from typing import TYPE_CHECKING, Any
 from orchestrator_runtime import contract
 
 from orchestrator.backends.base import attempt_directory
+from orchestrator.backends.claims import living_in
 from orchestrator.blobs.files import remove_tree
 from orchestrator.blobs.local import LocalBlobStore
 from orchestrator.errors import BackendError, InvalidState, NotFound
 from orchestrator.packaging.requirements import COMPLETE_FILE, remove_unused
+from orchestrator.scheduler.ownership import ATTEMPTS, identity
 from orchestrator.store.base import JobSummary, ListQuery
 
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from orchestrator.backends.docker_leftovers import Leftover
     from orchestrator.service.assemble import Service
+    from orchestrator.spec.record import TrainingJobRecord
 
 YOUNG_SECONDS = 3600.0
 """Sources and folders younger than this stay."""
 ENVIRONMENT_SECONDS = 30 * 86400.0
 """Requirement environments that were used within this time stay."""
 PAGE_ROWS = 1000
+UNKNOWN = "the store does not know this job (was it lost or restored?); --lost-jobs removes it"
+RUNS = "it runs, and the store does not know its job; never removed while it does"
 _ENVIRONMENT_KEY = re.compile(r"/envs/([A-Za-z0-9_.-]+)")
 _RUNTIME_KEY = re.compile(r"/runtime/([0-9a-f]+)")
 
@@ -42,31 +48,40 @@ class Garbage:
     Attributes:
         kind: ``job``, ``job files``, ``source``, ``environment``, ``runtime``, ``container``
             or ``network``.
+        kept: Why it is not removed though no job of the store needs it; empty = it is.
     """
 
     kind: str
     name: str
     size_bytes: int
+    kept: str = ""
 
 
 def collect_garbage(
-    service: Service, *, older_than_seconds: float | None = None, dry_run: bool = False
+    service: Service,
+    *,
+    older_than_seconds: float | None = None,
+    lost_jobs: bool = False,
+    dry_run: bool = False,
 ) -> list[Garbage]:
-    """Remove what nothing needs; return it.
+    """Remove what nothing needs; return it, and what only looks so.
 
     Args:
         service: The opened home.
         older_than_seconds: Also forget jobs that ended longer ago; None = no job.
+        lost_jobs: Also remove logs and artifacts of jobs that the store does not know, unless
+            they run.
         dry_run: Only find it.
     """
-    return _Collection(service, dry_run=dry_run).run(older_than_seconds)
+    return _Collection(service, dry_run=dry_run, lost_jobs=lost_jobs).run(older_than_seconds)
 
 
 class _Collection:
-    def __init__(self, service: Service, *, dry_run: bool) -> None:
+    def __init__(self, service: Service, *, dry_run: bool, lost_jobs: bool) -> None:
         self._service = service
         self._home = service.home
         self._dry_run = dry_run
+        self._lost_jobs = lost_jobs
         self._now = service.clock.now()
         self._forgotten: set[str] = set()
 
@@ -108,14 +123,32 @@ class _Collection:
             yield Garbage("job", job.name, size)
 
     def _folders(self) -> Iterator[Garbage]:
-        """Remove folders of jobs that the store does not know."""
+        """Remove folders of jobs that the store does not know.
+
+        It may not know them because it was lost or restored: then what a job has left is all
+        that there is of it, and the job may even run.
+        """
         for folder in _entries(self._home / "jobs"):
             if folder.name in self._forgotten or not self._is_old(folder, YOUNG_SECONDS):
                 continue
-            try:
-                self._service.jobs.describe(folder.name)
-            except NotFound:
+            if self._job(folder.name) is not None:
+                continue
+            if not (folder / ATTEMPTS).is_dir() or folder.name.startswith("."):
+                yield self._removed("job files", folder)  # never run, or being deleted
+            elif living_in(folder / ATTEMPTS):
+                yield Garbage("job files", folder.name, tree_bytes(folder), RUNS)
+            elif not self._lost_jobs:
+                yield Garbage("job files", folder.name, tree_bytes(folder), UNKNOWN)
+            else:
                 yield self._removed("job files", folder)
+                if not self._dry_run:
+                    self._service.metrics.delete(folder.name)
+
+    def _job(self, name: str) -> TrainingJobRecord | None:
+        try:
+            return self._service.jobs.describe(name)
+        except NotFound:
+            return None
 
     def _in_use(self) -> tuple[set[str], str]:
         """Return the digests of all jobs' sources, and the plans of those that have not ended."""
@@ -124,9 +157,8 @@ class _Collection:
         for row in self._jobs():
             if row.name in self._forgotten:
                 continue
-            try:
-                job = self._service.jobs.describe(row.name)
-            except NotFound:
+            job = self._job(row.name)
+            if job is None:
                 continue
             if job.spec.source_code is not None:
                 digests.add(job.spec.source_code.digest)
@@ -134,6 +166,10 @@ class _Collection:
                 directory = self._service.workspace.job_directory(job.name)
                 attempt = attempt_directory(directory, job.attempt)
                 plans += [_text(host / contract.PLAN_FILE) for host in _entries(attempt)]
+        for folder in _entries(self._home / "jobs"):
+            if self._job(folder.name) is None:  # one that was forgotten may run
+                living = living_in(folder / ATTEMPTS)
+                plans += [_text(found.directory / contract.PLAN_FILE) for found in living]
         return digests, "\n".join(plans)
 
     # -- files -----------------------------------------------------------------------------
@@ -185,20 +221,32 @@ class _Collection:
         backend: Any = self._service.backends.get("docker")
         if backend is None:
             return []
-        running = {
-            (row.name, self._service.jobs.describe(row.name).attempt)
-            for row in self._jobs()
-            if row.ended_at is None
-        }
         try:
+            # Before the jobs are looked at: what starts meanwhile is not among it.
+            every = backend.find_leftovers()
+            lost = [item for item in every if item.running and self._is_lost(item)]
+            keep = self._running() | {(item.job, item.attempt) for item in lost}
             if self._dry_run:
-                every = backend.find_leftovers()
-                left = [item for item in every if (item.job, item.attempt) not in running]
+                left = [item for item in every if (item.job, item.attempt) not in keep]
             else:
-                left = backend.remove_leftovers(running)
+                left = backend.remove_leftovers(keep, every)
         except BackendError:
             return []  # no engine answers: it holds nothing that can be removed now
-        return [Garbage(item.kind, item.name, 0) for item in left]
+        return [Garbage(item.kind, item.name, 0, RUNS) for item in lost] + [
+            Garbage(item.kind, item.name, 0) for item in left
+        ]
+
+    def _running(self) -> set[tuple[str, int]]:
+        """Return name and attempt of all jobs that have not ended."""
+        rows = [row.name for row in self._jobs() if row.ended_at is None]
+        return {(name, job.attempt) for name in rows if (job := self._job(name)) is not None}
+
+    def _is_lost(self, item: Leftover) -> bool:
+        """Return whether something on the engine is of a job that the store does not know."""
+        if not item.job:
+            return False
+        job = self._job(item.job)
+        return job is None or identity(job) != item.identity
 
 
 def tree_bytes(folder: Path) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 from pathlib import Path
@@ -102,6 +103,61 @@ def test_folders_of_known_jobs_and_young_folders_stay(service):
     assert collect_garbage(service) == []
     assert known.exists()
     assert young.exists()
+
+
+def lost_folder(home: Path, name: str) -> Path:
+    """Leave the folder of a job that the store does not know; return its host directory."""
+    host = home / "jobs" / name / "attempts" / "1" / "algo-1"
+    host.mkdir(parents=True)
+    (host / "claim.json").write_text('{"pid": 4711}')
+    old(home / "jobs" / name)
+    return host
+
+
+def test_what_jobs_left_that_the_store_does_not_know_goes_only_when_asked_for(service):
+    host = lost_folder(service.home, "lost")
+    (found,) = collect_garbage(service)
+    assert (found.kind, found.name, "--lost-jobs" in found.kept) == ("job files", "lost", True)
+    assert host.exists()
+    (found,) = collect_garbage(service, lost_jobs=True)
+    assert (found.name, found.kept) == ("lost", "")
+    assert not (service.home / "jobs" / "lost").exists()
+
+
+def test_what_runs_stays_though_the_store_does_not_know_it(service):
+    host = lost_folder(service.home, "lost")
+    runtime = old_folder(service.home / "runtime" / "0123456789abcdef", b"x")
+    environment = old_folder(service.home / "envs" / "aaaa", b"x")
+    plan = {"argv": [f"{environment}/venv/bin/python"], "runtime": str(runtime)}
+    (host / "plan.json").write_text(json.dumps(plan))
+    with (host / "claim.json").open("r+") as claim:
+        fcntl.flock(claim, fcntl.LOCK_EX)
+        (found,) = collect_garbage(service, lost_jobs=True)
+        assert (found.name, "it runs" in found.kept) == ("lost", True)
+        assert host.exists()
+        assert runtime.exists()
+        assert environment.exists()
+    assert {item.name for item in collect_garbage(service, lost_jobs=True)} == {
+        "lost",
+        runtime.name,
+        environment.name,
+    }
+
+
+def test_the_command_names_what_it_keeps_and_why(tmp_path, capsys):
+    home = tmp_path / "home"
+    open_service(Settings(home=home)).close()
+    host = lost_folder(home, "lost")
+    assert main.main(["gc", "--home", str(home)]) == 0
+    said = capsys.readouterr().err
+    assert "kept job files lost" in said
+    assert "--lost-jobs removes it" in said
+    assert main.main(["gc", "--home", str(home), "--json", "--dry-run"]) == 0
+    body = json.loads(capsys.readouterr().out)
+    assert body["removed"] == []
+    assert [item["name"] for item in body["kept"]] == ["lost"]
+    assert main.main(["gc", "--home", str(home), "--lost-jobs"]) == 0
+    assert not host.exists()
 
 
 def test_environments_that_were_not_used_for_long_go(service):
