@@ -36,7 +36,7 @@ from orchestrator.service.jobs import JobService
 from orchestrator.service.logs import LogService
 from orchestrator.service.metrics import MetricService
 from orchestrator.service.runtime import install_runtime
-from orchestrator.service.storage import check_shared, check_unshared
+from orchestrator.service.storage import check_not_lost, check_shared, check_unshared
 from orchestrator.settings import Settings
 from orchestrator.store.failures import newest_backup
 from orchestrator.store.sql import open_store
@@ -220,6 +220,7 @@ class Service:
             "pid": os.getpid(),
             "driving": self.driving.is_driving,
             "python": self.settings.job_python,
+            "settings": self.settings.shown(),
             "machine": {
                 "cpus": self.machine.cpus,
                 "memory_gib": round(self.machine.memory_gib, 1),
@@ -276,6 +277,7 @@ def _credentials() -> tuple[Path, ...]:
 def _open_store(settings: Settings) -> Store:
     if settings.database_url is None:
         check_unshared(settings.home)
+        check_not_lost(settings.home)
         return open_store(settings.home / STORE_FILE)
     store = open_store(settings.database_url)
     try:

@@ -2,6 +2,7 @@
 
 Logs, artifacts and sources lie in the home directory, the state in the database. Two services on
 one database must therefore see the same home, and a home's job folders belong to one database.
+A home whose own store is gone is refused as well.
 The random id in the home's ``storage-id`` and in the store's fact ``storage_id`` ties them.
 """
 
@@ -11,7 +12,8 @@ import os
 import secrets
 from typing import TYPE_CHECKING
 
-from orchestrator.errors import InvalidSpec, NotFound
+from orchestrator.errors import InvalidSpec, NotFound, StoreDamaged
+from orchestrator.store.failures import newest_backup
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -60,6 +62,42 @@ def check_unshared(home: Path) -> None:
             f"a home with a {STORAGE_FILE} must be opened with its database, got no URL for "
             f"{home}; set ORCHESTRATOR_DATABASE_URL as for its services"
         )
+
+
+def check_not_lost(home: Path) -> None:
+    """Check that a home whose store is missing or empty is new: it must not forget its jobs.
+
+    Several processes may make a new home at once: jobs run only after the store was filled, so
+    what they leave is looked for before the store is looked at for good.
+
+    Raises:
+        StoreDamaged: Jobs have run here, or there are backups.
+    """
+    path = home / SQLITE_FILE
+    if not _is_missing(path):
+        return
+    newest = newest_backup(path)
+    if (newest is None and not _has_jobs(home)) or not _is_missing(path):
+        return
+    remedy = "there is no backup"
+    if newest is not None:
+        remedy = f"stop all that use it and copy the newest backup, {newest}, to {path}"
+    raise StoreDamaged(
+        f"the state store must be there where jobs have run, {path} is missing or empty; {remedy}. "
+        f"To start with an empty one on purpose, move {home / 'jobs'} and {home / 'backups'} away "
+        "once nothing runs any more, or use another home (--home or ORCHESTRATOR_HOME)"
+    )
+
+
+def _is_missing(path: Path) -> bool:
+    try:
+        return path.stat().st_size == 0
+    except FileNotFoundError:
+        return True
+
+
+def _has_jobs(home: Path) -> bool:
+    return next((home / "jobs").glob("*/attempts"), None) is not None
 
 
 def _known(store: Store) -> str | None:

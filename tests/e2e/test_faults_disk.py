@@ -351,26 +351,62 @@ def test_a_damaged_store_is_refused_names_the_backup_and_the_backup_works(
     transport.close()
 
 
-@pytest.mark.parametrize("content", [b"", b"this is no database\n" * 500, b"SQLite format 3\0"])
+@pytest.mark.parametrize(
+    "content", [None, b"", b"this is no database\n" * 500, b"SQLite format 3\0"]
+)
 def test_what_is_no_database_is_not_taken_for_an_empty_one(
-    content: bytes, orchestrator_home: Path
+    content: bytes | None, orchestrator_home: Path
+) -> None:
+    """None: it is missing."""
+    transport = LocalTransport(orchestrator_home)
+    transport.submit(request("job"), secrets={}, idempotency_key="1")
+    ended(orchestrator_home, "job")
+    with closing(open_store(orchestrator_home / "store.sqlite3")) as store:
+        backup = store.backup()
+    assert backup is not None
+    end_driver(orchestrator_home)
+    transport.close()
+    path = orchestrator_home / "store.sqlite3"
+    for name in ("store.sqlite3", "store.sqlite3-wal", "store.sqlite3-shm"):
+        (orchestrator_home / name).unlink(missing_ok=True)
+    if content is not None:
+        path.write_bytes(content)
+    transport = LocalTransport(orchestrator_home)
+    with pytest.raises(StoreError, match=r"store\.sqlite3") as refusal:
+        transport.list_jobs()
+    with pytest.raises(StoreError, match=r"store\.sqlite3"):
+        transport.submit(request("new"), secrets={}, idempotency_key="2")
+    assert (path.read_bytes() if path.exists() else None) == content
+    if not content:
+        assert isinstance(refusal.value, StoreDamaged)
+        assert f"copy the newest backup, {backup}" in refusal.value.message
+    eventually(lambda: not drivers_of(orchestrator_home))
+
+    shutil.copyfile(backup, path)
+    assert [row["name"] for row in transport.list_jobs()["jobs"]] == ["job"]
+    transport.close()
+
+
+def test_a_home_begins_anew_when_its_jobs_and_backups_are_moved_away(
+    orchestrator_home: Path, tmp_path: Path
 ) -> None:
     transport = LocalTransport(orchestrator_home)
     transport.submit(request("job"), secrets={}, idempotency_key="1")
     ended(orchestrator_home, "job")
     end_driver(orchestrator_home)
     transport.close()
-    for name in ("store.sqlite3-wal", "store.sqlite3-shm"):
+    for name in ("store.sqlite3", "store.sqlite3-wal", "store.sqlite3-shm"):
         (orchestrator_home / name).unlink(missing_ok=True)
-    (orchestrator_home / "store.sqlite3").write_bytes(content)
     transport = LocalTransport(orchestrator_home)
-    if not content:  # an empty file is what a new store begins with
-        assert transport.list_jobs()["jobs"] == []
-    else:
-        with pytest.raises(StoreError, match=r"store\.sqlite3"):
-            transport.list_jobs()
-        assert (orchestrator_home / "store.sqlite3").read_bytes() == content
-        (orchestrator_home / "store.sqlite3").unlink()
+    with pytest.raises(StoreDamaged, match="there is no backup") as refusal:
+        transport.list_jobs()
+    assert f"move {orchestrator_home}/jobs and {orchestrator_home}/backups away" in str(
+        refusal.value
+    )
+    (orchestrator_home / "jobs").rename(tmp_path / "jobs")
+    assert transport.list_jobs()["jobs"] == []
+    transport.submit(request("job"), secrets={}, idempotency_key="2")
+    assert ended(orchestrator_home, "job").status == "Completed"
     transport.close()
 
 
