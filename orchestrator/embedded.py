@@ -159,6 +159,26 @@ class LocalTransport:
         """Return what the service is and can do."""
         return self.call("info")  # type: ignore[no-any-return]
 
+    def ignored_settings(self) -> list[str]:
+        """Return, in words, the settings of this process's environment that its driver lacks.
+
+        A driver keeps the settings that it was started with.
+        """
+        from orchestrator.settings import PREFIX, Settings, set_by_environment  # noqa: PLC0415
+
+        names = [name for name in set_by_environment() if name != "home"]
+        if not names or self._stream() is None:
+            return []
+        wanted, info = Settings(home=self.home).shown(), self.info()
+        used = info["settings"]
+        return [
+            f"{PREFIX}{name.upper()}={wanted[name]} has no effect: the driver of {self.home} was "
+            f"started with {used[name] or 'none'}; it ends by itself when it has nothing to do, "
+            f"or at once with `kill {info['pid']}` (running jobs go on)"
+            for name in names
+            if wanted[name] != used[name]
+        ]
+
     def put_source(self, archive: Path) -> str:
         """Put a packed source into the home's blob store; return its digest."""
         from orchestrator.blobs.local import LocalBlobStore  # noqa: PLC0415

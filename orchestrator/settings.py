@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -10,6 +12,9 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from orchestrator.errors import InvalidSpec
 from orchestrator.home import default_python, home_directory
+
+PREFIX = "ORCHESTRATOR_"
+_CREDENTIALS = re.compile(r"//[^/@\s]*@")
 
 
 class Settings(BaseSettings):
@@ -20,7 +25,7 @@ class Settings(BaseSettings):
     """
 
     model_config = SettingsConfigDict(
-        env_prefix="ORCHESTRATOR_", frozen=True, extra="ignore", use_attribute_docstrings=True
+        env_prefix=PREFIX, frozen=True, extra="ignore", use_attribute_docstrings=True
     )
 
     if not TYPE_CHECKING:  # type checkers see the fields
@@ -65,10 +70,13 @@ class Settings(BaseSettings):
         """``sandbox_writable`` as paths."""
         return tuple(Path(p).expanduser() for p in self.sandbox_writable.split(":") if p)
 
-    @property
-    def store_url(self) -> str:
-        """URL of the state store."""
-        return self.database_url or f"sqlite:///{self.home / 'store.sqlite3'}"
+    def shown(self) -> dict[str, str]:
+        """Return the settings as people see them, less the home directory; no passwords."""
+        given = {name: getattr(self, name) for name in type(self).model_fields if name != "home"}
+        return {
+            name: "" if value is None else without_password(str(value))
+            for name, value in given.items()
+        }
 
     @property
     def job_python(self) -> str:
@@ -83,3 +91,13 @@ def _violations(error: ValidationError) -> str:
         for item in error.errors(include_url=False, include_context=False)
     ]
     return f"{'; '.join(lines)}; correct the variable, or unset it"
+
+
+def without_password(text: str) -> str:
+    """Return a text with the user information of addresses in it hidden."""
+    return _CREDENTIALS.sub("//***@", text)
+
+
+def set_by_environment() -> list[str]:
+    """Return the names of the settings that this process's environment sets."""
+    return [name for name in Settings.model_fields if PREFIX + name.upper() in os.environ]

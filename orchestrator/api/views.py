@@ -192,6 +192,8 @@ class Info(View):
     """Whether this process drives the jobs; if not, another one on the same home does."""
     python: str
     """Interpreter of process-back-end jobs that name none."""
+    settings: dict[str, str]
+    """What this service was started with; empty where nothing is set."""
     machine: Machine
     backends: dict[str, BackendInfo]
 

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import shlex
 import socket
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from orchestrator.backends.environment import inherited_environment
-from orchestrator.home import home_directory
+from orchestrator.embedded import LocalTransport
+from orchestrator.errors import OrchestratorError
+from orchestrator.home import DRIVER_SOCKET, home_directory
 from orchestrator.sdk.transport import URL_VARIABLE
-from orchestrator.settings import Settings
+from orchestrator.settings import PREFIX, Settings, set_by_environment, without_password
 from orchestrator.spec.redact import redacted_environment
 
 if TYPE_CHECKING:
@@ -22,9 +24,7 @@ if TYPE_CHECKING:
 
 SERVER_FILE = "server.json"
 CONNECT_SECONDS = 2.0
-PREFIX = "ORCHESTRATOR_"
 JOB_SCRATCH = "/tmp"  # noqa: S108  # as a job sees it
-_CREDENTIALS = re.compile(r"//[^/@\s]*@")
 # What the runtime adds for every job; facts of the SageMaker contract.
 JOB_VARIABLES = (
     "SM_MODEL_DIR, SM_OUTPUT_DATA_DIR, SM_CHANNEL_<NAME>, SM_HPS, SM_HP_<NAME>, SM_HOSTS, "
@@ -41,10 +41,11 @@ def look(home: Path | None) -> dict[str, Any]:
         "home": str(place),
         "service": running_service(place),
         "settings": {name: _shown(name, settings) for name in type(settings).model_fields},
-        "set_by_environment": sorted(_set_variables()),
+        "set_by_environment": sorted(PREFIX + name.upper() for name in set_by_environment()),
+        "without_effect": _without_effect(place),
         "url": os.environ.get(URL_VARIABLE),
         "job_environment": {
-            name: _CREDENTIALS.sub("//***@", value)
+            name: without_password(value)
             for name, value in redacted_environment(inherited).items()
         },
     }
@@ -77,15 +78,18 @@ def _answers(url: str) -> bool:
         return False
 
 
-def _set_variables() -> Iterator[str]:
-    names = {PREFIX + name.upper() for name in Settings.model_fields}
-    yield from (name for name in os.environ if name in names)
+def _without_effect(home: Path) -> list[str]:
+    """Return which settings of this shell the home's driver does not follow, in words."""
+    if (home / DRIVER_SOCKET).exists():
+        with closing(LocalTransport(home)) as transport, suppress(OrchestratorError):
+            return transport.ignored_settings()
+    return []
 
 
 def _shown(name: str, settings: Settings) -> Any:
     found = getattr(settings, name)
     if isinstance(found, str):
-        return _CREDENTIALS.sub("//***@", found)
+        return without_password(found)
     return str(found) if isinstance(found, Path) else found
 
 
@@ -104,6 +108,7 @@ def shell_lines(found: dict[str, Any]) -> Iterator[str]:
         variable = PREFIX + name.upper()
         mark = "*" if variable in found["set_by_environment"] else " "
         yield f"# {mark} {variable:36} {'' if value is None else _comment(value)}".rstrip()
+    yield from (f"# ! {_comment(text)}" for text in found["without_effect"])
     yield ""
     yield "# a job of the process back end sees, besides what it is given itself:"
     for name, value in sorted(found["job_environment"].items()):

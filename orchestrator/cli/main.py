@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import sys
+import warnings
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.cli import exits
@@ -132,6 +133,7 @@ def _run(verbs: Iterable[str], words: list[str], rest: Sequence[str]) -> int:
     # UsageError, wherever this release of Typer keeps it.
     usage_error: type[Exception] = typer.BadParameter.__mro__[1]
     app = build(verbs)
+    warnings.showwarning = _show_warning
     try:
         code = app(args=words, prog_name=PROGRAM, obj=tuple(rest), standalone_mode=False)
     except usage_error as error:
@@ -145,6 +147,13 @@ def _run(verbs: Iterable[str], words: list[str], rest: Sequence[str]) -> int:
     except OSError as error:
         return _os_failed(error, words)
     return code if isinstance(code, int) else exits.DONE
+
+
+def _show_warning(message: Warning | str, *_where: Any, **_more: Any) -> None:
+    """Show a warning of the SDK as a note: where in our code it was given helps nobody."""
+    from orchestrator.cli.output import note
+
+    note(f"warning: {message}")
 
 
 def _usage_failed(error: Any, words: list[str]) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import uuid
+import warnings
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -153,6 +154,8 @@ class ModelTrainer:
         """
         transport = self._transport or connect()
         secrets = self._secret_values()
+        for text in getattr(transport, "ignored_settings", list)():
+            warnings.warn(text, stacklevel=2)
         source = self._upload(transport)
         spec = self._spec(job_name, source, input_data_config)
         record = transport.submit(
