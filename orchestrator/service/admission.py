@@ -25,9 +25,23 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from orchestrator.backends.base import Backend
+    from orchestrator.spec.base import Spec
     from orchestrator.spec.job import MetricDefinition, TrainingJobSpec
 
 MINIMUM_FREE_BYTES = 64 << 20
+LOCAL = frozenset({"process", "docker"})
+NOT_ENFORCED: tuple[tuple[str, frozenset[str]], ...] = (
+    ("role_arn", LOCAL),
+    ("output_data_config.kms_key_id", LOCAL),
+    ("resource_config.volume_size_in_gb", LOCAL),
+    ("resource_config.keep_alive_period_in_seconds", LOCAL),
+    ("resources.shm_size_mib", frozenset({"process"})),
+    ("input_data_config.compression_type", LOCAL),
+    ("input_data_config.record_wrapper_type", LOCAL),
+    ("input_data_config.shuffle_config", LOCAL),
+    ("input_data_config.attribute_names", LOCAL),
+)
+"""Members that are accepted, kept and shown, and on which back ends they have no effect."""
 HOME_DIRECTORIES = ("jobs", "blobs", "runtime", "envs", "unreleased")
 
 
@@ -78,7 +92,7 @@ class Admission:
         _check_definitions(spec.algorithm_specification.metric_definitions)
         warnings = self._check_instances(spec)
         self._check_capacity(spec)
-        return (*warnings, *backend.check(spec))
+        return (*warnings, *not_enforced(spec), *backend.check(spec))
 
     def gpus_per_host(self, spec: TrainingJobSpec) -> int:
         """Return the GPUs of one host: as asked for, else the type's, at most those present."""
@@ -126,11 +140,13 @@ class Admission:
             if wanted > len(self._machine.gpus):
                 text = (
                     f"{instance_type} has {wanted} GPU(s), this machine has "
-                    f"{len(self._machine.gpus)}; the job runs with what is there"
+                    f"{len(self._machine.gpus)}"
                 )
                 if self._strict:
-                    raise CapacityUnavailable(f"{text}; unset strict_resources to allow it")
-                warnings.append(text)
+                    raise CapacityUnavailable(
+                        f"{text}, and strict_resources is set; unset it to run with what is there"
+                    )
+                warnings.append(f"{text}; the job runs with what is there")
         return tuple(warnings)
 
     def _check_capacity(self, spec: TrainingJobSpec) -> None:
@@ -144,6 +160,25 @@ class Admission:
         why = impossible(demand, self._machine)
         if why is not None:
             raise CapacityUnavailable(why)
+
+
+def not_enforced(spec: TrainingJobSpec) -> tuple[str, ...]:
+    """Return the warning that names what a job asks for and its back end does not do, if any."""
+    given = [
+        path for path, where in NOT_ENFORCED if spec.backend in where and _differs(spec, path)
+    ]
+    if not given:
+        return ()
+    return (f"kept, but not enforced on the {spec.backend} back end: {', '.join(given)}",)
+
+
+def _differs(model: Spec, path: str) -> bool:
+    """Return whether a member has another value than it has by itself."""
+    name, _, rest = path.partition(".")
+    value = getattr(model, name)
+    if not rest:
+        return bool(value != type(model).model_fields[name].get_default())
+    return any(_differs(part, rest) for part in (value if isinstance(value, tuple) else (value,)))
 
 
 @lru_cache(maxsize=256)

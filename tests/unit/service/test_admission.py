@@ -1,0 +1,89 @@
+"""What a job asks for and its back end does not do is said."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from orchestrator.errors import CapacityUnavailable
+from orchestrator.scheduler.capacity import Machine
+from orchestrator.service.admission import NOT_ENFORCED, Admission, not_enforced
+from orchestrator.spec.job import TrainingJobSpec
+from orchestrator.testing.fake_backend import FakeBackend, FakeEngine
+
+GIVEN: dict[str, Any] = {
+    "role_arn": "arn:aws:iam::123456789012:role/trainer",
+    "output_data_config.kms_key_id": "key",
+    "resource_config.volume_size_in_gb": 31,
+    "resource_config.keep_alive_period_in_seconds": 60,
+    "resources.shm_size_mib": 2048,
+    "input_data_config.compression_type": "Gzip",
+    "input_data_config.record_wrapper_type": "RecordIO",
+    "input_data_config.shuffle_config": {"seed": 1},
+    "input_data_config.attribute_names": ["a"],
+}
+
+
+def spec_with(backend: str, *paths: str) -> TrainingJobSpec:
+    """A job that sets these members."""
+    request: dict[str, Any] = {
+        "training_job_name": "job",
+        "backend": backend,
+        "algorithm_specification": {"training_image": "i", "container_entrypoint": ["true"]},
+    }
+    for path in paths:
+        name, _, member = path.partition(".")
+        if not member:
+            request[name] = GIVEN[path]
+        elif name == "input_data_config":
+            request[name] = [{"channel_name": "a", "uri": "/tmp", member: GIVEN[path]}]
+        else:
+            request[name] = {**request.get(name, {}), member: GIVEN[path]}
+    return TrainingJobSpec.parse(request)
+
+
+@pytest.mark.parametrize("backend", ["process", "docker"])
+@pytest.mark.parametrize(("path", "where"), NOT_ENFORCED)
+def test_a_member_without_effect_is_named(path: str, where: frozenset[str], backend: str):
+    expected: tuple[str, ...] = ()
+    if backend in where:
+        expected = (f"kept, but not enforced on the {backend} back end: {path}",)
+    assert not_enforced(spec_with(backend, path)) == expected
+
+
+def test_there_is_one_warning_however_many_they_are(tmp_path: Path):
+    spec = spec_with("process", "role_arn", "resource_config.volume_size_in_gb")
+    admission = Admission(tmp_path, {"process": FakeBackend(FakeEngine())}, Machine(1, 1, ()))
+    (warning,) = admission.check(spec, {}, None)
+    assert warning == (
+        "kept, but not enforced on the process back end: role_arn, "
+        "resource_config.volume_size_in_gb"
+    )
+
+
+@pytest.mark.parametrize("backend", ["process", "docker"])
+def test_a_job_that_sets_nothing_is_not_warned(backend: str):
+    assert not_enforced(spec_with(backend)) == ()
+
+
+@pytest.mark.parametrize("strict", [False, True])
+def test_gpus_that_are_not_there_are_told_and_refused_where_that_is_wished(
+    tmp_path: Path, strict: bool
+):
+    spec = TrainingJobSpec.parse(
+        {
+            "training_job_name": "job",
+            "algorithm_specification": {"container_entrypoint": ["true"]},
+            "resource_config": {"instance_type": "ml.p3.2xlarge"},
+        }
+    )
+    backends = {"process": FakeBackend(FakeEngine())}
+    admission = Admission(tmp_path, backends, Machine(1, 1, ()), strict_resources=strict)
+    if strict:
+        with pytest.raises(CapacityUnavailable, match="strict_resources is set; unset it"):
+            admission.check(spec, {}, None)
+    else:
+        (warning,) = admission.check(spec, {}, None)
+        assert warning.endswith("this machine has 0; the job runs with what is there")
