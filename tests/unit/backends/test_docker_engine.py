@@ -12,12 +12,26 @@ from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from socketserver import ThreadingMixIn, UnixStreamServer
 from typing import Any
+from urllib.parse import parse_qsl
 
 import pytest
 
+from orchestrator.backends.docker import DockerBackend
 from orchestrator.backends.docker_engine import Engine, Refused
 from orchestrator.backends.docker_events import EventWatch
+from orchestrator.backends.docker_probe import ImageProbe
+from orchestrator.backends.docker_values import DockerSettings
+from orchestrator.blobs.local import LocalBlobStore
 from orchestrator.errors import CapacityUnavailable, EngineUnreachable, ImageError, Unavailable
+from orchestrator.scheduler.effects import Effects
+from orchestrator.scheduler.outcome import may_retry
+from orchestrator.scheduler.reconcile import StartFault
+from orchestrator.scheduler.workspace import Workspace
+from orchestrator.spec.job import RetryStrategy, TrainingJobSpec
+from orchestrator.spec.record import HostRecord
+from orchestrator.spec.state import EndReason
+from orchestrator.store.memory import MemoryStore
+from tests.unit.scheduler.simulation import NoMetrics
 
 VERSION = {"ApiVersion": "1.41"}
 INFO = {
@@ -55,6 +69,7 @@ class FakeDaemon(ThreadingMixIn, UnixStreamServer):
             "GET /_ping": (200, "OK"),
         }
         self.asked: list[str] = []
+        self.queries: list[dict[str, str]] = []
         self.hang = threading.Event()
 
     def get_request(self) -> Any:
@@ -63,6 +78,10 @@ class FakeDaemon(ThreadingMixIn, UnixStreamServer):
 
     def handle_error(self, request: Any, client_address: Any) -> None:
         """A client that went away is no error."""
+
+
+class Lines(list[dict[str, Any]]):
+    """An answer of several lines of JSON, as pulls and events are told."""
 
 
 class Handler(BaseHTTPRequestHandler):
@@ -77,16 +96,22 @@ class Handler(BaseHTTPRequestHandler):
     def _answer(self) -> None:
         length = int(self.headers.get("Content-Length") or 0)
         self.rfile.read(length)
-        path = self.path.partition("?")[0].replace("/v1.41", "")
+        path, _, query = self.path.replace("/v1.41", "").partition("?")
         key = f"{self.command} {path}"
+        self.server.queries.append(dict(parse_qsl(query)))
         self.server.asked.append(key)
         if self.server.hang.is_set():
             threading.Event().wait(5)
         status, content = self.server.answers.get(key, (404, {"message": "no such thing"}))
-        body = json.dumps(content).encode()
         self.send_response(status)
         self.send_header("Content-Type", "application/json")
-        self.send_header("Content-Length", str(len(body)))
+        if isinstance(content, Lines):
+            self.send_header("Transfer-Encoding", "chunked")
+            lines = [json.dumps(line).encode() + b"\r\n" for line in content]
+            body = b"".join(b"%x\r\n%b\r\n" % (len(line), line) for line in [*lines, b""])
+        else:
+            body = json.dumps(content).encode()
+            self.send_header("Content-Length", str(len(body)))
         self.end_headers()
         with suppress(BrokenPipeError):
             self.wfile.write(body)
@@ -231,6 +256,100 @@ def test_refusals_become_the_right_errors(
     daemon.answers[key] = (status, {"message": message})
     with pytest.raises(error, match=message.split('"')[0].split(":")[0]):
         call(engine)
+
+
+PULL = "POST /images/create"
+PULLED = Lines([{"status": "Pulling from team/trainer"}, {"status": "Digest: sha256:1"}])
+DIGEST = "sha256:" + "a" * 64
+
+
+@pytest.mark.parametrize(
+    ("reference", "name", "tag"),
+    [
+        ("trainer", "trainer", "latest"),
+        ("team/trainer:2", "team/trainer", "2"),
+        ("host:5000/team/trainer", "host:5000/team/trainer", "latest"),
+        ("host:5000/team/trainer:2", "host:5000/team/trainer", "2"),
+        (f"host:5000/team/trainer@{DIGEST}", "host:5000/team/trainer", DIGEST),
+    ],
+)
+def test_an_image_is_pulled_by_name_and_tag(
+    engine: Engine, daemon: FakeDaemon, reference: str, name: str, tag: str
+):
+    daemon.answers[PULL] = (200, PULLED)
+    engine.pull(reference)
+    asked = daemon.queries[daemon.asked.index(PULL)]
+    assert (asked["fromImage"], asked["tag"]) == (name, tag)
+
+
+REFUSALS = {
+    "no such repository": (404, {"message": "pull access denied for x, may require login"}),
+    "no registry": (500, {"message": "dial tcp: lookup nowhere: no such host"}),
+    "broken off": (200, Lines([{"status": "Pulling"}, {"error": "unexpected EOF of a layer"}])),
+    "disk full": (200, Lines([{"error": "write /var/lib/docker: no space left on device"}])),
+}
+
+
+@pytest.mark.parametrize("refusal", REFUSALS.values(), ids=REFUSALS)
+def test_a_pull_that_fails_says_why_and_which_image(
+    engine: Engine, daemon: FakeDaemon, refusal: tuple[int, Any]
+):
+    daemon.answers[PULL] = refusal
+    told = refusal[1][-1]["error"] if isinstance(refusal[1], Lines) else refusal[1]["message"]
+    with pytest.raises(ImageError) as error:
+        engine.pull("team/trainer:2")
+    assert error.value.message.startswith("image 'team/trainer:2' could not be pulled: ")
+    assert told in error.value.message
+    assert daemon.asked.count(PULL) == 1
+
+
+@pytest.mark.parametrize("pull", [False, True])
+def test_an_image_is_pulled_only_when_it_is_missing_and_that_is_wished(
+    engine: Engine, daemon: FakeDaemon, tmp_path: Path, pull: bool
+):
+    settings = DockerSettings(home=tmp_path, runtime=tmp_path, pull=pull)
+    probe = ImageProbe(engine, settings, (1000, 1000))
+    daemon.answers[PULL] = (200, PULLED)
+    probe.make_sure("trainer")
+    assert daemon.asked.count(PULL) == int(pull)
+    daemon.answers["GET /images/trainer/json"] = (200, {"Id": "sha256:1"})
+    probe.make_sure("trainer")
+    assert daemon.asked.count(PULL) == int(pull)
+
+
+def test_a_job_whose_image_cannot_be_pulled_ends_with_the_reason_and_is_not_tried_again(
+    daemon: FakeDaemon, tmp_path: Path, clock: ManualClock
+):
+    """The whole way: the back end's error becomes the job's end reason, which is final."""
+    daemon.answers[PULL] = (404, {"message": "pull access denied for nobody/nothing"})
+    runtime = tmp_path / "runtime"
+    runtime.mkdir()
+    settings = DockerSettings(
+        home=tmp_path, runtime=runtime, pull=True, base_url=f"unix://{tmp_path}/s"
+    )
+    backend = DockerBackend(settings, lambda *_: None, clock=clock)
+    effects = Effects(
+        {"docker": backend}, Workspace(tmp_path), LocalBlobStore(tmp_path / "blobs"), NoMetrics()
+    )
+    store = MemoryStore()
+    spec = TrainingJobSpec.parse(
+        {
+            "training_job_name": "job",
+            "backend": "docker",
+            "algorithm_specification": {"training_image": "nobody/nothing"},
+        }
+    )
+    job = store.create_job(spec, arn="arn", now=clock.now())
+    host = HostRecord(host="algo-1", rank=0, instance_group="g", instance_type="local")
+    job = job.model_copy(update={"attempt": 1, "hosts": (host,)})
+    fault = effects.start(job)
+    backend.close()
+    assert isinstance(fault, StartFault)
+    assert fault.reason is EndReason.IMAGE_ERROR
+    assert "pull access denied for nobody/nothing" in fault.message
+    retries = RetryStrategy(maximum_retry_attempts=30, retry_user_errors=True)
+    assert not may_retry(EndReason.IMAGE_ERROR, 1, retries)
+    assert daemon.asked.count(PULL) == 1
 
 
 def test_what_is_there_or_gone_already_is_no_error(engine: Engine, daemon: FakeDaemon):
