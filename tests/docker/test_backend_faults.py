@@ -16,8 +16,8 @@ import pytest
 
 from orchestrator.backends.base import AttemptContext, HostStatus
 from orchestrator.backends.docker import DockerBackend
-from orchestrator.backends.docker_values import LABEL_HOME
-from orchestrator.errors import CapacityUnavailable, EngineUnreachable
+from orchestrator.backends.docker_values import LABEL_HOME, LABEL_IDENTITY
+from orchestrator.errors import BackendError, CapacityUnavailable, EngineUnreachable
 from orchestrator.failpoints import FAILPOINTS, VARIABLE
 from orchestrator.spec.record import HostRecord
 from orchestrator.testing.backend_contract import Program, Wish, exit_of, stop_request
@@ -81,12 +81,38 @@ def test_a_start_that_raced_with_another_gives_one_container(home: DockerHarness
 
 def test_a_container_of_a_forgotten_job_with_the_same_name_is_replaced(home: DockerHarness):
     context = home.context(Wish(Program.SUCCEEDS))
-    labels = ["--label", f"{LABEL_HOME}={home.home}", "--label", "orchestrator.number=999999"]
+    labels = ["--label", f"{LABEL_HOME}={home.home}", "--label", f"{LABEL_IDENTITY}=999999-1"]
     docker("create", "--name", home.container(context), *labels, home.image, "true")
     handles = home.start(context)
     assert exit_of(home.ended(context, "algo-1", handles["algo-1"]))["exit_code"] == 0
     home.backend.release(context)
     home.nothing_left(context)
+
+
+def test_a_running_container_of_a_forgotten_job_is_neither_killed_nor_taken_over(
+    home: DockerHarness,
+):
+    forgotten = home.context(Wish(Program.WAITS))
+    handles = home.start(forgotten)
+    home.ready(forgotten)
+    # Its folder is moved aside, or lost with the store.
+    later = AttemptContext(
+        **{
+            **vars(forgotten),
+            "identity": "1-2",
+            "job_directory": home.home / "jobs" / "elsewhere",
+        }
+    )
+    home.backend.stage(later)
+    with pytest.raises(BackendError, match=f"docker stop {home.container(forgotten)}"):
+        home.backend.start(later, "algo-1")
+    home.backend.release(later)
+    assert home.backend.observe(forgotten, "algo-1", handles["algo-1"]).status is (
+        HostStatus.RUNNING
+    )
+    (item,) = [i for i in home.docker_backend.find_leftovers() if i.kind == "container"]
+    assert (item.identity, item.running) == (forgotten.identity, True)
+    finish(home, forgotten)
 
 
 def in_a_driver_that_dies(

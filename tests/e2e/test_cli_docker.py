@@ -88,3 +88,27 @@ def test_containers_that_no_running_job_needs_are_collected(orchestrator_home: P
     finally:
         other.remove(force=True)
         client.close()
+
+
+def test_a_running_container_of_a_job_that_the_store_has_forgotten_is_kept(
+    orchestrator_home: Path,
+):
+    import docker
+
+    client = docker.from_env()
+    labels = {LABEL_HOME: str(orchestrator_home), LABEL_JOB: "lost", LABEL_ATTEMPT: "1"}
+    living = client.containers.run(IMAGE, ["sleep", "300"], detach=True, labels=labels)
+    try:
+        found = cli_json("gc", "--lost-jobs")
+        assert found["removed"] == []
+        assert [(item["kind"], item["name"]) for item in found["kept"]] == [
+            ("container", living.name)
+        ]
+        living.reload()
+        assert living.status == "running"
+        living.kill()
+        living.wait()
+        found = cli_json("gc")
+        assert [item["name"] for item in found["removed"]] == [living.name]
+    finally:
+        client.close()
