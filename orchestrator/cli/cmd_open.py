@@ -37,14 +37,17 @@ def command(
     """
     from orchestrator.cli.lookup import connected, find_job
     from orchestrator.cli.output import note, print_json
-    from orchestrator.cli.reporting import gather, show, write
+    from orchestrator.cli.reporting import check_place, gather, show, write
     from orchestrator.report.job import render_job
     from orchestrator.spec.record import TrainingJobRecord
 
+    if output is not None:
+        output = output.expanduser().absolute()
+        check_place(output)
     with connected(home, url) as transport:
         record = TrainingJobRecord.model_validate(find_job(transport, job))
         report = gather(transport, record, lines=lines)
-    path = (output or Path(f"{record.name}.html")).expanduser().absolute()
+    path = output or Path(f"{record.name}.html").absolute()
     write(path, render_job(report))
     if json:
         print_json({"job": record.name, "path": str(path)})

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import stat
 
+import pytest
+
 from orchestrator.cli.reporting import LONGEST_LINE, gather, show, write
+from orchestrator.errors import InvalidSpec
 from tests.unit.cli.records import Jobs, curve, record
 
 SPEC = {"tags": [{"key": "team", "value": "a"}]}
@@ -41,12 +44,21 @@ def test_no_log_lines_may_be_wanted():
 
 
 def test_the_file_appears_whole_and_is_the_owners(tmp_path):
-    path = tmp_path / "new" / "report.html"
+    path = tmp_path / "report.html"
     write(path, "first")
     write(path, "second ü")
     assert path.read_text(encoding="utf-8") == "second ü"
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
     assert [p.name for p in path.parent.iterdir()] == ["report.html"]
+
+
+@pytest.mark.parametrize(
+    ("place", "words"), [("new/report.html", "mkdir -p .*new`"), (".", "is a directory")]
+)
+def test_no_directory_is_made_for_the_file(tmp_path, place, words):
+    with pytest.raises(InvalidSpec, match=words):
+        write(tmp_path / place, "text")
+    assert not list(tmp_path.iterdir())
 
 
 def test_without_a_screen_no_browser_is_started(tmp_path, monkeypatch):
