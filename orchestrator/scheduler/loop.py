@@ -172,7 +172,9 @@ class Driver:
         if now - self._renewed_at < self._lease_seconds / 3:
             return
         self._lease = self._store.renew_driver(
-            self._lease, now=self._clock.now(), ttl_seconds=self._lease_seconds
+            self._lease,
+            now=self._store.lease_time(self._clock),
+            ttl_seconds=self._lease_seconds,
         )
         self._renewed_at = now
 

@@ -276,7 +276,7 @@ class Driving:
             lease = self._store.acquire_driver(
                 self._scope,
                 owner=self._owner,
-                now=self._clock.now(),
+                now=self._store.lease_time(self._clock),
                 ttl_seconds=self._lease_seconds,
                 force=self._lock is not None,
             )

@@ -14,6 +14,7 @@ from datetime import datetime
 from enum import StrEnum
 from pathlib import Path
 
+from orchestrator.clock import Clock
 from orchestrator.errors import OrchestratorError
 from orchestrator.spec.job import Tag, TrainingJobSpec
 from orchestrator.spec.record import (
@@ -304,6 +305,14 @@ class Store(ABC):
 
     # -- the driver ------------------------------------------------------------------------
 
+    def lease_time(self, clock: Clock) -> datetime:
+        """Return the time by which leases begin and end: one for all who share this store.
+
+        Args:
+            clock: Of this machine; used where only this machine can drive.
+        """
+        return clock.now()
+
     @abstractmethod
     def acquire_driver(
         self, scope: str, *, owner: str, now: datetime, ttl_seconds: float, force: bool = False
@@ -313,7 +322,7 @@ class Store(ABC):
         Args:
             scope: What to drive.
             owner: Who asks, for people; a holder that asks again gets a new token.
-            now: The time, for the expiry of leases only: safety rests on tokens.
+            now: ``lease_time``, for the expiry of leases only: safety rests on tokens.
             ttl_seconds: How long the lease holds unless renewed.
             force: Take it whatever the row says, because a file lock already decided.
         """

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import cast
 
@@ -225,6 +225,15 @@ class SqlStore(Store):
         )
 
     # -- the driver ------------------------------------------------------------------------
+
+    def lease_time(self, clock: Clock) -> datetime:
+        """See ``Store.lease_time``; a server's own clock where several machines share it."""
+        if self._database.is_sqlite:
+            return clock.now()
+        now: datetime = self._database.ask(
+            lambda connection: connection.execute(text("SELECT clock_timestamp()")).scalar_one()
+        )
+        return now.astimezone(UTC)
 
     def acquire_driver(
         self, scope: str, *, owner: str, now: datetime, ttl_seconds: float, force: bool = False

@@ -7,6 +7,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
@@ -14,7 +15,7 @@ from orchestrator.errors import NotFound, StoreError
 from orchestrator.spec.job import Tag
 from orchestrator.spec.record import TrainingJobRecord
 from orchestrator.spec.state import EndReason, TrainingJobStatus
-from orchestrator.store.base import IdempotencyKey, JobUpdate
+from orchestrator.store.base import DriverLease, IdempotencyKey, JobUpdate
 from orchestrator.store.sql import open_store
 from orchestrator.testing.store_jobs import (
     SCOPE,
@@ -245,4 +246,31 @@ def test_names_are_found_by_trigrams_where_the_extension_is_there(postgres_url: 
             "SELECT 1 FROM pg_available_extensions WHERE name = 'pg_trgm'"
         ).first()
     assert (found is None) == (available is None)
+    store.close()
+
+
+def test_leases_count_by_the_servers_clock_whatever_a_machine_believes(postgres_url: str) -> None:
+    """Fault 30: a machine whose clock is ahead must not take a living driver's lease."""
+    store = open_store(postgres_url)
+
+    class Wrong:
+        def __init__(self, hours: int) -> None:
+            self.by = timedelta(hours=hours)
+
+        def now(self) -> datetime:
+            return datetime.now(UTC) + self.by
+
+        def monotonic(self) -> float:
+            return 0.0
+
+    def acquire(owner: str, clock: Wrong) -> DriverLease | None:
+        now = store.lease_time(clock)
+        return store.acquire_driver(SCOPE, owner=owner, now=now, ttl_seconds=30)
+
+    late, ahead = Wrong(-1), Wrong(1)
+    lease = acquire("late", late)
+    assert lease is not None
+    assert acquire("ahead", ahead) is None
+    store.renew_driver(lease, now=store.lease_time(late), ttl_seconds=30)
+    assert acquire("ahead", ahead) is None
     store.close()
