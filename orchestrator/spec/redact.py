@@ -15,6 +15,8 @@ HIDDEN = "***"
 
 MIN_MASKED_CHARACTERS = 8
 """Shorter values are too often words: hiding each ``gpt2`` would make a log unreadable."""
+MIN_MASKED_PASSWORD = 6
+"""The same behind SECRET, PASSWORD and CREDENTIAL, which are seldom said of anything else."""
 
 _ALWAYS_SECRET = re.compile(r"secret|passw(?:or)?d|credential", re.IGNORECASE)
 # A word that ends in TOKEN or KEY: neither a tokenizer nor a keyboard.
@@ -95,13 +97,15 @@ def redacted_record(record: TrainingJobRecord) -> TrainingJobRecord:
 def masked_values(spec: TrainingJobSpec) -> tuple[str, ...]:
     """Return the values that are hidden in a job's output, too, beside those of its secrets.
 
-    These are the values that ``redacted_spec`` hides, less short ones.
+    These are the values that ``redacted_spec`` hides, less those that output may well have for
+    other reasons: short ones, and numbers unless the name leaves no doubt. The wish for a secret
+    that is masked whatever it looks like (from 4 bytes on) is a name in ``secrets``.
     """
-    found = [value for name, value in spec.environment.items() if is_secret_name(name)]
+    found = [(n, value) for n, value in spec.environment.items() if is_secret_name(n)]
     for name, value in spec.hyper_parameters.items():
         shown = _shown(name, value)
         if shown == HIDDEN:
-            found.append(value)
+            found.append((name, value))
         elif shown != value:
             found.extend(_hidden_members(json.loads(value)))
     algorithm, source = spec.algorithm_specification, spec.source_code
@@ -110,24 +114,38 @@ def masked_values(spec: TrainingJobSpec) -> tuple[str, ...]:
         algorithm.container_arguments or (),
         source.arguments if source else (),
     ):
-        pairs = zip(arguments, redacted_arguments(arguments), strict=True)
-        found.extend(
-            given if shown == HIDDEN else given.partition("=")[2]
-            for given, shown in pairs
-            if given != shown
-        )
-    return tuple(value for value in dict.fromkeys(found) if len(value) >= MIN_MASKED_CHARACTERS)
+        found.extend(_hidden_arguments(arguments))
+    return tuple(dict.fromkeys(value for name, value in found if _is_masked(name, value)))
 
 
-def _hidden_members(value: Any) -> Iterator[str]:
-    """Yield the texts in a JSON value that are hidden when it is shown."""
+def _is_masked(name: str, value: str) -> bool:
+    if not _ALWAYS_SECRET.search(name):
+        return len(value) >= MIN_MASKED_CHARACTERS and not _NUMBER.fullmatch(value)
+    is_word = not _NUMBER.fullmatch(value)
+    return len(value) >= (MIN_MASKED_PASSWORD if is_word else MIN_MASKED_CHARACTERS)
+
+
+def _hidden_arguments(arguments: Sequence[str]) -> Iterator[tuple[str, str]]:
+    """Yield name and value of what is hidden when a command line is shown."""
+    before = ""
+    for given, shown in zip(arguments, redacted_arguments(arguments), strict=True):
+        if shown == HIDDEN:
+            yield before, given
+        elif shown != given:
+            name, _, value = given.partition("=")
+            yield name, value
+        before = given
+
+
+def _hidden_members(value: Any) -> Iterator[tuple[str, str]]:
+    """Yield name and text of what is hidden when a JSON value is shown."""
     if isinstance(value, list):
         for item in value:
             yield from _hidden_members(item)
     elif isinstance(value, dict):
         for name, item in value.items():
             if _member(name, item) == HIDDEN:
-                yield str(item)
+                yield name, str(item)
             else:
                 yield from _hidden_members(item)
 

@@ -94,6 +94,31 @@ def test_values_that_are_hidden_are_masked_in_output_unless_they_are_short() -> 
     }
 
 
+@pytest.mark.parametrize(
+    ("name", "value", "is_masked"),
+    [
+        ("DB_PASSWORD", "ppwwdd", True),
+        ("DB_PASSWORD", "admin", False),
+        ("DB_PASSWORD", "20260101", True),
+        ("DB_PASSWORD", "202601", False),
+        ("HF_TOKEN", "abcdefgh", True),
+        ("HF_TOKEN", "gpt-two", False),
+        ("MAX_TOKENS", "1000000000", False),
+    ],
+)
+def test_words_and_numbers_of_output_are_not_masked(
+    name: str, value: str, *, is_masked: bool
+) -> None:
+    expected = (value,) if is_masked else ()
+    as_json = json.dumps({"inner": {name: value}})
+    assert masked_values(spec(environment={name: value})) == expected
+    assert masked_values(spec(hyper_parameters={name: value})) == expected
+    assert masked_values(spec(hyper_parameters={"config": as_json})) == expected
+    for words in (["run", f"--{name}", value], ["run", f"--{name}={value}"]):
+        job = spec(algorithm_specification={"container_entrypoint": words})
+        assert masked_values(job) == expected
+
+
 def test_a_number_behind_token_or_key_counts_something() -> None:
     values = {"max_tokens": "512", "num_key_value_heads": "8", "token_lr": "1e-4"}
     assert redacted_hyper_parameters(values) == values
