@@ -12,6 +12,7 @@ import pytest
 
 from orchestrator import Compute, ModelTrainer, TrainingJob
 from orchestrator.failpoints import FAILPOINTS, VARIABLE
+from orchestrator.store.sql import open_store
 from tests.e2e.conftest import eventually, training
 
 pytestmark = pytest.mark.e2e
@@ -101,6 +102,7 @@ def is_retried(home: Path, trainer: Make) -> None:
 
 def meets_left_over(home: Path, trainer: Make) -> None:
     """A job in whose place a forgotten job of the same name has left its success."""
+    open_store(home / "store.sqlite3").close()  # one that knows nothing of it
     leave(home / "jobs" / "again")
     job = completes(home, trainer, job_name="again")
     assert [note for note in job.record.notes.values() if "store does not know" in note]
