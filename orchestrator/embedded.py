@@ -264,7 +264,7 @@ class LocalTransport:
         artifact = job["artifacts"].get(kind)
         if artifact is None:
             raise no_artifact(name, kind, job["artifacts"], job["status"])
-        return fetch_artifact(artifact["uri"], destination)
+        return fetch_artifact(artifact["uri"], destination, self.home)
 
     def close(self) -> None:
         """Close the connections and the home, if it was opened here."""
@@ -287,15 +287,26 @@ def _moment(value: object) -> str:
     raise TypeError(f"{type(value).__name__} is no JSON value")
 
 
-def fetch_artifact(uri: str, destination: Path) -> Path:
-    """Copy what is at an address into a directory; return the copy's path."""
+def fetch_artifact(uri: str, destination: Path, home: Path) -> Path:
+    """Copy what is at an address into a directory; return the copy's path.
+
+    Args:
+        uri: Of a file or a folder.
+        destination: Made if missing.
+        home: Whose settings say where ``s3://`` is.
+    """
     destination.mkdir(parents=True, exist_ok=True)
     target = destination / uri.rstrip("/").rpartition("/")[2]
     source = Path(unquote(urlparse(uri).path)) if uri.startswith("file://") else Path(uri)
     if uri.startswith("s3://"):
-        from orchestrator.blobs.s3 import S3BlobStore  # noqa: PLC0415  # loads boto3
+        from orchestrator.blobs.s3 import S3BlobStore, S3Settings  # noqa: PLC0415  # loads boto3
+        from orchestrator.settings import Settings  # noqa: PLC0415
 
-        S3BlobStore().fetch_to(uri, target)
+        store = S3BlobStore(S3Settings(endpoint_url=Settings(home=home).s3_endpoint))
+        if store.stat(uri) is not None:
+            store.fetch_to(uri, target)
+        else:
+            store.download(uri, target)
     elif source.is_dir():
         shutil.copytree(source, target, dirs_exist_ok=True)
     else:

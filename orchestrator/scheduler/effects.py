@@ -239,15 +239,24 @@ class Effects:
         self, context: AttemptContext, observations: Sequence[Observation]
     ) -> tuple[dict[str, Artifact], str | None]:
         """Publish what an attempt left; return it, and why it never can be, if so."""
+        artifacts: dict[str, Artifact] = {}
+        lost = []
+        try:
+            artifacts = publish(context, observations, self._blobs)
+        except (InvalidSpec, NotFound) as error:
+            kept = attempt_directory(context.job_directory, context.attempt)
+            lost.append(
+                f"the artifacts could not be published: {error.message} (they are kept in {kept})"
+            )
         try:
             for sync in self._synced(context):
                 sync.push(final=True)
-            return publish(context, observations, self._blobs), None
         except (InvalidSpec, NotFound) as error:
-            kept = attempt_directory(context.job_directory, context.attempt)
-            return {}, (
-                f"the artifacts could not be published: {error.message} (they are kept in {kept})"
+            lost.append(
+                f"the checkpoints could not be uploaded: {error.message} "
+                f"(they are kept in {context.job_directory})"
             )
+        return artifacts, "; ".join(lost) or None
 
     def _explain(
         self, context: AttemptContext, observations: Sequence[Observation], found: Verdict
