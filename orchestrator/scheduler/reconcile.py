@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from orchestrator.backends.base import HostStatus, Observation
 from orchestrator.clock import from_epoch
+from orchestrator.scheduler.notes import run_notes
 from orchestrator.scheduler.outcome import PEER_FAILED, Verdict, failed, may_retry, verdict
 from orchestrator.spec.record import (
     Artifact,
@@ -32,8 +33,6 @@ if TYPE_CHECKING:
     from orchestrator_runtime.contract import ExitRecord
 
 FAILURE_REASON_MAX_CHARACTERS = 1024
-NAMED = 10
-"""How many files that were left out of an artifact a job's notes name."""
 _IN_ATTEMPT = (SecondaryStatus.DOWNLOADING, SecondaryStatus.TRAINING, SecondaryStatus.UPLOADING)
 
 
@@ -369,7 +368,7 @@ def _end(
         training_started_at=_training_started(view),
         training_ended_at=_training_ended(view),
         ended_at=now,
-        notes=_run_notes(view) | _collect_notes(collected),
+        notes=run_notes(_exits(view)) | _collect_notes(collected),
         release=True,
         durable=True,
     )
@@ -416,24 +415,6 @@ def _training_started(view: View | None) -> datetime | None:
 def _training_ended(view: View | None) -> datetime | None:
     times = [r["ended_at"] for r in _exits(view) if r["started_at"] is not None]
     return from_epoch(max(times)) if times else None
-
-
-def _run_notes(view: View | None) -> dict[str, str]:
-    exits = _exits(view)
-    if not exits:
-        return {}
-    notes = {"sandbox": exits[0]["sandbox"], "limits_by": exits[0]["limits_by"]}
-    for kind in ("model", "output"):
-        skipped = [
-            entry
-            for record in exits
-            if kind in record["artifacts"]
-            for entry in record["artifacts"][kind]["skipped"]
-        ]
-        if skipped:
-            more = f" and {len(skipped) - NAMED} more" if len(skipped) > NAMED else ""
-            notes[f"left out of {kind}"] = "; ".join(skipped[:NAMED]) + more
-    return notes
 
 
 def _collect_notes(collected: Collected) -> dict[str, str]:
