@@ -12,10 +12,9 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from orchestrator.errors import InvalidSpec, LimitExceeded, NotFound, OrchestratorError
+from orchestrator.spec.violations import violations_text
 
 RETRY_AFTER_SECONDS = 1
-_SECRET_PLACES = frozenset({"secrets", "environment", "hyper_parameters", "authorization"})
-_NO_INPUT = frozenset({"missing", "value_error", "extra_forbidden"})
 
 
 class Problem(BaseModel):
@@ -85,15 +84,7 @@ def bug_response() -> Response:
 
 def violations(errors: Sequence[Any]) -> InvalidSpec:
     """Return one error for all broken rules of a request, without repeating any secret."""
-    lines = []
-    for item in errors:
-        place = [str(part) for part in item["loc"]]
-        rule = str(item["msg"]).removeprefix("Value error, ")
-        quiet = item["type"] in _NO_INPUT or not _SECRET_PLACES.isdisjoint(map(str.lower, place))
-        value = "" if quiet else f", got {_short(item.get('input'))}"
-        lines.append(f"{'.'.join(place) or 'request'}: {rule}{value}")
-    rules = "rule" if len(lines) == 1 else "rules"
-    return InvalidSpec(f"{len(lines)} {rules} of the request broken: {'; '.join(lines)}")
+    return InvalidSpec(violations_text(errors, "request"))
 
 
 async def on_error(_request: Request, error: Exception) -> Response:
@@ -121,11 +112,6 @@ async def on_http_exception(request: Request, error: Exception) -> Response:
     else:
         ours = InvalidSpec(f"the request cannot be understood: {error.detail}")
     return problem_response(ours, error.headers)
-
-
-def _short(value: Any, limit: int = 80) -> str:
-    text = repr(value)
-    return text if len(text) <= limit else text[: limit - 1] + "…"
 
 
 def _encodable(text: str) -> str:

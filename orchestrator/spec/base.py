@@ -7,9 +7,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from orchestrator.errors import InvalidSpec
-
-_SECRET_PLACES = frozenset({"secrets", "environment", "hyper_parameters"})
-_WITHOUT_VALUE = frozenset({"missing", "value_error", "extra_forbidden"})
+from orchestrator.spec.violations import violations_text
 
 
 class _Named(type(BaseModel)):  # type: ignore[misc]  # pydantic's metaclass has no public name
@@ -61,21 +59,8 @@ class Saved(BaseModel):
 
 
 def describe_violations(error: ValidationError, kind: str = Spec.kind) -> str:
-    """Return one message that names rule, place and value of every violation.
+    """Return one message that names place, rule, value and remedy of every violation.
 
     Values that may be secret are not repeated.
     """
-    lines = []
-    for item in error.errors(include_url=False, include_context=False):
-        place = [str(part) for part in item["loc"]]
-        rule = item["msg"].removeprefix("Value error, ")
-        quiet = item["type"] in _WITHOUT_VALUE or not _SECRET_PLACES.isdisjoint(place)
-        value = "" if quiet else f", got {_short(item['input'])}"
-        lines.append(f"{'.'.join(place) or kind}: {rule}{value}")
-    rules = "rule" if len(lines) == 1 else "rules"
-    return f"{len(lines)} {rules} of the {kind} broken: " + "; ".join(lines)
-
-
-def _short(value: Any, limit: int = 80) -> str:
-    text = repr(value)
-    return text if len(text) <= limit else text[: limit - 1] + "…"
+    return violations_text(error.errors(include_url=False), kind)

@@ -54,7 +54,7 @@ def _legal_regex(text: str) -> str:
         pattern = re.compile(text)
     except re.error as error:
         raise ValueError(
-            f"regex must be a Python regular expression, got {text!r}: {error}"
+            f"regex must be a Python regular expression, got {text!r}: {error}; correct that place"
         ) from error
     if pattern.groups < 1:
         raise ValueError(
@@ -136,7 +136,9 @@ class Channel(Spec):
     @classmethod
     def _safe_name(cls, name: str) -> str:
         if name in RESERVED_CHANNELS:
-            raise ValueError(f"channel_name must not be a directory reference, got {name!r}")
+            raise ValueError(
+                f"channel_name must not be a directory reference, got {name!r}; use a word"
+            )
         return name
 
     @field_validator("uri")
@@ -145,7 +147,8 @@ class Channel(Spec):
         if uri.startswith(("s3://", "file:///", "/")):
             return uri
         raise ValueError(
-            f"uri must start with s3://, file:/// or / (an absolute path), got {uri!r}"
+            f"uri must start with s3://, file:/// or / (an absolute path), got {uri!r}; give the "
+            "whole address"
         )
 
 
@@ -162,7 +165,10 @@ class OutputDataConfig(Spec):
     def _known_scheme(cls, uri: str | None) -> str | None:
         if uri is None or uri.startswith(("s3://", "file:///", "/")):
             return uri
-        raise ValueError(f"s3_output_path must start with s3://, file:/// or /, got {uri!r}")
+        raise ValueError(
+            f"s3_output_path must start with s3://, file:/// or /, got {uri!r}; give the whole "
+            "address"
+        )
 
 
 class InstanceGroup(Spec):
@@ -187,7 +193,9 @@ class ResourceConfig(Spec):
         names = Counter(group.instance_group_name for group in self.instance_groups)
         twice = [name for name, count in names.items() if count > 1]
         if twice:
-            raise ValueError(f"instance_group_name must be unique, got {twice[0]!r} twice")
+            raise ValueError(
+                f"instance_group_name must be unique, got {twice[0]!r} twice; rename one"
+            )
         return self
 
 
@@ -299,7 +307,7 @@ class TrainingJobSpec(Spec):
         _check_channels(self)
         twice = [key for key, count in Counter(t.key for t in self.tags).items() if count > 1]
         if twice:
-            raise ValueError(f"tag keys must be unique, got {twice[0]!r} twice")
+            raise ValueError(f"tag keys must be unique, got {twice[0]!r} twice; drop one")
         return self
 
     @property
@@ -338,7 +346,7 @@ def _check_program(spec: TrainingJobSpec) -> None:
     ):
         raise ValueError(
             "a job needs source_code, algorithm_specification.training_image or "
-            "container_entrypoint, got none of them"
+            "container_entrypoint, got none of them; give one"
         )
     if spec.backend == "docker" and image is None:
         raise ValueError(
@@ -351,12 +359,12 @@ def _check_channels(spec: TrainingJobSpec) -> None:
     names = Counter(channel.channel_name for channel in spec.input_data_config)
     twice = [name for name, count in names.items() if count > 1]
     if twice:
-        raise ValueError(f"channel_name must be unique, got {twice[0]!r} twice")
+        raise ValueError(f"channel_name must be unique, got {twice[0]!r} twice; rename one")
     groups = {group for _, group, _ in spec.hosts}
     for channel in spec.input_data_config:
         unknown = set(channel.instance_group_names) - groups
         if unknown:
             raise ValueError(
                 f"channel {channel.channel_name!r} names instance group {sorted(unknown)[0]!r}; "
-                f"the job has {sorted(groups)}"
+                f"the job has {sorted(groups)}; name one of these"
             )

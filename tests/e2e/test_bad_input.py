@@ -216,7 +216,7 @@ WRONG: dict[str, Wrong] = {
         trainer={"input_data_config": [InputData(channel_name="a/b", data_source="/tmp")]},
     ),
     "channel with an unknown scheme": Wrong(
-        ("uri must start with", "'ftp://host/x'"),
+        ("uri: must start with", "'ftp://host/x'"),
         trainer={"input_data_config": [InputData(channel_name="a", data_source="ftp://host/x")]},
     ),
     "too many channels": Wrong(
@@ -228,7 +228,7 @@ WRONG: dict[str, Wrong] = {
         },
     ),
     "output with an unknown scheme": Wrong(
-        ("s3_output_path must start with", "'out'"),
+        ("s3_output_path: must start with", "'out'"),
         trainer={"output_data_config": OutputDataConfig.model_construct(s3_output_path="out")},
     ),
     "checkpoints at a place that cannot be": Wrong(
@@ -301,7 +301,7 @@ def test_a_mistake_is_refused_with_rule_value_and_remedy(
 # -- requests that no SDK makes ----------------------------------------------------------------
 
 RAW: dict[str, tuple[dict[str, Any], tuple[str, ...]]] = {
-    "unknown field": ({"learning_rate": 1}, ("learning_rate", "not permitted")),
+    "unknown field": ({"learning_rate": 1}, ("learning_rate", "is not known here")),
     "field of the wrong type": ({"priority": "high"}, ("priority", "'high'")),
     "no name": ({"training_job_name": None}, ("training_job_name",)),
     "unknown back end": ({"backend": "slurm"}, ("backend must be one of", "'slurm'")),

@@ -57,7 +57,7 @@ METRICS = [
     {"Name": "loss", "Regex": "loss=([0-9.]+)"},
     {"Name": "odd", "Regex": "odd=([0-9a-z.]+)"},
 ]
-PREFIX = re.compile(r"(?<=broken: )(path|query|body)\.|(?<=; )(path|query|body)\.")
+PREFIX = re.compile(r"(?<=broken: )(path|query|body)\.|(?<=\. )(path|query|body)\.")
 
 
 def trainer(directory: Path, script: str, transport: Transport, **arguments: Any) -> ModelTrainer:

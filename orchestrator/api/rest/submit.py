@@ -105,7 +105,7 @@ class Submit:
         try:
             asked = SubmitRequest.model_validate_json(body)
         except ValidationError as error:
-            raise violations(error.errors(include_url=False, include_context=False)) from error
+            raise violations(error.errors(include_url=False)) from error
         self._check_backend(asked.spec)
         return asked
 

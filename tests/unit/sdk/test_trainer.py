@@ -108,7 +108,7 @@ def test_plain_data_is_taken_where_its_meaning_is_plain(tmp_path: Path) -> None:
     ("arguments", "words"),
     [
         ({"compute": 4}, r"compute must be Compute.*, or a mapping .* got 4 \(int\)"),
-        ({"compute": {"cpu": 4}}, "cpu: Extra inputs"),
+        ({"compute": {"cpu": 4}}, "cpu: is not known here"),
         ({"source_code": 123}, "source_code must be SourceCode"),
         ({"hyperparameters": [1]}, "hyperparameters must be a mapping"),
         ({"hyperparameters": {1: 2}}, "a name in hyperparameters must be a text, got 1"),
