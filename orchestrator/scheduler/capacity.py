@@ -92,7 +92,8 @@ def impossible(demand: Demand, machine: Machine) -> str | None:
         return (
             f"{demand.hosts} host(s) x resources.cpus={wanted.cpus:g} must be at most the "
             f"{machine.cpus:g} CPU slots of this machine; ask for fewer, or raise "
-            "ORCHESTRATOR_CPU_SLOTS"
+            "ORCHESTRATOR_CPU_SLOTS before its driver starts (`orchestrator env` says which of this "
+            "shell's settings a running one does not follow, and how to end it)"
         )
     if demand.hosts * (wanted.memory_gib or 0) > machine.memory_gib + EPSILON:
         return (
@@ -107,7 +108,7 @@ def impossible(demand: Demand, machine: Machine) -> str | None:
     if demand.gpus_per_host > len(machine.gpus):
         return (
             f"resources.gpus must be at most the {len(machine.gpus)} GPUs of this machine, "
-            f"got {demand.gpus_per_host}"
+            f"got {demand.gpus_per_host}; ask for fewer"
         )
     return None
 

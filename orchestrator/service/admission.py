@@ -106,7 +106,8 @@ class Admission:
             return self._backends[spec.backend]
         except KeyError:
             raise InvalidSpec(
-                f"backend must be one of {sorted(self._backends)}, got {spec.backend!r}"
+                f"backend must be one of {sorted(self._backends)}, got {spec.backend!r}; "
+                "choose one of these"
             ) from None
 
     def _check_home(self) -> None:
@@ -131,10 +132,10 @@ class Admission:
         for instance_type in {kind for _, _, kind in spec.hosts}:
             if not lookup.is_known(instance_type):
                 near = difflib.get_close_matches(instance_type, lookup.names(), 1)
-                advice = f"; did you mean {near[0]!r}?" if near else ""
+                advice = f"did you mean {near[0]!r}?" if near else "'local' is this machine"
                 raise InvalidSpec(
                     "instance_type must be a SageMaker training instance type or 'local', got "
-                    f"{instance_type!r}{advice}"
+                    f"{instance_type!r}; {advice}"
                 )
             wanted = lookup.gpus(instance_type)
             if wanted > len(self._machine.gpus):
@@ -205,7 +206,7 @@ def _check_channels(spec: TrainingJobSpec) -> None:
         if mode == "Pipe" or channel.s3_data_type == "AugmentedManifestFile":
             raise InvalidSpec(
                 f"input_mode must be File or FastFile here, got {mode} with "
-                f"{channel.s3_data_type} for channel {channel.channel_name!r}"
+                f"{channel.s3_data_type} for channel {channel.channel_name!r}; use File"
             )
         path = local_path(channel.uri)
         if path is not None and not path.exists():

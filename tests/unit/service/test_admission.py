@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from orchestrator.errors import CapacityUnavailable
+from orchestrator.errors import CapacityUnavailable, InvalidSpec
 from orchestrator.scheduler.capacity import Machine
 from orchestrator.service.admission import NOT_ENFORCED, Admission, not_enforced
 from orchestrator.spec.job import TrainingJobSpec
@@ -87,3 +87,27 @@ def test_gpus_that_are_not_there_are_told_and_refused_where_that_is_wished(
     else:
         (warning,) = admission.check(spec, {}, None)
         assert warning.endswith("this machine has 0; the job runs with what is there")
+
+
+@pytest.mark.parametrize(
+    ("change", "remedy"),
+    [
+        ({"resource_config": {"instance_type": "zzz"}}, "got 'zzz'; 'local' is this machine"),
+        (
+            {"resource_config": {"instance_type": "ml.m5.largo"}},
+            "got 'ml.m5.largo'; did you mean 'ml.m5.large'?",
+        ),
+        ({"backend": "kubernetes"}, "got 'kubernetes'; choose one of these"),
+        (
+            {"input_data_config": [{"channel_name": "a", "uri": "/tmp", "input_mode": "Pipe"}]},
+            "for channel 'a'; use File",
+        ),
+    ],
+)
+def test_what_is_refused_has_a_remedy(tmp_path: Path, change: dict[str, Any], remedy: str):
+    program = {"algorithm_specification": {"container_entrypoint": ["true"]}}
+    spec = TrainingJobSpec.parse({"training_job_name": "job", **program, **change})
+    admission = Admission(tmp_path, {"process": FakeBackend(FakeEngine())}, Machine(1, 1, ()))
+    with pytest.raises(InvalidSpec) as caught:
+        admission.check(spec, {}, None)
+    assert caught.value.message.endswith(remedy)
