@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from orchestrator.errors import JobFailed, NotFound
+from orchestrator.errors import JobFailed, NotFound, OrchestratorError
 from orchestrator.sdk.lines import LineAssembler, OutputLine
 from orchestrator.sdk.transport import Transport, connect
 from orchestrator.spec.base import Saved
@@ -115,7 +116,11 @@ class TrainingJob:
     def _repr_html_(self) -> str:
         from orchestrator.sdk.notebook import job_html  # noqa: PLC0415  # notebooks only
 
-        return job_html(self._record)
+        metrics: dict[str, float] = {}
+        if not self.status.is_terminal:
+            with suppress(OrchestratorError):  # a picture without them is better than none
+                metrics = self.metrics()
+        return job_html(self._record, metrics)
 
     # -- waiting ---------------------------------------------------------------------------
 
@@ -132,7 +137,8 @@ class TrainingJob:
         """Wait until the job has ended; return this handle. Never stops the job.
 
         Args:
-            logs: Print the log lines of all hosts as they come.
+            logs: Print the log lines of all hosts as they come; in a notebook, also show how
+                the job gets on, unless a callback is given.
             timeout_seconds: Raise TimeoutError after this time; None = wait for ever.
             on_line: Gets every log line instead of printing it.
             on_change: Gets the record at every change.
@@ -144,7 +150,12 @@ class TrainingJob:
             TimeoutError: The time is over; the job goes on.
         """
         from orchestrator.sdk.follow import follow_job  # noqa: PLC0415  # keeps import light
+        from orchestrator.sdk.notebook import in_notebook, wait_in_notebook  # noqa: PLC0415
 
+        watched = any((on_line, on_change, on_progress, on_tick))
+        if logs and not watched and in_notebook():
+            wait_in_notebook(self, logs=True, timeout_seconds=timeout_seconds)
+            return self
         self._record = follow_job(
             self._transport,
             self._record,

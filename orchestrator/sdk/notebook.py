@@ -135,14 +135,23 @@ class _Cell:
         }
 
 
-def wait_in_notebook(job: TrainingJob, *, logs: bool) -> None:
+def wait_in_notebook(
+    job: TrainingJob, *, logs: bool, timeout_seconds: float | None = None
+) -> None:
     """Wait for a job in a cell and show how it gets on.
 
     Raises:
+        TimeoutError: The time is over; the job goes on.
         KeyboardInterrupt: The cell was interrupted, and ends there; the job goes on.
     """
     cell = _Cell(job)
     try:
-        job.wait(logs=logs, on_change=cell.change, on_progress=cell.progress, on_tick=cell.show)
+        job.wait(
+            logs=logs,
+            timeout_seconds=timeout_seconds,
+            on_change=cell.change,
+            on_progress=cell.progress,
+            on_tick=cell.show,
+        )
     finally:
         cell.close()

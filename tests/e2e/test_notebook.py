@@ -366,7 +366,7 @@ def test_interrupting_detaches_and_a_later_cell_follows_to_the_end(
     interrupted(kernel, later, "long")
 
     last = kernel.cell("job = TrainingJob.get('long').wait(logs=True); job")
-    last.until(lambda cell: cell.text == "ready\n")
+    last.until(lambda cell: cell.text == "ready\n" and in_progress(cell))  # here, too
     assert driver_pid(home) == driver
     assert is_alive(supervisor)
     assert stored(home, "long").secondary_status == "Training"
