@@ -170,13 +170,13 @@ class LocalTransport:
         if not names or self._stream() is None:
             return []
         wanted, info = Settings(home=self.home).shown(), self.info()
-        used = info["settings"]
+        used = info.get("settings", wanted)  # a driver from before an upgrade does not say
         return [
             f"{PREFIX}{name.upper()}={wanted[name]} has no effect: the driver of {self.home} was "
-            f"started with {used[name] or 'none'}; it ends by itself when it has nothing to do, "
-            f"or at once with `kill {info['pid']}` (running jobs go on)"
+            f"started with {used[name] or 'none'}; end it with `kill {info['pid']}` (running jobs "
+            "go on), or wait until it has been without work for a while (`serve` stays)"
             for name in names
-            if wanted[name] != used[name]
+            if wanted[name] != used.get(name, wanted[name])
         ]
 
     def put_source(self, archive: Path) -> str:

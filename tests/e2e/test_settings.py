@@ -5,10 +5,15 @@ from __future__ import annotations
 import json
 import warnings
 from collections.abc import Callable
+from contextlib import closing
+from pathlib import Path
 
 import pytest
 
 from orchestrator import ModelTrainer
+from orchestrator.embedded import LocalTransport
+from orchestrator.home import DRIVER_SOCKET, socket_path
+from orchestrator.service.rpc import RpcServer
 from tests.e2e.command import cli, script
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(120)]
@@ -39,3 +44,16 @@ def test_the_command_and_its_list_of_settings_say_it_too(
     done = cli("run", script(tmp_path, "print('ran')"))  # type: ignore[arg-type]
     assert done.stdout == "ran\n"
     assert f"warning: {text}" in done.stderr
+
+
+def test_a_driver_from_before_an_upgrade_says_nothing_of_its_settings(
+    orchestrator_home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ORCHESTRATOR_CPU_SLOTS", "3")
+    monkeypatch.setenv("ORCHESTRATOR_DOCKER_PULL", "1")
+    for answer in ({"pid": 1}, {"pid": 1, "settings": {"docker_pull": "True"}}):
+        old = RpcServer(
+            socket_path(orchestrator_home, DRIVER_SOCKET), {"info": lambda a=answer: a}
+        )
+        with closing(old), closing(LocalTransport(orchestrator_home)) as transport:
+            assert transport.ignored_settings() == []
