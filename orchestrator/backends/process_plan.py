@@ -85,8 +85,8 @@ class Planner:
 
     @property
     def _hidden(self) -> tuple[str, ...]:
-        found = (str(path) for path in self.settings.hidden if path.is_dir())
-        return (str(self.settings.home), *found)
+        found = (path for path in self.settings.hidden if path.is_dir())
+        return tuple(dict.fromkeys(_place(path) for path in (self.settings.home, *found)))
 
     def _base(self, context: AttemptContext, host: str) -> str:
         if self._fenced:
@@ -197,13 +197,13 @@ class Planner:
             (str(directory / contract.ML_DIRECTORY), contract.ML),
             *((str(k.directory), k.target) for k in staging.kept_directories(context)),
             (str(directory / contract.RECORDS_FIFO), contract.RECORDS),
-            *((str(path), str(path)) for path in self.settings.writable),
+            *((str(path), _place(path)) for path in self.settings.writable),
         ]
         read_only = [
             (str(self.settings.runtime), contract.RUNTIME),
             (str(directory / HOSTS_FILE), "/etc/hosts"),
             *(
-                (str(directory / EMPTY_FILE), str(path))
+                (str(directory / EMPTY_FILE), _place(path))
                 for path in self.settings.hidden
                 if path.is_file()
             ),
@@ -230,6 +230,11 @@ class Planner:
             cwd=cwd,
             opt_entries=sandbox.opt_entries(),
         )
+
+
+def _place(path: Path) -> str:
+    """Return where a path leads: what is mounted on a link would not be found by bubblewrap."""
+    return str(path.resolve())
 
 
 def interpreter_paths(python: str, covered: tuple[str, ...]) -> list[str]:

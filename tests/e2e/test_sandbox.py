@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
 from orchestrator import ModelTrainer
+from orchestrator.embedded import LocalTransport
+from orchestrator.testing.plugin import end_driver
 
 pytestmark = pytest.mark.e2e
 
@@ -46,7 +49,10 @@ def test_a_job_can_change_nothing_but_its_own_folders(
 KEYS = """
 import os
 from pathlib import Path
-for name in (".ssh/id", ".netrc", ".git-credentials", ".config/gh/hosts.yml", ".orchestrator/token"):
+for name in (
+    ".ssh/id", ".netrc", ".git-credentials", ".config/gh/hosts.yml", ".orchestrator/token",
+    ".aws/credentials", "dotfiles/aws/credentials", ".pypirc", "dotfiles/pypirc",
+):
     path = Path(USER) / name
     print(name, path.read_text() if path.exists() else "")
 print("notes", (Path(USER) / "notes").read_text())
@@ -68,8 +74,35 @@ def test_a_job_does_not_see_the_users_keys(
         ".git-credentials ",
         ".config/gh/hosts.yml ",
         ".orchestrator/token ",
+        ".aws/credentials ",
+        "dotfiles/aws/credentials ",
+        ".pypirc ",
+        "dotfiles/pypirc ",
         "notes plain",
     ]
+
+
+@pytest.mark.parametrize("fence", ["bubblewrap", "namespaces"])
+def test_places_behind_links_are_hidden_and_writable_as_well(
+    fence: str, tmp_path: Path, user: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ORCHESTRATOR_ISOLATION", fence)
+    (user / "link").symlink_to(user / "disk")
+    (user / "disk/shared").mkdir(parents=True)
+    monkeypatch.setenv("ORCHESTRATOR_SANDBOX_WRITABLE", str(user / "link/shared"))
+    (tmp_path / "train.py").write_text(
+        "from pathlib import Path\n"
+        f"print(list(Path({str(user / 'link/home')!r}).iterdir()))\n"
+        f"(Path({str(user / 'link/shared')!r}) / 'new').write_text('1')\n"
+    )
+    home = user / "link/home"
+    with closing(LocalTransport(home)) as transport:
+        trainer = ModelTrainer(source_code=str(tmp_path / "train.py"), transport=transport)
+        job = trainer.train(logs=False)
+        assert list(job.logs()) == ["[]"]
+        assert job.status == "Completed"
+    assert (user / "disk/shared/new").exists()
+    end_driver(home)
 
 
 @pytest.fixture
@@ -77,11 +110,17 @@ def user(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """A user's home, at a place that jobs can see."""
     with tempfile.TemporaryDirectory(dir="/var/tmp", prefix="orchestrator-user-") as name:
         folder = Path(name)
-        for secret in (".ssh/id", ".netrc", ".git-credentials", ".config/gh/hosts.yml"):
+        for secret in (
+            *(".ssh/id", ".netrc", ".git-credentials", ".config/gh/hosts.yml"),
+            *(".orchestrator/token", "dotfiles/aws/credentials", "dotfiles/pypirc"),
+        ):
             (folder / secret).parent.mkdir(parents=True, exist_ok=True)
             (folder / secret).write_text("hush")
-        (folder / ".orchestrator").mkdir()
-        (folder / ".orchestrator/token").write_text("hush")
+        (folder / ".aws").symlink_to(
+            folder / "dotfiles/aws"
+        )  # as people keep them in a repository
+        (folder / ".pypirc").symlink_to("dotfiles/pypirc")
+        (folder / ".kube").symlink_to("nowhere")
         (folder / "notes").write_text("plain")
         monkeypatch.setenv("HOME", name)
         yield folder
