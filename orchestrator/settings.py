@@ -14,7 +14,8 @@ from orchestrator.errors import InvalidSpec
 from orchestrator.home import default_python, home_directory
 
 PREFIX = "ORCHESTRATOR_"
-_CREDENTIALS = re.compile(r"//[^/@\s]*@")
+# Of `scheme://me:word@host`, also where the word has an @, and of a proxy's `me:word@host`.
+_CREDENTIALS = re.compile(r"(//)[^/?#\s]*@|^()[^/?#\s:@]+:[^/?#\s]*@")
 
 
 class Settings(BaseSettings):
@@ -95,7 +96,7 @@ def _violations(error: ValidationError) -> str:
 
 def without_password(text: str) -> str:
     """Return a text with the user information of addresses in it hidden."""
-    return _CREDENTIALS.sub("//***@", text)
+    return _CREDENTIALS.sub(lambda found: f"{found[1] or ''}***@", text)
 
 
 def set_by_environment() -> list[str]:

@@ -9,6 +9,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.report.words import size
+from orchestrator.settings import without_password
 
 if TYPE_CHECKING:
     from orchestrator.cli.probing import Facts
@@ -194,7 +195,9 @@ def _gpus(facts: Facts) -> Check:
 
 def _service(facts: Facts) -> Check:
     if facts.url is not None:
-        return Check("service", Level.OK, f"{facts.url} is asked (ORCHESTRATOR_URL)")
+        return Check(
+            "service", Level.OK, f"{without_password(facts.url)} is asked (ORCHESTRATOR_URL)"
+        )
     if facts.service is not None:
         return Check("service", Level.OK, facts.service)
     return Check("service", Level.OK, "none runs, none is needed; `orchestrator serve` starts one")

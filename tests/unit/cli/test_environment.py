@@ -99,10 +99,33 @@ def test_it_is_json_too(home, capsys):
     assert not (home / "store.sqlite3").exists()
 
 
-def test_passwords_in_addresses_are_hidden(home, monkeypatch):
-    monkeypatch.setenv("PIP_INDEX_URL", "https://me:hunter2@index.example/simple")
+@pytest.mark.parametrize(
+    ("name", "value", "shown"),
+    [
+        ("PIP_INDEX_URL", "https://me:hunter2@host.example/a", "https://***@host.example/a"),
+        ("PIP_INDEX_URL", "https://hunter2@host.example/a@b", "https://***@host.example/a@b"),
+        ("PIP_INDEX_URL", "https://me:x@hunter2@host.example", "https://***@host.example"),
+        ("PIP_EXTRA_INDEX_URL", "https://a https://me:hunter2@b", "https://a https://***@b"),
+        ("HTTPS_PROXY", "me:hunter2@proxy.example:3128", "***@proxy.example:3128"),
+        ("HTTPS_PROXY", "http://proxy.example:3128", "http://proxy.example:3128"),
+    ],
+)
+def test_passwords_in_addresses_are_hidden(home, monkeypatch, name, value, shown):
+    monkeypatch.setenv(name, value)
     assert "hunter2" not in json.dumps(look(home))
-    assert "//***@index.example" in look(home)["job_environment"]["PIP_INDEX_URL"]
+    assert look(home)["job_environment"][name] == shown
+
+
+def test_a_shell_of_a_job_that_another_machine_runs_says_where_it_is_possible(
+    home, monkeypatch, capsys
+):
+    assert main.main(["shell", "job", "--home", str(home)]) == 1
+    assert "machine that runs" not in capsys.readouterr().err
+    monkeypatch.setenv("ORCHESTRATOR_URL", "http://far:1")
+    assert main.main(["shell", "job", "--home", str(home)]) == 1
+    said = capsys.readouterr().err
+    assert "http://far:1" in said
+    assert "on the machine that runs the job" in said
 
 
 def test_the_service_that_this_shell_asks_stays_the_one(home, monkeypatch):
