@@ -173,7 +173,7 @@ class LocalTransport:
         used = info.get("settings", wanted)  # a driver from before an upgrade does not say
         return [
             f"{PREFIX}{name.upper()}={wanted[name]} has no effect: the driver of {self.home} was "
-            f"started with {used[name] or 'none'}; end it with `kill {info['pid']}` (running jobs "
+            f"started with {used[name] or 'its default'}; end it with `kill {info['pid']}` (running jobs "
             "go on), or wait until it has been without work for a while (`serve` stays)"
             for name in names
             if wanted[name] != used.get(name, wanted[name])
