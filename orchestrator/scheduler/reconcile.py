@@ -151,7 +151,7 @@ def _queued(job: TrainingJobRecord, now: datetime) -> Decision:
     condition = job.spec.stopping_condition
     if job.stop_intent is not None:
         return _end(job, Verdict(job.stop_intent, None, "stopped before it was started"), now)
-    if _older_than(job, condition.max_pending_time_in_seconds, now):
+    if _waits_longer_than(job, condition.max_pending_time_in_seconds, now):
         text = f"not started within max_pending_time_in_seconds={condition.max_pending_time_in_seconds}"
         return _end(job, Verdict(EndReason.MAX_PENDING, None, f"{text}; {job.message}"), now)
     if _older_than(job, condition.max_wait_time_in_seconds, now):
@@ -162,6 +162,13 @@ def _queued(job: TrainingJobRecord, now: datetime) -> Decision:
 
 def _older_than(job: TrainingJobRecord, seconds: int | None, now: datetime) -> bool:
     return seconds is not None and now - job.created_at >= timedelta(seconds=seconds)
+
+
+def _waits_longer_than(job: TrainingJobRecord, seconds: int | None, now: datetime) -> bool:
+    """Return whether a queued job waits too long; after an attempt its waiting begins anew."""
+    return seconds is not None and now - job.transitions[-1].started_at >= timedelta(
+        seconds=seconds
+    )
 
 
 # -- living ------------------------------------------------------------------------------------
@@ -205,9 +212,11 @@ def _was_stopped(seen: Observation) -> bool:
 
 def _progress(job: TrainingJobRecord, view: View, now: datetime) -> JobUpdate | None:
     update = _reached(job, view, now)
-    if update is None and view.start_fault is not None:
+    if update is not None:
+        return update
+    if view.start_fault is not None:
         return _note(job, f"will be tried again: {view.start_fault.message}")
-    return update
+    return _note(job, job.transitions[-1].message)  # what was in the way is over
 
 
 def _reached(job: TrainingJobRecord, view: View, now: datetime) -> JobUpdate | None:
@@ -367,7 +376,7 @@ def _end(
         final_metrics=collected.final_metrics,
         training_started_at=_training_started(view),
         training_ended_at=_training_ended(view),
-        ended_at=now,
+        ended_at=transition.started_at,
         notes=run_notes(_exits(view)) | _collect_notes(collected),
         release=True,
         durable=True,

@@ -213,13 +213,19 @@ def request_stop(
         "modified_us": modified_us,
     }
     if may_follow(secondary, SecondaryStatus.STOPPING):
-        step = rules.stopping(now, state["attempt"])
+        step = rules.stopping(now, _last_step(connection, number), state["attempt"])
         append_transitions(connection, number, [step])
         values |= {"secondary_status": step.status.value, "message": step.message}
     connection.execute(update(jobs).where(jobs.c.number == number).values(values))
     blocks.touch(connection, [(number, modified_us)])
     if status is not TrainingJobStatus.STOPPING:
         counts.add(connection, {status: -1, TrainingJobStatus.STOPPING: 1})
+
+
+def _last_step(connection: Connection, number: int) -> datetime:
+    """Return when the last transition of a job began."""
+    query = select(func.max(transitions.c.started_us)).where(transitions.c.number == number)
+    return rules.from_us(connection.execute(query).scalar_one())
 
 
 def _state(connection: Connection, name: str) -> RowMapping:

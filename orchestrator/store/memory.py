@@ -196,7 +196,7 @@ class MemoryStore(Store):
                 "modified_at": rules.modification_time(now, record.created_at),
             }
             if may_follow(record.secondary_status, SecondaryStatus.STOPPING):
-                step = rules.stopping(now, record.attempt)
+                step = rules.stopping(now, record.transitions[-1].started_at, record.attempt)
                 changes["transitions"] = rules.chained((*record.transitions, step))
                 changes["secondary_status"] = step.status
                 changes["message"] = step.message

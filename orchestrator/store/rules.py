@@ -70,11 +70,11 @@ def pending(now: datetime) -> Transition:
     return Transition(status=SecondaryStatus.PENDING, started_at=now, message=PENDING_MESSAGE)
 
 
-def stopping(now: datetime, attempt: int) -> Transition:
-    """Return the transition that a stop request adds."""
+def stopping(now: datetime, last: datetime, attempt: int) -> Transition:
+    """Return the transition that a stop request adds: never before the ``last`` one."""
     return Transition(
         status=SecondaryStatus.STOPPING,
-        started_at=now,
+        started_at=max(now, last),
         message=STOPPING_MESSAGE,
         attempt=attempt,
     )

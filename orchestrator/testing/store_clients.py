@@ -181,6 +181,16 @@ class ClientContract(StoreFixtures):
         assert again == first == store.get_job("job")
         assert store.count_by_status()[TrainingJobStatus.STOPPING] == 1
 
+    def test_a_stop_by_a_clock_that_was_set_back_does_not_begin_before_the_step_before_it(
+        self, store: Store
+    ) -> None:
+        submit(store, "job")
+        at = START - timedelta(hours=1)
+        job = store.request_stop("job", intent=EndReason.USER_STOP, grace_seconds=None, now=at)
+        assert job.stop_requested_at == at
+        assert [step.started_at for step in job.transitions] == [START, START]
+        assert job.transitions[0].ended_at == START
+
     def test_an_ended_job_is_not_stopped(self, store: Store) -> None:
         job = submit(store, "job")
         assert store.apply([ended(job)], take_over(store)) == [True]
