@@ -60,7 +60,7 @@ def damaged(path: Path, finding: str) -> str:
     """Return the message for a corrupt file; it names the newest backup."""
     newest = newest_backup(path)
     remedy = (
-        "there is no backup; move the file away to start with an empty store"
+        "there is no backup; move the file away, and jobs/ beside it, to start with an empty store"
         if newest is None
         else f"stop all that use it and copy the newest backup, {newest}, over it"
     )
