@@ -1,4 +1,4 @@
-"""Looks instance types up. Retired types have a name and no hardware data."""
+"""Looks instance types up. Some types have a name and no hardware data."""
 
 from __future__ import annotations
 
@@ -10,14 +10,15 @@ from typing import Any
 LOCAL = "local"
 """The label of a job that names no instance type."""
 
-# Retired before the hardware data was published; counts from AWS's P2 and P3 product pages.
-_RETIRED_GPUS = {
+# Not in the published hardware data: retired before it was, or too new. Counts from AWS's product pages.
+_GPUS_WITHOUT_DATA = {
     "ml.p2.xlarge": 1,
     "ml.p2.8xlarge": 8,
     "ml.p2.16xlarge": 16,
     "ml.p3.2xlarge": 1,
     "ml.p3.8xlarge": 4,
     "ml.p3.16xlarge": 8,
+    "ml.p6e-gb200.36xlarge": 4,
 }
 
 
@@ -43,4 +44,4 @@ def gpus(instance_type: str) -> int:
     if instance_type == LOCAL:
         return 0
     known: int | None = _instances().get(instance_type, {}).get("gpus")
-    return _RETIRED_GPUS.get(instance_type, 0) if known is None else known
+    return _GPUS_WITHOUT_DATA.get(instance_type, 0) if known is None else known

@@ -41,6 +41,18 @@ HyperParameterValue = Annotated[str, StringConstraints(max_length=2500), AfterVa
 EnvironmentName = Annotated[
     str, StringConstraints(pattern=ids.ENVIRONMENT_NAME_PATTERN, max_length=512)
 ]
+
+
+def _absolute(path: str) -> str:
+    if not path.startswith("/"):
+        raise ValueError(
+            f"local_path must be an absolute path as the program sees it, got {path!r}; "
+            "begin it with /"
+        )
+    return _no_nul(path)
+
+
+LocalPath = Annotated[str, StringConstraints(max_length=4096), AfterValidator(_absolute)]
 EnvironmentValue = Annotated[str, StringConstraints(max_length=512), AfterValidator(_no_nul)]
 
 RESERVED_ENVIRONMENT = re.compile(r"SM_(?!LOG_LEVEL$)|TRAINING_JOB_|ORCHESTRATOR_")
@@ -238,14 +250,14 @@ class CheckpointConfig(Spec):
 
     s3_uri: Annotated[str, StringConstraints(max_length=1024)] | None = None
     """None = kept between the attempts of this job only."""
-    local_path: Annotated[str, StringConstraints(max_length=4096)] = "/opt/ml/checkpoints"
+    local_path: LocalPath = "/opt/ml/checkpoints"
 
 
 class TensorBoardOutputConfig(Spec):
     """Where the program writes TensorBoard event files."""
 
     s3_output_path: Annotated[str, StringConstraints(max_length=1024)]
-    local_path: Annotated[str, StringConstraints(max_length=4096)] = "/opt/ml/output/tensorboard"
+    local_path: LocalPath = "/opt/ml/output/tensorboard"
 
 
 class Tag(Spec):
