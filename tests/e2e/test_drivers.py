@@ -17,6 +17,7 @@ import pytest
 from orchestrator import ModelTrainer, TrainingJob
 from orchestrator.embedded import LocalTransport
 from orchestrator.errors import NotFound
+from orchestrator.scheduler.loop import LEASE_SECONDS
 from orchestrator.testing.plugin import driver_pid, end_driver
 from tests.e2e.conftest import eventually
 from tests.e2e.machine import (
@@ -323,7 +324,7 @@ def test_no_submit_is_lost_while_drivers_end_themselves(
         job = make.train(wait=False)
         names.append(job.name)
         ended(orchestrator_home, job.name)  # from the disk: nobody starts a driver meanwhile
-        threading.Event().wait(step * 0.015)
+        threading.Event().wait(step * 0.015)  # nothing is waited for: which moment it is differs
     for name in names:
         record = stored(orchestrator_home, name)
         assert (record.status, record.attempt) == ("Completed", 1)
@@ -349,7 +350,7 @@ def test_a_job_that_a_standing_by_service_accepts_starts_at_once(
         assert driver_pid(orchestrator_home) == driver
     assert job.status == "Completed"
     waited = job.transitions[1].started_at - job.created_at
-    assert waited.total_seconds() < 3
+    assert waited.total_seconds() < LEASE_SECONDS / 6  # an idle driver looks after twice as long
 
 
 def test_a_driver_whose_lock_is_removed_ends(
@@ -358,8 +359,10 @@ def test_a_driver_whose_lock_is_removed_ends(
     monkeypatch.setenv("ORCHESTRATOR_DRIVER_LINGER_SECONDS", "600")
     trainer("print('done')").train()
     pid = driver_pid(orchestrator_home)
+    assert pid is not None
+    assert is_alive(pid)
     (orchestrator_home / "driver.lock").unlink()
-    eventually(lambda: pid is None or not is_alive(pid))
+    eventually(lambda: not is_alive(pid))
 
 
 def test_ending_a_driver_politely_leaves_the_job_running(

@@ -214,8 +214,6 @@ def test_one_of_two_services_drives_and_both_take_jobs(
     (world.home / "wake.sock").unlink()
     second.submit("three")
     world.ran_once("three")
-    job = world.job("three")
-    assert (job.transitions[1].started_at - job.created_at).total_seconds() < 5
     assert world.leases_taken() == 1
 
 
