@@ -33,7 +33,9 @@ def _is_iso(value: str) -> str:
         float(value)
     except ValueError:
         return value
-    raise ValueError("must be a time such as 2026-01-31T12:00:00Z")
+    raise ValueError(
+        f"must be a time such as 2026-01-31T12:00:00Z, got {value!r:.80}; write it like that"
+    )
 
 
 Moment = Annotated[AwareDatetime, BeforeValidator(_is_iso)]
