@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 from orchestrator.backends.base import HostStatus, Observation
 from orchestrator.errors import EngineUnreachable, NotFound, OrchestratorError
 from orchestrator.failpoints import failpoint
+from orchestrator.scheduler.ages import Ages
 from orchestrator.scheduler.capacity import Demand, Machine, Placement, Round, impossible, place
 from orchestrator.scheduler.outcome import Verdict
 from orchestrator.scheduler.reconcile import (
@@ -122,6 +123,7 @@ class Driver:
         self._backends = tuple(backends)
         self._lease_seconds = lease_seconds
         self._attempts: dict[tuple[int, int], _Attempt] = defaultdict(_Attempt)
+        self._ages = Ages(clock)
         self._renewed_at = clock.monotonic()
         self._unreleased: list[_Release] = []
         self._housekeep = housekeep
@@ -181,12 +183,13 @@ class Driver:
     def _forget(self, active: set[tuple[int, int]]) -> None:
         for key in [k for k, a in self._attempts.items() if k not in active and not a.running]:
             del self._attempts[key]
+        self._ages.forget({number for number, _ in active})
 
     # -- decide ----------------------------------------------------------------------------
 
     def _decide(self, job: TrainingJobRecord) -> Decision:
         if not job.hosts:
-            return reconcile(job, View(), self._clock.now())
+            return reconcile(job, View(age=self._ages.of(job)), self._clock.now())
         attempt = self._attempts[job.number, job.attempt]
         view = self._view(job, attempt)
         decision = reconcile(job, view, self._clock.now())
@@ -214,6 +217,7 @@ class Driver:
             stops_sent=frozenset(attempt.stops_sent),
             start_fault=fault,
             collected=attempt.collected,
+            age=self._ages.of(job),
         )
 
     def _with_handles(

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from orchestrator.backends.base import HostStatus, Observation
 from orchestrator.clock import from_epoch
+from orchestrator.scheduler.ages import Age
 from orchestrator.scheduler.notes import run_notes
 from orchestrator.scheduler.outcome import PEER_FAILED, Verdict, failed, may_retry, verdict
 from orchestrator.spec.record import (
@@ -98,6 +99,7 @@ class View:
         stops_sent: Stop intents already delivered by this driver.
         start_fault: What came of the last START that failed.
         collected: What came of COLLECT.
+        age: How old the job is; None = by the times of its record.
     """
 
     observations: Sequence[Observation] = ()
@@ -105,6 +107,7 @@ class View:
     stops_sent: frozenset[str] = frozenset()
     start_fault: StartFault | None = None
     collected: Collected | None = None
+    age: Age | None = None
 
 
 @dataclass(frozen=True)
@@ -124,7 +127,7 @@ def reconcile(job: TrainingJobRecord, view: View, now: datetime) -> Decision:
         now: The time.
     """
     if not _is_placed(job):
-        return _queued(job, now)
+        return _queued(job, view, now)
     if any(seen.status is HostStatus.UNREACHABLE for seen in view.observations):
         return _waiting(job, "the engine does not answer; nothing is concluded about its hosts")
     if _ended_all(view.observations):
@@ -147,28 +150,27 @@ def _has_ended(seen: Observation) -> bool:
 # -- queued ------------------------------------------------------------------------------------
 
 
-def _queued(job: TrainingJobRecord, now: datetime) -> Decision:
+def _queued(job: TrainingJobRecord, view: View, now: datetime) -> Decision:
     condition = job.spec.stopping_condition
     if job.stop_intent is not None:
         return _end(job, Verdict(job.stop_intent, None, "stopped before it was started"), now)
-    if _waits_longer_than(job, condition.max_pending_time_in_seconds, now):
+    age = _age(job, view, now)
+    # After an attempt the waiting begins anew.
+    if _is_over(age.step, condition.max_pending_time_in_seconds):
         text = f"not started within max_pending_time_in_seconds={condition.max_pending_time_in_seconds}"
         return _end(job, Verdict(EndReason.MAX_PENDING, None, f"{text}; {job.message}"), now)
-    if _older_than(job, condition.max_wait_time_in_seconds, now):
+    if _is_over(age.job, condition.max_wait_time_in_seconds):
         text = f"not ended within max_wait_time_in_seconds={condition.max_wait_time_in_seconds}"
         return _end(job, Verdict(EndReason.MAX_WAIT, None, text), now)
     return Decision()
 
 
-def _older_than(job: TrainingJobRecord, seconds: int | None, now: datetime) -> bool:
-    return seconds is not None and now - job.created_at >= timedelta(seconds=seconds)
+def _age(job: TrainingJobRecord, view: View, now: datetime) -> Age:
+    return view.age or Age(now - job.created_at, now - job.transitions[-1].started_at)
 
 
-def _waits_longer_than(job: TrainingJobRecord, seconds: int | None, now: datetime) -> bool:
-    """Return whether a queued job waits too long; after an attempt its waiting begins anew."""
-    return seconds is not None and now - job.transitions[-1].started_at >= timedelta(
-        seconds=seconds
-    )
+def _is_over(age: timedelta, seconds: int | None) -> bool:
+    return seconds is not None and age >= timedelta(seconds=seconds)
 
 
 # -- living ------------------------------------------------------------------------------------
@@ -197,7 +199,8 @@ def _stop_intent(job: TrainingJobRecord, view: View, now: datetime) -> str | Non
     """Return why the hosts shall stop, or None. The first reason that holds is kept."""
     if job.stop_intent is not None:
         return job.stop_intent.value
-    if _older_than(job, job.spec.stopping_condition.max_wait_time_in_seconds, now):
+    limit = job.spec.stopping_condition.max_wait_time_in_seconds
+    if _is_over(_age(job, view, now).job, limit):
         return EndReason.MAX_WAIT.value
     # Hosts that never started are "stopped" too: a late start of theirs is thereby ruled out.
     if any(failed(seen) or _was_stopped(seen) for seen in view.observations):
@@ -253,6 +256,8 @@ def _phase_transitions(job: TrainingJobRecord, view: View, now: datetime) -> lis
     status = job.secondary_status
     for phase, at in reached.items():
         if may_follow(status, phase) and _IN_ATTEMPT.index(phase) > _index(status):
+            if transitions:
+                at = max(at, transitions[-1].started_at)
             transitions.append(_transition(job, phase, at, _PHASE_MESSAGE[phase]))
             status = phase
     return transitions

@@ -79,6 +79,7 @@ class FakeHost:
     started: bool
     looks: int = 0
     stop: StopRequest | None = None
+    kill_at: float = 0.0
     exit: ExitRecord | None = None
     lost: bool = False
     phases: list[PhaseRecord] = field(default_factory=list)
@@ -229,7 +230,7 @@ class FakeEngine:
                 return
             host.looks += 1
             script = host.script
-            if host.stop is not None and self._stop_is_due(host, host.stop):
+            if host.stop is not None and self._stop_is_due(host):
                 self._end(host, outcome="stopped", code=None, signal=15)
             elif host.stop is None and script.exit_code is not None and host.looks > script.looks:
                 self._end(
@@ -240,9 +241,15 @@ class FakeEngine:
                     message=script.message,
                 )
 
-    def _stop_is_due(self, host: FakeHost, stop: StopRequest) -> bool:
+    def ask(self, host: FakeHost, request: StopRequest) -> None:
+        """Ask a host to stop; the clock that says what is left of the grace may have jumped."""
+        grace = request["grace_seconds"]
+        left = request["requested_at"] + grace - self._now()
+        host.stop, host.kill_at = request, self.clock.monotonic() + min(max(left, 0), grace)
+
+    def _stop_is_due(self, host: FakeHost) -> bool:
         if host.script.on_stop == "ignore":
-            return self._now() >= stop["requested_at"] + stop["grace_seconds"]
+            return self.clock.monotonic() >= host.kill_at
         return host.script.on_stop == "exit"
 
     def _now(self) -> float:
@@ -383,7 +390,7 @@ class FakeBackend(Backend):
         with self.engine.lock:
             found = self.engine.claim(context, host, start=False)
             if found.stop is None:
-                found.stop = request
+                self.engine.ask(found, request)
             if not found.started and found.exit is None:
                 message = "stopped before the program was started"
                 found.exit = self.engine.record(

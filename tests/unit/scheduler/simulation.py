@@ -1,7 +1,8 @@
 """A seeded world in which everything goes wrong that can: the driver is real, the rest is fake.
 
 Chaos first: jobs arrive and are stopped, hosts fail, disappear or hang, the engine goes away, the
-store refuses, the driver dies between any two effects, a dead driver's last action still happens.
+store refuses, the driver dies between any two effects, a dead driver's last action still happens,
+the wall clock jumps.
 Then calm: faults stop, and every job must end within a bounded number of ticks. What must always
 hold is checked after every step.
 """
@@ -63,13 +64,14 @@ class Died(BaseException):
 
 
 class SteppedClock:
-    """A clock that moves when it is told to."""
+    """A clock that moves when it is told to; its wall clock can also jump."""
 
     def __init__(self) -> None:
         self.seconds = 0.0
+        self.jumped = 0
 
     def now(self) -> datetime:
-        return START + timedelta(seconds=self.seconds)
+        return START + timedelta(seconds=self.seconds + self.jumped)
 
     def monotonic(self) -> float:
         return self.seconds
@@ -181,11 +183,16 @@ class World:
         self.stopped: dict[str, int] = {}  # job -> its attempt when it was asked to stop
         self.endless: set[str] = set()
         self.ghosts: list[Callable[[], Any]] = []
+        self.accepted: dict[str, float] = {}
+        self.jumps: list[float] = []
+        self.gaps: list[float] = []  # when no driver had looked at its jobs
+        self.looked = False
         self._boot()
 
     # -- the driver's life -----------------------------------------------------------------
 
     def _boot(self) -> None:
+        self.gaps.append(self.clock.seconds)
         lease = self.store.acquire_driver(
             SCOPE, owner="simulated", now=self.clock.now(), ttl_seconds=60, force=True
         )
@@ -230,6 +237,16 @@ class World:
         except (StoreError, EngineUnreachable):
             pass  # what the process around the driver does: log it and tick again
 
+    def _tick(self) -> None:
+        def look() -> None:
+            self.driver.tick()
+            self.looked = True
+
+        self.looked = False
+        self._attempt(look)
+        if not self.looked:
+            self.gaps.append(self.clock.seconds)
+
     # -- what happens ----------------------------------------------------------------------
 
     def run(self) -> None:
@@ -253,7 +270,7 @@ class World:
             self.clock.seconds += 1
             for name in sorted(self.endless - set(self.stopped)):
                 self._stop_job(name)
-            self._attempt(self.driver.tick)
+            self._tick()
             while self.executor.waiting:
                 self._attempt(self.executor.waiting.pop(0))
             self.check()
@@ -263,7 +280,7 @@ class World:
 
     def _advance(self) -> None:
         self.clock.seconds += self.chance.choice((0, 0.1, 1, 5, 40))
-        self._attempt(self.driver.tick)
+        self._tick()
         for _ in range(self.chance.randrange(3)):
             if self.executor.waiting:
                 index = self.chance.randrange(len(self.executor.waiting))
@@ -273,12 +290,16 @@ class World:
 
     def _event(self) -> None:
         kind = self.chance.choices(
-            ("submit", "stop", "exit", "lose", "away", "fault", "die", "nothing"),
-            (6, 2, 3, 2, 1, 2, 1, 6),
+            ("submit", "stop", "exit", "lose", "away", "fault", "die", "jump", "nothing"),
+            (6, 2, 3, 2, 1, 2, 1, 1, 6),
         )[0]
         getattr(self, f"_{kind}")()
 
     def _nothing(self) -> None: ...
+
+    def _jump(self) -> None:
+        self.clock.jumped += self.chance.choice((-3600, 3600))
+        self.jumps.append(self.clock.seconds)
 
     def _submit(self) -> None:
         name = f"job-{len(self.names)}"
@@ -308,6 +329,7 @@ class World:
             return  # admission refuses these
         self.store.create_job(spec, arn=f"arn:{name}", now=self.clock.now())
         self.names.append(name)
+        self.accepted[name] = self.clock.seconds
 
     def _stop(self) -> None:
         if self.names:
@@ -385,8 +407,12 @@ class World:
         self._require(record.attempt <= limit, f"{name}: attempt {record.attempt} of {limit}")
         last = self.stopped.get(name, record.attempt)
         self._require(record.attempt <= last, f"{name}: a new attempt after it was stopped")
+        steps = [step.started_at for step in record.transitions]
+        self._require(steps == sorted(steps), f"{name} went back in time: {steps}")
+        self._check_limits(name, record)
         if not record.status.is_terminal:
             return
+        self._require(record.ended_at == steps[-1], f"{name} ended when its last step began")
         living = [key for key in self.engine.all_living if key[0] == name]
         self._require(not living, f"{name} ended while {living} was alive")
         end = (record.status, record.end_reason, record.ended_at, record.attempt)
@@ -395,6 +421,23 @@ class World:
             record.end_reason is not None and record.end_reason.status is record.status,
             f"{name}: {record.status} because of {record.end_reason}",
         )
+
+    def _check_limits(self, name: str, record: TrainingJobRecord) -> None:
+        """A jump of the clock ends nobody early or late, unless nobody looked meanwhile."""
+        since = self.accepted[name]
+        if any(t >= since for t in self.jumps) and any(t >= since for t in self.gaps):
+            return
+        age = self.clock.seconds - since + 0.001
+        limits = record.spec.stopping_condition
+        pending, wait = limits.max_pending_time_in_seconds, limits.max_wait_time_in_seconds
+        if record.attempt == 0 and pending is not None:
+            early = record.end_reason is EndReason.MAX_PENDING and age < pending
+            self._require(not early, f"{name} waited {age} s of {pending}")
+            late = self.looked and not record.status.is_terminal and age > pending + 0.002
+            self._require(not late, f"{name} waits {age} s instead of {pending}")
+        if wait is not None:
+            early = record.end_reason is EndReason.MAX_WAIT and age < wait
+            self._require(not early, f"{name} was given {age} s of {wait}")
 
     def _check_resources(self, records: dict[str, TrainingJobRecord]) -> None:
         cpus = 0.0

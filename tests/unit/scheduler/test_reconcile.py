@@ -267,10 +267,11 @@ def views(draw: st.DrawFn, hosts: int) -> View:
         outcome: Any = draw(st.sampled_from(("exited", "stopped", "max_runtime", "internal")))
         code = draw(st.sampled_from((0, 1))) if outcome == "exited" else None
         intent = draw(st.sampled_from((None, PEER_FAILED, "user_stop")))
-        history = [{"phase": phase, "at": at + i} for i, phase in enumerate(phases)]
+        back = draw(st.sampled_from((1, -3600)))  # the clock was set back in between
+        history: Any = [{"phase": phase, "at": at + i * back} for i, phase in enumerate(phases)]
         choices = (
             absent(host),
-            running(*phases, host=host, at=at),
+            Observation(host, HostStatus.RUNNING, tuple(history)),
             lost(host),
             Observation(host, HostStatus.UNREACHABLE),
             exited(outcome, code, host, stop_intent=intent, phases=history, ended_at=at + 9),

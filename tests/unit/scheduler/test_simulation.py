@@ -14,6 +14,7 @@ from orchestrator.errors import InvalidState
 from orchestrator.scheduler import capacity
 from orchestrator.scheduler import loop as loop_module
 from orchestrator.scheduler import reconcile as reconcile_module
+from orchestrator.scheduler.ages import Ages
 from orchestrator.scheduler.effects import Effects
 from orchestrator.scheduler.outcome import Verdict
 from orchestrator.spec.state import EndReason
@@ -152,7 +153,22 @@ def _leaves_things_behind(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(simulation, "release_leftovers", lambda *_a: None)
 
 
+def _believes_the_wall_clock(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Ages, "of", lambda _self, _job: None)
+
+
+def _goes_back_in_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    real = reconciling._transition
+
+    def transition(job: Any, status: Any, at: Any, message: str) -> Any:
+        return real(job, status, at, message).model_copy(update={"started_at": at})
+
+    monkeypatch.setattr(reconciling, "_transition", transition)
+
+
 BUGS = [
+    _believes_the_wall_clock,
+    _goes_back_in_time,
     _ends_with_the_first_host,
     _lets_peers_of_a_failed_host_run,
     _takes_silence_for_loss,
