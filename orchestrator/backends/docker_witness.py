@@ -52,16 +52,19 @@ class Witness:
         self._clock = clock
         self._first_seen: dict[Path, float] = {}
         self._stops: dict[Path, StopRequest] = {}
+        self._stops_due: dict[Path, float] = {}
         self._settled: set[Path] = set()
 
     def note_stop(self, directory: Path, request: StopRequest) -> None:
         """Remember when a host that was asked to stop must have ended."""
         self._stops[directory] = request
+        self._stop_due(directory, request)
 
     def forget(self, directory: Path) -> None:
         """Forget a host that is released."""
         self._first_seen.pop(directory, None)
         self._stops.pop(directory, None)
+        self._stops_due.pop(directory, None)
         self._settled.discard(directory)
 
     def observe(self, context: AttemptContext, host: str, handle: Handle | None) -> Observation:
@@ -97,16 +100,22 @@ class Witness:
         """Return why a host should have ended by now; its own supervisor failed to see to it."""
         slack = self._settings.kill_slack_seconds
         stop = self._stops.get(directory) or docker_records.read_stop(directory)
-        if stop is not None:
-            ends_at = stop["requested_at"] + stop["grace_seconds"] + slack
-            if self._clock.now().timestamp() > ends_at:
-                return "stopped", "it did not end within its grace"
+        due = self._stop_due(directory, stop) if stop is not None else float("inf")
+        if self._clock.monotonic() > due + slack:
+            return "stopped", "it did not end within its grace"
         spec = context.spec
         limit = spec.stopping_condition.max_runtime_in_seconds + spec.stop_grace_seconds + slack
         now = self._clock.monotonic()
         if now - self._first_seen.setdefault(directory, now) > limit:
             return "max_runtime", "it did not end at the time limit"
         return None
+
+    def _stop_due(self, directory: Path, stop: StopRequest) -> float:
+        """Return when a grace is over, by a clock that does not jump: found out at first sight."""
+        grace = stop["grace_seconds"]
+        left = stop["requested_at"] + grace - self._clock.now().timestamp()
+        due = self._clock.monotonic() + min(max(left, 0), grace)
+        return self._stops_due.setdefault(directory, due)
 
     def _put_down(self, context: AttemptContext, host: str, outcome: Outcome, why: str) -> None:
         directory = context.host_directory(host)
