@@ -3,6 +3,7 @@
 import errno
 import os
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -127,7 +128,9 @@ def test_content_that_is_stored_again_is_young_again(blobs):
 def until_somebody_waits_for(lock: Path) -> None:
     """Return when a locked file is wanted; at once where the system does not tell."""
     known = Path("/proc/locks")
+    deadline = time.monotonic() + 10
     while known.exists():
+        assert time.monotonic() < deadline, "nobody waits"
         waiting = [line for line in known.read_text().splitlines() if "->" in line]
         if any(line.split()[6].endswith(f":{lock.stat().st_ino}") for line in waiting):
             return
@@ -148,6 +151,23 @@ def test_a_writer_waits_for_a_collection(blobs):
         order.append("collected")
     writer.join(10)
     assert order == ["collected", "written"]
+
+
+def test_a_collection_waits_for_a_writer(blobs):
+    blobs.put_bytes(b"data")
+    order = []
+
+    def collect():
+        blobs.gc(set(), older_than=0)
+        order.append("collected")
+
+    collector = threading.Thread(target=collect)
+    with blobs._lock(exclusive=False):
+        collector.start()
+        until_somebody_waits_for(blobs.path_of("0" * 64).parents[1] / ".lock")
+        order.append("written")
+    collector.join(10)
+    assert order == ["written", "collected"]
 
 
 def test_a_read_only_fetch_shares_the_bytes(blobs, tmp_path):

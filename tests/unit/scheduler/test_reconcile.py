@@ -242,15 +242,18 @@ def test_a_host_that_cannot_be_started_fails_the_job_when_it_never_ran() -> None
     assert job.failure_reason == "ClientError: no such image (algo-1)"
 
 
-@pytest.mark.parametrize("outcome", ["exited", "stopped"])
-def test_no_new_attempt_follows_a_stop(outcome: Any) -> None:
-    desk = Desk(retry_strategy={"maximum_retry_attempts": 9})
+@pytest.mark.parametrize(
+    "seen",
+    [lost(), exited("stopped", None), exited(code=1), exited("internal", None)],
+    ids=["lost", "stopped", "failed", "internal"],
+)
+def test_no_new_attempt_follows_a_stop(seen: Observation) -> None:
+    desk = Desk(retry_strategy={"maximum_retry_attempts": 9, "retry_user_errors": True})
     desk.place()
     ask_to_stop(desk)
-    for seen in (lost(), exited(outcome, None)):
-        update = reconcile(desk.job, View([seen], collected=Collected()), after(9)).update
-        assert update is not None
-        assert update.end_reason is not None
+    update = reconcile(desk.job, View([seen], collected=Collected()), after(9)).update
+    assert update is not None
+    assert update.end_reason is not None
 
 
 # -- whatever is seen --------------------------------------------------------------------------
