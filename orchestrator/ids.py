@@ -9,8 +9,6 @@ import os
 import re
 from typing import TYPE_CHECKING
 
-from orchestrator.errors import InvalidSpec
-
 if TYPE_CHECKING:
     from datetime import datetime
 
@@ -20,22 +18,6 @@ CHANNEL_NAME_PATTERN = r"^[A-Za-z0-9.\-_]+$"
 ENVIRONMENT_NAME_PATTERN = r"^[a-zA-Z_][a-zA-Z0-9_]*$"
 LOCAL_ACCOUNT = "000000000000"
 LOCAL_REGION = "us-east-1"
-
-_JOB_NAME = re.compile(JOB_NAME_PATTERN)
-
-
-def check_job_name(name: str) -> str:
-    """Return ``name`` when it is a legal training-job name.
-
-    Raises:
-        InvalidSpec: When it is not; the message gives the rule.
-    """
-    if _JOB_NAME.fullmatch(name) and len(name) <= JOB_NAME_MAX_LENGTH:
-        return name
-    raise InvalidSpec(
-        "training_job_name must be 1-63 letters, digits or inner hyphens "
-        f"({JOB_NAME_PATTERN}), got {name!r}; try {base_name(name)!r}"
-    )
 
 
 def base_name(text: str) -> str:

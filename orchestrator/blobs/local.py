@@ -82,14 +82,6 @@ class LocalBlobStore(BlobStore):
             raise InputError(f"a digest must be 64 hexadecimal digits, got {digest!r}")
         return self._objects / digest[:2] / digest
 
-    def verify(self, digest: str) -> bool:
-        """Say whether the object is there with the content that its digest names."""
-        try:
-            with self.path_of(digest).open("rb") as stream:
-                return sha256_of(stream) == digest
-        except FileNotFoundError:
-            return False
-
     def gc(self, referenced: Collection[str], *, older_than: float) -> int:
         """Remove objects that nothing refers to, and what crashed writers left.
 

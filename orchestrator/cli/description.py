@@ -14,8 +14,6 @@ if TYPE_CHECKING:
 
     from orchestrator.spec.record import TrainingJobRecord
 
-NAME_COLUMNS = 24
-
 
 def description_lines(record: TrainingJobRecord, now: datetime) -> Iterator[str]:
     """Yield all that is worth reading about a job.

@@ -62,18 +62,6 @@ class _Entry:
     executable: bool
 
 
-def pack_source_bytes(
-    source: Path,
-    *,
-    ignore_patterns: Sequence[str] | None = None,
-    limits: SourceLimits = DEFAULT_LIMITS,
-) -> tuple[bytes, PackedSource]:
-    """Pack in memory; see ``pack_source``."""
-    into = io.BytesIO()
-    packed = pack_source(source, into, ignore_patterns=ignore_patterns, limits=limits)
-    return into.getvalue(), packed
-
-
 def pack_source(
     source: Path,
     into: BinaryIO,

@@ -102,4 +102,6 @@ class ListJobs(Request):
     sort_by: SortBy = SortBy.CREATION_TIME
     descending: bool = True
     limit: int = Field(default=100, ge=1, le=1000)
-    cursor: str | None = Field(default=None, max_length=2048)
+    cursor: str | None = Field(
+        default=None, max_length=2048, description="`next_cursor` of the page before, unchanged."
+    )

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Annotated
 
 from fastapi import APIRouter, Query
-from pydantic import AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field
 from starlette.responses import Response
 
 from orchestrator.api.context import Context
@@ -20,45 +19,11 @@ from orchestrator.api.views import (
     page_response,
     response,
 )
-from orchestrator.spec.state import TrainingJobStatus
-from orchestrator.store.base import ListQuery, Page, SortBy
+from orchestrator.service.requests import ListJobs
+from orchestrator.store.base import ListQuery, Page
 
 JOBS = "/training-jobs"
 JOB = JOBS + "/{name}"
-
-
-def _is_iso(value: str) -> str:
-    """Refuse numbers: whether they are seconds or milliseconds would be guessed."""
-    try:
-        float(value)
-    except ValueError:
-        return value
-    raise ValueError(
-        f"must be a time such as 2026-01-31T12:00:00Z, got {value!r:.80}; write it like that"
-    )
-
-
-Moment = Annotated[AwareDatetime, BeforeValidator(_is_iso)]
-
-
-class ListParameters(BaseModel):
-    """Filters and order; unknown ones are refused, because a typo would list everything."""
-
-    model_config = ConfigDict(extra="forbid")
-
-    name_contains: Annotated[str | None, Field(max_length=63)] = None
-    status_equals: TrainingJobStatus | None = None
-    created_after: Moment | None = None
-    created_before: Moment | None = None
-    modified_after: Moment | None = None
-    modified_before: Moment | None = None
-    sort_by: SortBy = SortBy.CREATION_TIME
-    descending: bool = True
-    limit: Annotated[int, Field(ge=1, le=1000)] = 100
-    cursor: Annotated[
-        str | None,
-        Field(max_length=2048, description="`next_cursor` of the page before, unchanged."),
-    ] = None
 
 
 class JobRoutes:
@@ -151,7 +116,7 @@ class JobRoutes:
             responses=problems(404),
         )
 
-    async def list_jobs(self, query: Annotated[ListParameters, Query()]) -> Response:
+    async def list_jobs(self, query: Annotated[ListJobs, Query()]) -> Response:
         """List training jobs, one page at a time.
 
         The next page has the same filters and order and the page's `next_cursor` as `cursor`;

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from orchestrator.errors import InvalidSpec, LimitExceeded
 from orchestrator.packaging.archive import extract_archive
-from orchestrator.packaging.source import SourceLimits, pack_source, pack_source_bytes
+from orchestrator.packaging.source import PackedSource, SourceLimits, pack_source
 
 
 def tree(root, files):
@@ -23,6 +23,13 @@ def tree(root, files):
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(content)
     return root
+
+
+def pack_source_bytes(source, **options) -> tuple[bytes, PackedSource]:
+    """Pack in memory."""
+    into = io.BytesIO()
+    packed = pack_source(source, into, **options)
+    return into.getvalue(), packed
 
 
 def members(data):

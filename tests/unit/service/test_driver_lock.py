@@ -19,14 +19,17 @@ def test_one_drives(tmp_path: Path) -> None:
     assert not DriverLock.is_held(tmp_path)
 
 
+def in_place(*locks: DriverLock) -> list[bool]:
+    return [lock.is_in_place for lock in locks]
+
+
 def test_a_lock_that_was_removed_is_not_in_place_any_more(tmp_path: Path) -> None:
     lock, other = DriverLock(tmp_path), DriverLock(tmp_path)
-    assert not lock.is_in_place
+    assert in_place(lock) == [False]
     assert lock.acquire()
-    assert lock.is_in_place
+    assert in_place(lock) == [True]
     (tmp_path / "driver.lock").unlink()
-    assert not lock.is_in_place
     assert other.acquire()
-    assert (lock.is_in_place, other.is_in_place) == (False, True)
+    assert in_place(lock, other) == [False, True]
     lock.release()
     other.release()
