@@ -19,7 +19,7 @@ from orchestrator.packaging.archive import (
     merge_archives,
     tar_digest,
 )
-from orchestrator.packaging.source import pack_source_bytes
+from orchestrator.packaging.source import pack_source
 from orchestrator.packaging.tar_reader import ArchiveLimits
 from tests.unit.blobs.system_calls import system_calls
 
@@ -412,7 +412,9 @@ def test_the_digest_of_the_content_is_that_of_the_packer(tmp_path):
     (source / "lib").mkdir(parents=True)
     (source / "lib" / ("ü" * 100)).write_bytes(b"long name")
     (source / "train.py").write_bytes(b"x" * 2_000_000)
-    data, packed = pack_source_bytes(source)
+    into = io.BytesIO()
+    packed = pack_source(source, into)
+    data = into.getvalue()
     assert tar_digest(io.BytesIO(data), "archive") == packed.content_digest
     again = gzip.compress(gzip.decompress(data), compresslevel=9)
     assert tar_digest(io.BytesIO(again), "archive") == packed.content_digest
