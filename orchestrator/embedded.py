@@ -27,6 +27,7 @@ from urllib.parse import unquote, urlparse
 
 from orchestrator.errors import OrchestratorError, Unavailable, error_from_code
 from orchestrator.home import DRIVER_SOCKET, METRICS_FILE, prepare_home, socket_path
+from orchestrator.sdk import ignored
 from orchestrator.sdk.transport import check_artifact_kind, check_export_format, no_artifact
 
 if TYPE_CHECKING:
@@ -164,20 +165,10 @@ class LocalTransport:
 
         A driver keeps the settings that it was started with.
         """
-        from orchestrator.settings import PREFIX, Settings, set_by_environment  # noqa: PLC0415
-
-        names = [name for name in set_by_environment() if name != "home"]
-        if not names or self._stream() is None:
+        given = ignored.settings_of(os.environ)
+        if not given or self._stream() is None:
             return []
-        wanted, info = Settings(home=self.home).shown(), self.info()
-        used = info.get("settings", wanted)  # a driver from before an upgrade does not say
-        return [
-            f"{PREFIX}{name.upper()}={wanted[name]} has no effect: the driver of {self.home} was "
-            f"started with {used[name] or 'its default'}; end it with `kill {info['pid']}` (running jobs "
-            "go on), or wait until it has been without work for a while (`serve` stays)"
-            for name in names
-            if wanted[name] != used.get(name, wanted[name])
-        ]
+        return ignored.without_effect(given, self.info())
 
     def put_source(self, archive: Path) -> str:
         """Put a packed source into the home's blob store; return its digest."""

@@ -27,6 +27,9 @@ def test_what_a_driver_does_not_follow_is_said(
         warnings.simplefilter("error")
         trainer("print(1)").train(logs=False)  # starts the driver: it follows all
         trainer("print(2)").train(logs=False)
+        for name, value in (("DRIVER_LINGER_SECONDS", "60.0"), ("DOCKER_PULL", "off")):
+            monkeypatch.setenv(f"ORCHESTRATOR_{name}", value)  # said otherwise
+        trainer("print(2)").train(logs=False)
     monkeypatch.setenv("ORCHESTRATOR_LOG_QUOTA_BYTES", "5000")
     with pytest.warns(UserWarning, match=r"LOG_QUOTA_BYTES=5000 has no effect: .*`kill \d+`"):
         trainer("print(3)").train(logs=False)
@@ -38,7 +41,7 @@ def test_the_command_and_its_list_of_settings_say_it_too(
     monkeypatch.setenv("ORCHESTRATOR_DRIVER_LINGER_SECONDS", "60")
     trainer("print(1)").train(logs=False)
     monkeypatch.setenv("ORCHESTRATOR_CPU_SLOTS", "3")
-    text = "ORCHESTRATOR_CPU_SLOTS=3.0 has no effect: the driver of "
+    text = "ORCHESTRATOR_CPU_SLOTS=3 has no effect: the driver of "
     assert f"# ! {text}" in cli("env").stdout
     assert json.loads(cli("env", "--json").stdout)["without_effect"][0].startswith(text)
     done = cli("run", script(tmp_path, "print('ran')"))  # type: ignore[arg-type]
