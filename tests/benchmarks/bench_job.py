@@ -29,7 +29,9 @@ def bare(world: World) -> Contender:
 
 def sandboxed(world: World) -> Contender:
     """Return a contender that runs the script in bubblewrap."""
-    inside = ["bwrap", *SANDBOX, "--ro-bind", str(world.script), "/tmp/hello.py"]
+    # The environment is bound again: it may be below /tmp.
+    binds = [("--ro-bind", sys.prefix, sys.prefix), ("--ro-bind", world.script, "/tmp/hello.py")]
+    inside = ["bwrap", *SANDBOX, *(str(word) for bind in binds for word in bind)]
     return _process([*inside, sys.executable, "/tmp/hello.py"])
 
 
