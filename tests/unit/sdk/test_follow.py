@@ -238,7 +238,8 @@ def test_a_progress_bar_is_seen_while_it_moves() -> None:
     chunks: list[bytes | Exception] = [b"start\n 0%", b"\r50%", b"\r100%\n", b"end\n"]
     bars: list[OutputLine] = []
     _, lines = follow(
-        Scripted([record(1), record(2, status=END)], {(1, "algo-1"): chunks}), on_progress=bars.append
+        Scripted([record(1), record(2, status=END)], {(1, "algo-1"): chunks}),
+        on_progress=bars.append,
     )
     assert [bar.text for bar in bars] == [" 0%", "50%", ""]
     assert [line.text for line in lines] == ["start", " 0%\r50%\r100%", "end"]
