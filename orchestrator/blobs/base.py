@@ -147,6 +147,17 @@ class BlobStore(ABC):
             LimitExceeded: No space is left.
         """
 
+    def discard_partial(self, uri: str) -> None:
+        """Remove what uploads of killed processes left below a place.
+
+        Only for places that nobody else writes to now. Stores whose uploads leave nothing that
+        costs anything have nothing to do.
+
+        Raises:
+            OrchestratorError: It cannot be done now, or not by this user.
+        """
+        del uri
+
     @abstractmethod
     def upload(self, path: Path, uri: str, *, link: bool = False) -> Transfer:
         """Write a file to a location, or a directory's files below it. Each file is atomic.

@@ -83,6 +83,10 @@ class RoutedBlobStore(BlobStore):
         """Put the objects of a location below a directory."""
         return self._store(uri).download(uri, directory, selection=selection, writable=writable)
 
+    def discard_partial(self, uri: str) -> None:
+        """See ``BlobStore.discard_partial``."""
+        self._store(uri).discard_partial(uri)
+
     def upload(self, path: Path, uri: str, *, link: bool = False) -> Transfer:
         """Write a file or a directory's files to a location."""
         return self._store(uri).upload(path, uri, link=link)

@@ -10,7 +10,6 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import datetime
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -183,28 +182,16 @@ class S3BlobStore(BlobStore):
 
         return transfer.upload_directory(path, put, workers=self._settings.workers)
 
-    def abort_stale_uploads(self, uri: str, *, older_than: datetime) -> int:
-        """Remove the parts that uploads of killed processes left below a prefix.
-
-        Args:
-            uri: Bucket and prefix to sweep.
-            older_than: Aware time; uploads that began later may still be running.
-
-        Returns:
-            Number of uploads that were removed.
-        """
+    def discard_partial(self, uri: str) -> None:
+        """Abort uploads in parts that were begun; see ``BlobStore.discard_partial``."""
         place = parse_s3_uri(uri)
-        aborted = 0
         with _s3_errors(uri):
             pages = self.client.get_paginator("list_multipart_uploads")
-            for page in pages.paginate(Bucket=place.bucket, Prefix=place.key):
+            for page in pages.paginate(Bucket=place.bucket, Prefix=_as_prefix(place.key)):
                 for found in page.get("Uploads", []):
-                    if found["Initiated"] < older_than:
-                        self.client.abort_multipart_upload(
-                            Bucket=place.bucket, Key=found["Key"], UploadId=found["UploadId"]
-                        )
-                        aborted += 1
-        return aborted
+                    self.client.abort_multipart_upload(
+                        Bucket=place.bucket, Key=found["Key"], UploadId=found["UploadId"]
+                    )
 
     def list(self, uri: str) -> Iterator[ObjectInfo]:
         """Yield the objects at or below a prefix, in order of keys; see ``BlobStore.list``."""

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from typing import TYPE_CHECKING
 
+from orchestrator.errors import OrchestratorError
 from orchestrator.failpoints import failpoint
 from orchestrator.packaging.archive import merge_archives
 from orchestrator.spec.record import Artifact
@@ -15,6 +17,8 @@ if TYPE_CHECKING:
 
     from orchestrator.backends.base import AttemptContext, Observation
     from orchestrator.blobs.base import BlobStore
+
+logger = logging.getLogger(__name__)
 
 PUBLISHED = "output"
 
@@ -41,6 +45,12 @@ def publish(
         InvalidSpec, NotFound: It does not exist, or cannot be used.
     """
     failpoint("collect.before_publish")
+    try:
+        blobs.discard_partial(output_uri(context))
+    except (
+        OrchestratorError
+    ) as error:  # it costs some storage; the upload itself says what is wrong
+        logger.info("parts of uploads stay below %s: %s", output_uri(context), error.message)
     published = {}
     for kind in ("model", "output"):
         artifact = _publish_kind(kind, context, observations, blobs)
