@@ -166,7 +166,6 @@ def test_checkpoints_cannot_be_put_over_the_platforms_own_places(home: DockerHar
         "/opt/orchestrator",
         "/run/orchestrator/host",
         "/proc/x",
-        "relative",
         "/opt/ml",
     ):
         context = image_job(home, home.image, checkpoint_config={"local_path": path})
