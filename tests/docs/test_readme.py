@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 import tarfile
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -29,10 +30,12 @@ class Reader:
     Args:
         folder: The directory.
         port: A free port, typed wherever the README names its own.
+        temporary: For the homes of the suite that the README runs; a short path.
     """
 
-    def __init__(self, folder: Path, port: int) -> None:
+    def __init__(self, folder: Path, port: int, temporary: str) -> None:
         self.folder = folder
+        self.temporary = temporary
         self.port = str(port)
         self.said: dict[int, str] = {}
 
@@ -53,7 +56,7 @@ class Reader:
             done = subprocess.run(
                 argv,
                 cwd=self.folder,
-                env={**os.environ, "PATH": path},
+                env={**os.environ, "PATH": path, "PYTEST_DEBUG_TEMPROOT": self.temporary},
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=output,
@@ -84,9 +87,10 @@ class TestTheQuickStart:
     def test_works_as_written(self, tmp_path: Path, home: Path, free_port: int):
         folder = tmp_path / "reader"
         folder.mkdir()
-        reader = Reader(folder, free_port)
-        for block in BLOCKS:
-            reader.follow(block)
+        with tempfile.TemporaryDirectory(dir="/var/tmp", prefix="reader-") as temporary:
+            reader = Reader(folder, free_port, temporary)
+            for block in BLOCKS:
+                reader.follow(block)
         shell = reader.said[block_with("orchestrator list").line]
         assert "epoch=4 loss=0.200" in shell
         assert "Completed" in shell
