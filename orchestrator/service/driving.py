@@ -37,6 +37,7 @@ LONG_QUEUE = 50
 LONG_ROUND_SECONDS = 0.02
 REST_SHARE = 6.0
 RUNNING_POLL_SECONDS = 1.0
+IDLE_ROUND_SECONDS = 30.0
 STANDBY_POLL_SECONDS = 1.0
 RETRY_SECONDS = (1.0, 1.0, 2.0, 5.0, 10.0, 30.0)
 LOOKED_AT_SECONDS = 0.1
@@ -352,7 +353,7 @@ class Driving:
                 if took > LONG_ROUND_SECONDS and unfinished > LONG_QUEUE:
                     # A long queue makes long rounds: leave most of this process to its clients.
                     self._closing.wait(min(REST_SHARE * took, RUNNING_POLL_SECONDS))
-                self._wakes.wait(self._pause_seconds(unfinished))
+                self._pause(unfinished)
                 continue
             self._closing.wait(RETRY_SECONDS[min(tries, len(RETRY_SECONDS) - 1)])
             tries += 1
@@ -370,7 +371,15 @@ class Driving:
         self._unfinished = unfinished
         self._settled = True
 
-    def _pause_seconds(self, unfinished: int) -> float:
-        # Without a lock file, jobs may come from services that cannot poke this process.
-        may_wait = not unfinished and self._lock is not None
-        return self._lease_seconds / 3 if may_wait else RUNNING_POLL_SECONDS
+    def _pause(self, unfinished: int) -> None:
+        """Wait until there may be something to do."""
+        if unfinished or self._lock is None:
+            # Without a lock file, jobs may come from services that cannot poke this process.
+            self._wakes.wait(RUNNING_POLL_SECONDS)
+            return
+        # Whoever has the lock drives, whatever the lease says: only the lock is looked at.
+        until = self._clock.monotonic() + IDLE_ROUND_SECONDS
+        while not self._wakes.wait(self._lease_seconds / 3):
+            self._check_lock()
+            if self._clock.monotonic() >= until:
+                return
