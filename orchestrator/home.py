@@ -13,6 +13,8 @@ from pathlib import Path
 from orchestrator.errors import InvalidSpec
 
 SOCKET_PATH_MAX_BYTES = 100  # sun_path holds 104 (macOS) to 108 (Linux) bytes
+SETTINGS_PREFIX = "ORCHESTRATOR_"
+"""Beginning of the names of all variables that set something."""
 DRIVER_SOCKET = "driver.sock"
 """Where who drives answers local clients."""
 METRICS_FILE = "metrics.sqlite3"

@@ -11,9 +11,8 @@ from pydantic import Field, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from orchestrator.errors import InvalidSpec
-from orchestrator.home import default_python, home_directory
+from orchestrator.home import SETTINGS_PREFIX, default_python, home_directory
 
-PREFIX = "ORCHESTRATOR_"
 # Of `scheme://me:word@host`, also where the word has an @, and of a proxy's `me:word@host`.
 _CREDENTIALS = re.compile(r"(//)[^/?#\s]*@|^()[^/?#\s:@]+:[^/?#\s]*@")
 
@@ -26,7 +25,7 @@ class Settings(BaseSettings):
     """
 
     model_config = SettingsConfigDict(
-        env_prefix=PREFIX, frozen=True, extra="ignore", use_attribute_docstrings=True
+        env_prefix=SETTINGS_PREFIX, frozen=True, extra="ignore", use_attribute_docstrings=True
     )
 
     if not TYPE_CHECKING:  # type checkers see the fields
@@ -101,4 +100,4 @@ def without_password(text: str) -> str:
 
 def set_by_environment() -> list[str]:
     """Return the names of the settings that this process's environment sets."""
-    return [name for name in Settings.model_fields if PREFIX + name.upper() in os.environ]
+    return [name for name in Settings.model_fields if SETTINGS_PREFIX + name.upper() in os.environ]

@@ -14,9 +14,9 @@ from urllib.parse import urlsplit
 from orchestrator.backends.environment import inherited_environment
 from orchestrator.embedded import LocalTransport
 from orchestrator.errors import OrchestratorError
-from orchestrator.home import DRIVER_SOCKET, home_directory
+from orchestrator.home import DRIVER_SOCKET, SETTINGS_PREFIX, home_directory
 from orchestrator.sdk.transport import URL_VARIABLE
-from orchestrator.settings import PREFIX, Settings, set_by_environment, without_password
+from orchestrator.settings import Settings, set_by_environment, without_password
 from orchestrator.spec.redact import redacted_environment
 
 if TYPE_CHECKING:
@@ -41,7 +41,9 @@ def look(home: Path | None) -> dict[str, Any]:
         "home": str(place),
         "service": running_service(place),
         "settings": {name: _shown(name, settings) for name in type(settings).model_fields},
-        "set_by_environment": sorted(PREFIX + name.upper() for name in set_by_environment()),
+        "set_by_environment": sorted(
+            SETTINGS_PREFIX + name.upper() for name in set_by_environment()
+        ),
         "without_effect": _without_effect(place),
         "url": os.environ.get(URL_VARIABLE),
         "job_environment": {
@@ -105,7 +107,7 @@ def shell_lines(found: dict[str, Any]) -> Iterator[str]:
     yield ""
     yield "# settings (variables ORCHESTRATOR_*; a * is set by this shell)"
     for name, value in found["settings"].items():
-        variable = PREFIX + name.upper()
+        variable = SETTINGS_PREFIX + name.upper()
         mark = "*" if variable in found["set_by_environment"] else " "
         yield f"# {mark} {variable:36} {'' if value is None else _comment(value)}".rstrip()
     yield from (f"# ! {_comment(text)}" for text in found["without_effect"])

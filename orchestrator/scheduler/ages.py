@@ -44,7 +44,7 @@ class Ages:
     def of(self, job: TrainingJobRecord) -> Age | None:
         """Return a job's age; None when nothing depends on it."""
         limits = job.spec.stopping_condition
-        if limits.max_pending_time_in_seconds is limits.max_wait_time_in_seconds is None:
+        if (limits.max_pending_time_in_seconds, limits.max_wait_time_in_seconds) == (None, None):
             return None
         return Age(
             job=self._since(job.number, job.created_at),

@@ -152,7 +152,7 @@ def _sequence(given: object, name: str) -> Iterable[object]:
     if given is None:
         return ()
     if isinstance(given, str | bytes | Mapping) or not isinstance(given, Iterable):
-        raise _unfit(name, "a sequence", given)
+        raise _unfit(name, "a list or another sequence, not one value alone", given)
     return given
 
 

@@ -151,6 +151,10 @@ class HttpTransport:
         """Return what the service is and can do."""
         return _json(self._call("GET", "/info"))
 
+    def ignored_settings(self) -> list[str]:
+        """Return nothing: a service at an address has its own settings, nobody expects others."""
+        return []
+
     def put_source(self, archive: Path) -> str:
         """Upload a packed source, unless the service has it; return its digest."""
         with archive.open("rb") as stream:

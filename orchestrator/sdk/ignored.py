@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from orchestrator.home import SETTINGS_PREFIX
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-PREFIX = "ORCHESTRATOR_"
 _OF_CLIENTS = frozenset({"home", "url", "token"})
 _SWITCHES = dict.fromkeys(("true", "yes", "on"), "1") | dict.fromkeys(("false", "no", "off"), "0")
 _HIDDEN = "***@"  # stands for a password
@@ -16,9 +17,9 @@ _HIDDEN = "***@"  # stands for a password
 def settings_of(environment: Mapping[str, str]) -> dict[str, str]:
     """Return what an environment sets for a service, by the settings' names."""
     given = {
-        name.removeprefix(PREFIX).lower(): value
+        name.removeprefix(SETTINGS_PREFIX).lower(): value
         for name, value in environment.items()
-        if name.startswith(PREFIX)
+        if name.startswith(SETTINGS_PREFIX)
     }
     return {name: value for name, value in given.items() if name not in _OF_CLIENTS}
 
@@ -32,7 +33,7 @@ def without_effect(given: Mapping[str, str], info: Mapping[str, Any]) -> list[st
     """
     used: dict[str, str] = info.get("settings", {})
     return [
-        f"{PREFIX}{name.upper()}={given[name]} has no effect: the driver of {info['home']} was "
+        f"{SETTINGS_PREFIX}{name.upper()}={given[name]} has no effect: the driver of {info['home']} was "
         f"started with {used[name] or 'its default'}; end it with `kill {info['pid']}` (running "
         "jobs go on), or wait until it has been without work for a while (`serve` stays)"
         for name in sorted(used.keys() & given.keys())

@@ -154,7 +154,7 @@ class ModelTrainer:
         """
         transport = self._transport or connect()
         secrets = self._secret_values()
-        for text in getattr(transport, "ignored_settings", list)():
+        for text in transport.ignored_settings():
             warnings.warn(text, stacklevel=2)
         source = self._upload(transport)
         spec = self._spec(job_name, source, input_data_config)

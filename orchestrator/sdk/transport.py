@@ -31,6 +31,10 @@ class Transport(Protocol):
         """Return what the service is and can do."""
         ...
 
+    def ignored_settings(self) -> list[str]:
+        """Return, in words, which settings of this process's environment have no effect."""
+        ...
+
     def put_source(self, archive: Path) -> str:
         """Upload a packed source; return its digest. Idempotent."""
         ...

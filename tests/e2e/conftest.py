@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,8 @@ import pytest
 
 from orchestrator import ModelTrainer, TrainingJob
 from orchestrator.embedded import LocalTransport
+from orchestrator.home import prepare_home
+from orchestrator.testing.plugin import end_driver, end_jobs
 
 
 @pytest.fixture
@@ -46,6 +49,22 @@ def training(job: TrainingJob) -> TrainingJob:
     """Wait until a job's program runs and has printed something."""
     eventually(lambda: job.refresh().record.secondary_status == "Training" and list(job.logs()))
     return job
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """One home for all tests of a module, with an ended job: what is refused leaves nothing in it."""
+    from tests.e2e.machine import ended, request
+
+    directory = prepare_home(tmp_path_factory.mktemp("shared") / "home")
+    with pytest.MonkeyPatch.context() as patch, closing(LocalTransport(directory)) as transport:
+        patch.setenv("ORCHESTRATOR_HOME", str(directory))
+        patch.setenv("ORCHESTRATOR_DRIVER_LINGER_SECONDS", "20")
+        transport.submit(request("before"), secrets={}, idempotency_key="before")
+        ended(directory, "before")
+    yield directory
+    end_jobs(directory)
+    end_driver(directory)
 
 
 KINDS = ("bubblewrap", "namespaces", "none")

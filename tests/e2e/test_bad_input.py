@@ -23,7 +23,7 @@ from orchestrator.errors import (
     OrchestratorError,
 )
 from orchestrator.spec.job import InstanceGroup, StoppingCondition, TrainingJobSpec
-from tests.e2e.machine import ended, request
+from tests.e2e.machine import request
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(300)]
 
@@ -242,25 +242,6 @@ WRONG: dict[str, Wrong] = {
         },
     ),
 }
-
-
-@pytest.fixture(scope="module")
-def home(tmp_path_factory: pytest.TempPathFactory) -> Any:
-    """One home for the whole table: nothing that is refused may leave anything in it."""
-    from orchestrator.home import prepare_home
-    from orchestrator.testing.plugin import end_driver, end_jobs
-
-    directory = prepare_home(tmp_path_factory.mktemp("bad") / "home")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("ORCHESTRATOR_HOME", str(directory))
-        patch.setenv("ORCHESTRATOR_DRIVER_LINGER_SECONDS", "20")
-        transport = LocalTransport(directory)
-        transport.submit(request("before"), secrets={}, idempotency_key="before")
-        ended(directory, "before")
-        transport.close()
-    yield directory
-    end_jobs(directory)
-    end_driver(directory)
 
 
 @pytest.mark.parametrize("case", WRONG)

@@ -6,7 +6,6 @@ import os
 import socket
 import tempfile
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -30,25 +29,6 @@ from tests.e2e.conftest import eventually
 from tests.e2e.machine import ended, request
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(300)]
-
-
-@pytest.fixture(scope="module")
-def home(tmp_path_factory: pytest.TempPathFactory) -> Any:
-    """One home for the whole table: nothing that is refused may leave anything in it."""
-    from orchestrator.home import prepare_home
-    from orchestrator.testing.plugin import end_driver, end_jobs
-
-    directory = prepare_home(tmp_path_factory.mktemp("bad") / "home")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("ORCHESTRATOR_HOME", str(directory))
-        patch.setenv("ORCHESTRATOR_DRIVER_LINGER_SECONDS", "20")
-        transport = LocalTransport(directory)
-        transport.submit(request("before"), secrets={}, idempotency_key="before")
-        ended(directory, "before")
-        transport.close()
-    yield directory
-    end_jobs(directory)
-    end_driver(directory)
 
 
 # -- asking for what is not there --------------------------------------------------------------

@@ -204,6 +204,9 @@ class Jobs:
     def info(self) -> dict[str, Any]:
         return {}
 
+    def ignored_settings(self) -> list[str]:
+        return []
+
     def submit(
         self, spec: dict[str, Any], *, secrets: dict[str, str], idempotency_key: str
     ) -> dict[str, Any]:

@@ -34,6 +34,9 @@ class Recorder:
         self.secrets: list[dict[str, str]] = []
         self.keys: list[str] = []
 
+    def ignored_settings(self) -> list[str]:
+        return []
+
     def put_source(self, archive: Path) -> str:
         assert archive.exists()
         return "0" * 64
@@ -115,9 +118,12 @@ def test_plain_data_is_taken_where_its_meaning_is_plain(tmp_path: Path) -> None:
         ({"environment": "A=1"}, "environment must be a mapping"),
         ({"tags": ["a"]}, "tags must be a mapping"),
         ({"metric_definitions": ["loss=(.*)"]}, "each of metric_definitions must be Metric"),
-        ({"metric_definitions": {"loss": "(.*)"}}, "metric_definitions must be a sequence"),
-        ({"secrets": "TOKEN"}, r"secrets must be a sequence, got 'TOKEN' \(str\)"),
-        ({"input_data_config": "data"}, "input_data_config must be a sequence"),
+        ({"metric_definitions": {"loss": "(.*)"}}, "metric_definitions must be a list"),
+        (
+            {"secrets": "TOKEN"},
+            r"secrets must be a list .* not one value alone, got 'TOKEN' \(str\)",
+        ),
+        ({"input_data_config": "data"}, "input_data_config must be a list"),
         (
             {"input_data_config": [("train", "data")]},
             "each of input_data_config must be Input",
@@ -125,7 +131,7 @@ def test_plain_data_is_taken_where_its_meaning_is_plain(tmp_path: Path) -> None:
         ({"input_data_config": {"train": 5}}, "each of input_data_config must be InputData"),
         ({"stopping_condition": 60}, "stopping_condition must be StoppingCondition"),
         ({"retry_strategy": 3}, "retry_strategy must be RetryStrategy"),
-        ({"entrypoint": "sh -c true"}, "entrypoint must be a sequence"),
+        ({"entrypoint": "sh -c true"}, "entrypoint must be a list"),
     ],
 )
 def test_what_means_nothing_is_refused_with_what_it_should_be(
