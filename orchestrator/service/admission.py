@@ -113,7 +113,8 @@ class Admission:
     def _check_home(self) -> None:
         for name in HOME_DIRECTORIES:
             path = self._home / name
-            if not path.is_dir() and os.path.lexists(path):
+            # in this order: of one that is made between the two looks the second is true
+            if os.path.lexists(path) and not path.is_dir():
                 raise StoreError(
                     f"{path} must be a directory, it is something else; move it away, and this "
                     "program makes it again"

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from pathlib import Path, PosixPath
 from typing import Any
 
 import pytest
 
-from orchestrator.errors import CapacityUnavailable, InvalidSpec
+from orchestrator.errors import CapacityUnavailable, InvalidSpec, StoreError
 from orchestrator.scheduler.capacity import Machine
-from orchestrator.service.admission import NOT_ENFORCED, Admission, not_enforced
+from orchestrator.service.admission import HOME_DIRECTORIES, NOT_ENFORCED, Admission, not_enforced
 from orchestrator.spec.job import TrainingJobSpec
 from orchestrator.testing.fake_backend import FakeBackend, FakeEngine
 
@@ -111,3 +111,26 @@ def test_what_is_refused_has_a_remedy(tmp_path: Path, change: dict[str, Any], re
     with pytest.raises(InvalidSpec) as caught:
         admission.check(spec, {}, None)
     assert caught.value.message.endswith(remedy)
+
+
+class MadeMeanwhile(PosixPath):
+    """A folder that another thread makes right after somebody looked for it."""
+
+    def is_dir(self) -> bool:
+        answer = super().is_dir()
+        if self.name in HOME_DIRECTORIES:
+            self.mkdir(exist_ok=True)
+        return answer
+
+
+def test_a_directory_of_the_home_that_is_made_while_it_is_looked_for_is_no_fault(tmp_path: Path):
+    home = MadeMeanwhile(tmp_path)
+    admission = Admission(home, {"process": FakeBackend(FakeEngine())}, Machine(1, 1, ()))
+    assert admission.check(spec_with("process"), {}, None) == ()
+
+
+def test_something_else_in_the_place_of_a_directory_of_the_home_is_refused(tmp_path: Path):
+    (tmp_path / "jobs").symlink_to("nowhere")
+    admission = Admission(tmp_path, {"process": FakeBackend(FakeEngine())}, Machine(1, 1, ()))
+    with pytest.raises(StoreError, match="jobs must be a directory, it is something else"):
+        admission.check(spec_with("process"), {}, None)
