@@ -121,7 +121,7 @@ def find_idempotent(
         return None
     if row.fingerprint != key.fingerprint:
         raise AlreadyExists(rules.key_reused(key.key))
-    return records.load(connection, jobs.c.number == row.number, specs)[0]
+    return records.numbered(connection, row.number, specs)
 
 
 def _owners(connection: Connection, batch: Sequence[Submission]) -> dict[str, int]:
@@ -148,7 +148,7 @@ def _known_answer(
             return AlreadyExists(rules.key_reused(key.key))
         if number in known.accepted:
             return known.accepted[number]
-        return records.load(connection, jobs.c.number == number, specs)[0]
+        return records.numbered(connection, number, specs)
     owner = known.owners.get(member.name_key)
     if owner is None:
         return None

@@ -3,10 +3,21 @@
 from __future__ import annotations
 
 from collections import OrderedDict, defaultdict
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
+from functools import cached_property
 from threading import Lock
+from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, RowMapping, and_, or_, select, text
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    RowMapping,
+    Select,
+    and_,
+    bindparam,
+    select,
+    text,
+)
 
 from orchestrator.errors import NotFound
 from orchestrator.spec.job import Tag, TrainingJobSpec
@@ -65,13 +76,56 @@ def _load_specs(connection: Connection, rows: dict[int, RowMapping]) -> dict[int
     return specs
 
 
+class Wanted:
+    """The statements that read the jobs whose row meets a condition; building them costs, so keep it."""
+
+    def __init__(self, condition: ColumnElement[bool]) -> None:
+        self._condition = condition
+
+    @cached_property
+    def versions(self) -> Select[Any]:
+        """What tells one state of a job from any other."""
+        return select(jobs.c.number, jobs.c.accept_id, jobs.c.revision, jobs.c.modified_us).where(
+            self._condition
+        )
+
+    @cached_property
+    def rows(self) -> Select[Any]:
+        """Rows of jobs with their details, less the specifications."""
+        return _RECORD.where(self._condition)
+
+    @cached_property
+    def transitions(self) -> Select[Any]:
+        """Their transitions."""
+        return (
+            select(transitions)
+            .join(jobs, jobs.c.number == transitions.c.number)
+            .where(self._condition)
+            .order_by(transitions.c.number, transitions.c.position)
+        )
+
+    @cached_property
+    def hosts(self) -> Select[Any]:
+        """The hosts of their present attempts."""
+        return (
+            select(hosts)
+            .join(jobs, and_(jobs.c.number == hosts.c.number, jobs.c.attempt == hosts.c.attempt))
+            .where(self._condition)
+            .order_by(hosts.c.number, hosts.c.rank)
+        )
+
+
+NAMED = Wanted(jobs.c.name_key == bindparam("name_key"))
+_NUMBERED = Wanted(jobs.c.number == bindparam("job"))
+
+
 def by_name(connection: Connection, name: str, specs: SpecCache) -> TrainingJobRecord:
     """Return the job of this name.
 
     Raises:
         NotFound: There is none.
     """
-    found = load(connection, jobs.c.name_key == rules.name_key(name), specs)
+    found = load(connection, NAMED, specs, {"name_key": rules.name_key(name)})
     if not found:
         raise NotFound(rules.no_such_job(name))
     return found[0]
@@ -91,40 +145,29 @@ def number_of(connection: Connection, name: str) -> int:
     return int(number)
 
 
-def active(
-    connection: Connection,
-    scope: str,
-    backends: Collection[str],
-    specs: SpecCache,
-    queued_limit: int,
-) -> list[TrainingJobRecord]:
-    """Return the jobs of a driver that have not ended, in its order."""
-    waiting = jobs.alias("waiting")
-    queued = (
-        select(waiting.c.number)
-        .where(
-            text("waiting.live = 1"),
-            waiting.c.scope.is_(None),
-            waiting.c.backend.in_(sorted(backends)),
-        )
-        .order_by(waiting.c.turn, waiting.c.number)
-        .limit(queued_limit)
-    )
-    mine = or_(jobs.c.scope == scope, jobs.c.number.in_(queued))
-    found = load(connection, and_(LIVE, mine), specs)
-    return sorted(found, key=lambda record: (-record.spec.priority, record.number))
+def numbered(connection: Connection, number: int, specs: SpecCache) -> TrainingJobRecord:
+    """Return the job of this number, which must be there."""
+    return load(connection, _NUMBERED, specs, {"job": number})[0]
 
 
 def load(
-    connection: Connection, condition: ColumnElement[bool], specs: SpecCache
+    connection: Connection,
+    wanted: Wanted,
+    specs: SpecCache,
+    values: dict[str, Any] | None = None,
 ) -> list[TrainingJobRecord]:
-    """Return the jobs whose row meets a condition, in any order."""
-    rows = connection.execute(_RECORD.where(condition)).mappings().all()
+    """Return the jobs that are wanted, in any order."""
+    given = values or {}
+    rows = connection.execute(wanted.rows, given).mappings().all()
     if not rows:
         return []
     parsed = specs.load(connection, rows)
-    steps = _load_transitions(connection, condition)
-    machines = _load_hosts(connection, condition)
+    steps: dict[int, list[Transition]] = defaultdict(list)
+    for row in connection.execute(wanted.transitions, given).mappings():
+        steps[row["number"]].append(codec.transition_of(row))
+    machines: dict[int, list[HostRecord]] = defaultdict(list)
+    for row in connection.execute(wanted.hosts, given).mappings():
+        machines[row["number"]].append(codec.host_of(row))
     return [
         codec.record_of(
             row,
@@ -134,36 +177,6 @@ def load(
         )
         for row in rows
     ]
-
-
-def _load_transitions(
-    connection: Connection, condition: ColumnElement[bool]
-) -> dict[int, list[Transition]]:
-    query = (
-        select(transitions)
-        .join(jobs, jobs.c.number == transitions.c.number)
-        .where(condition)
-        .order_by(transitions.c.number, transitions.c.position)
-    )
-    found: dict[int, list[Transition]] = defaultdict(list)
-    for row in connection.execute(query).mappings():
-        found[row["number"]].append(codec.transition_of(row))
-    return found
-
-
-def _load_hosts(
-    connection: Connection, condition: ColumnElement[bool]
-) -> dict[int, list[HostRecord]]:
-    query = (
-        select(hosts)
-        .join(jobs, and_(jobs.c.number == hosts.c.number, jobs.c.attempt == hosts.c.attempt))
-        .where(condition)
-        .order_by(hosts.c.number, hosts.c.rank)
-    )
-    found: dict[int, list[HostRecord]] = defaultdict(list)
-    for row in connection.execute(query).mappings():
-        found[row["number"]].append(codec.host_of(row))
-    return found
 
 
 def load_tags(connection: Connection, number: int) -> tuple[Tag, ...]:

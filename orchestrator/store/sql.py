@@ -45,6 +45,7 @@ from orchestrator.store.engine import Database
 from orchestrator.store.failures import RowRefused
 from orchestrator.store.listing import Reader
 from orchestrator.store.listing_sqlite import SqliteReader
+from orchestrator.store.record_cache import RecordCache
 from orchestrator.store.sqlite import BUSY_TIMEOUT_SECONDS, SqliteDatabase
 
 BACKUPS_KEPT = 3
@@ -126,6 +127,7 @@ class SqlStore(Store):
         self._database = database
         self._clock: Clock = clock or SystemClock()
         self._specs = records.SpecCache()
+        self._records = RecordCache(self._specs)
         self._group: GroupCommit[_Durable, TrainingJobRecord] = GroupCommit(self._commit)
         self._cursor_key = bytes.fromhex(self.meta(migrate.CURSOR_KEY))
 
@@ -169,9 +171,7 @@ class SqlStore(Store):
 
     def get_job(self, name: str) -> TrainingJobRecord:
         """See ``Store.get_job``."""
-        return self._database.ask(
-            lambda connection: records.by_name(connection, name, self._specs)
-        )
+        return self._database.ask(lambda connection: self._records.named(connection, name))
 
     def list_jobs(self, query: ListQuery) -> Page:
         """See ``Store.list_jobs``."""
@@ -268,9 +268,7 @@ class SqlStore(Store):
     ) -> list[TrainingJobRecord]:
         """See ``Store.active_jobs``."""
         return self._database.ask(
-            lambda connection: records.active(
-                connection, scope, set(backends), self._specs, queued_limit
-            )
+            lambda connection: self._records.active(connection, scope, set(backends), queued_limit)
         )
 
     def resource_leases(self, scope: str) -> list[ResourceLease]:

@@ -394,6 +394,13 @@ MUTANTS = (
         )
     ),
     Mutant(
+        "a new state is read again",
+        "record_cache.py",
+        "    return row.revision, row.modified_us\n",
+        "    return 0, 0\n",
+        f"{UNIT}/test_record_cache.py",
+    ),
+    Mutant(
         "blocks of modifications",
         "changes.py",
         "        blocks.touch(connection, touched.items())\n",

@@ -1,0 +1,116 @@
+"""Reads whole jobs for those who only look: one statement where all of them are known already."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Collection, Iterable
+from functools import lru_cache
+from threading import Lock
+from typing import Any
+
+from sqlalchemy import Connection, Row, and_, or_, select, text
+
+from orchestrator.errors import NotFound
+from orchestrator.spec.record import TrainingJobRecord
+from orchestrator.store import records, rules
+from orchestrator.store.tables import jobs
+
+_RECORDS_KEPT = 2048
+_FEW = 32
+
+Identity = tuple[int, int]
+Version = tuple[int, int]
+
+
+class RecordCache:
+    """A record is made of rows that change only with their job's version: it is made once for each.
+
+    Not for transactions that write: what they see may never come to be.
+
+    Args:
+        specs: The specifications.
+    """
+
+    def __init__(self, specs: records.SpecCache) -> None:
+        self._specs = specs
+        self._lock = Lock()
+        self._known: OrderedDict[Identity, tuple[Version, TrainingJobRecord]] = OrderedDict()
+
+    def named(self, connection: Connection, name: str) -> TrainingJobRecord:
+        """Return the job of this name.
+
+        Raises:
+            NotFound: There is none.
+        """
+        found = self._load(connection, records.NAMED, {"name_key": rules.name_key(name)})
+        if not found:
+            raise NotFound(rules.no_such_job(name))
+        return found[0]
+
+    def active(
+        self, connection: Connection, scope: str, backends: Collection[str], queued_limit: int
+    ) -> list[TrainingJobRecord]:
+        """Return the jobs of a driver that have not ended, in its order."""
+        found = self._load(connection, _active(scope, tuple(sorted(backends)), queued_limit), {})
+        return sorted(found, key=lambda record: (-record.spec.priority, record.number))
+
+    def _load(
+        self, connection: Connection, wanted: records.Wanted, values: dict[str, Any]
+    ) -> list[TrainingJobRecord]:
+        rows = connection.execute(wanted.versions, values).all()
+        known = self._lookup(rows)
+        missing = [row for row in rows if row.number not in known]
+        if not missing:
+            return list(known.values())
+        if len(missing) <= _FEW:
+            wanted = records.Wanted(jobs.c.number.in_([row.number for row in missing]))
+            values = {}
+        loaded = {
+            record.number: record
+            for record in records.load(connection, wanted, self._specs, values)
+        }
+        self._keep((row, loaded[row.number]) for row in missing)
+        return list((known | loaded).values())
+
+    def _lookup(self, rows: Iterable[Row[Any]]) -> dict[int, TrainingJobRecord]:
+        found = {}
+        with self._lock:
+            for row in rows:
+                version, record = self._known.get(_identity(row), (None, None))
+                if record is not None and version == _version(row):
+                    self._known.move_to_end(_identity(row))
+                    found[record.number] = record
+        return found
+
+    def _keep(self, read: Iterable[tuple[Row[Any], TrainingJobRecord]]) -> None:
+        with self._lock:
+            for row, record in read:
+                self._known[_identity(row)] = (_version(row), record)
+            while len(self._known) > _RECORDS_KEPT:
+                self._known.popitem(last=False)
+
+
+def _identity(row: Row[Any]) -> Identity:
+    return row.number, row.accept_id
+
+
+def _version(row: Row[Any]) -> Version:
+    """Revision and time: a server that lost its last commits in a crash gives a revision twice."""
+    return row.revision, row.modified_us
+
+
+@lru_cache(maxsize=16)
+def _active(scope: str, backends: tuple[str, ...], queued_limit: int) -> records.Wanted:
+    waiting = jobs.alias("waiting")
+    queued = (
+        select(waiting.c.number)
+        .where(
+            text("waiting.live = 1"),
+            waiting.c.scope.is_(None),
+            waiting.c.backend.in_(backends),
+        )
+        .order_by(waiting.c.turn, waiting.c.number)
+        .limit(queued_limit)
+    )
+    mine = or_(jobs.c.scope == scope, jobs.c.number.in_(queued))
+    return records.Wanted(and_(records.LIVE, mine))
