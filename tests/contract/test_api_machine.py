@@ -8,7 +8,7 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from tests.unit.service.machine import ApiMachine
+from tests.contract.api_machine import ApiMachine
 
 
 class OverMemory(ApiMachine):

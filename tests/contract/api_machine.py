@@ -19,8 +19,7 @@ from orchestrator.spec.job import TrainingJobSpec
 from orchestrator.store.base import Store
 from orchestrator.store.memory import MemoryStore
 from orchestrator.store.sql import open_store
-from tests.unit.scheduler.simulation import SCOPE, START, SteppedClock
-from tests.unit.service.model import (
+from tests.contract.api_model import (
     CALM_ROUNDS,
     FOLLOWS,
     FORM,
@@ -36,6 +35,7 @@ from tests.unit.service.model import (
     point_in_time,
     tags,
 )
+from tests.unit.scheduler.simulation import SCOPE, START, SteppedClock
 from tests.unit.service.world import LOG, PROGRAMS, Refused, World
 
 

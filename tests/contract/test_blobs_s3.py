@@ -10,7 +10,7 @@ import pytest
 from orchestrator.blobs.s3 import MIB, S3BlobStore, S3Settings
 from orchestrator.errors import InputError, InvalidState, Unavailable
 from orchestrator.testing.blob_contract import BlobContract
-from tests.unit.blobs.cutting_proxy import CuttingProxy
+from tests.contract.cutting_proxy import CuttingProxy
 
 
 @pytest.fixture(scope="module")

@@ -19,7 +19,7 @@ from orchestrator.service.metrics import MetricService
 from orchestrator.spec.state import TrainingJobStatus
 from orchestrator.store import memory as memory_module
 from orchestrator.store.memory import MemoryStore
-from tests.unit.service.test_machine import OverMemory
+from tests.contract.test_api_machine import OverMemory
 from tests.unit.service.world import Refused
 
 # The bugs reach into everything, as no caller may.
