@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from sqlalchemy import Connection
 
 LONGEST_RUN = 3
-USED_RUNS = 4
+USED_RUNS = 6
 """Most tokens that one search asks for; the comparison with the name does the rest."""
 _ADD = text(f"INSERT INTO {GRAMS} (rowid, grams) VALUES (:number, :grams)")  # noqa: S608
 _REMOVE = text(

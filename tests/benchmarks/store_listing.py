@@ -190,6 +190,7 @@ def queries(count: int) -> Iterator[tuple[str, ListQuery]]:
             "created_before": middle + timedelta(days=30),
         },
         "name rare": {"name_contains": name[-11:-5]},
+        "name of a minute": {"name_contains": name[-17:-7]},
         "name of one job": {"name_contains": f"{count // 3:07d}"},
         "name of a tenth, all at one end": {"name_contains": "job-09"},
         "name of a tenth, and failed": {
