@@ -147,6 +147,16 @@ class BlobStore(ABC):
             LimitExceeded: No space is left.
         """
 
+    @abstractmethod
+    def check_writable(self, uri: str) -> None:
+        """Find out whether something could be written at a place, without writing.
+
+        Only what is sure is refused: a store that does not answer now, or does not say, passes.
+
+        Raises:
+            InputError: What must be there is not (bucket), or does not let itself be written to.
+        """
+
     def discard_partial(self, uri: str) -> None:
         """Remove what uploads of killed processes left below a place.
 

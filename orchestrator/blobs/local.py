@@ -212,6 +212,15 @@ class LocalBlobStore(BlobStore):
             with self.open(uri) as stream:
                 return write_file(path, stream, durable=False)
 
+    def check_writable(self, uri: str) -> None:
+        """See ``BlobStore.check_writable``; directories that are missing can be made."""
+        target = self._target(uri)
+        there = next(path for path in (target, *target.parents) if os.path.lexists(path))
+        if not there.is_dir():
+            raise InputError(f"{there} must be a directory, it is not; choose another place")
+        if not os.access(there, os.W_OK | os.X_OK):
+            raise InputError(f"{there} must be writable, it is not; check its permissions")
+
     def store_file(self, source: BinaryIO, uri: str) -> int:
         """Write one file; see ``BlobStore.store_file``."""
         target = self._target(uri)

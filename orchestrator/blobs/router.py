@@ -83,6 +83,10 @@ class RoutedBlobStore(BlobStore):
         """Put the objects of a location below a directory."""
         return self._store(uri).download(uri, directory, selection=selection, writable=writable)
 
+    def check_writable(self, uri: str) -> None:
+        """Find out whether something could be written at a location."""
+        self._store(uri).check_writable(uri)
+
     def discard_partial(self, uri: str) -> None:
         """See ``BlobStore.discard_partial``."""
         self._store(uri).discard_partial(uri)

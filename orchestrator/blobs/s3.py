@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import logging
 import os
 import threading
 from collections.abc import Callable, Iterator
@@ -20,6 +21,8 @@ from orchestrator.blobs.base import EVERYTHING, Blob, BlobStore, Selection, Tran
 from orchestrator.blobs.files import PARTIAL_MARK, disk_errors, sha256_of
 from orchestrator.blobs.keys import ObjectInfo, S3Location, parse_s3_uri, relative_key, split_name
 from orchestrator.errors import InputError, InvalidState, NotFound, OrchestratorError, Unavailable
+
+logger = logging.getLogger(__name__)
 
 MIB = 1024 * 1024
 PART_WORKERS = 4  # parts of one large object that move at a time
@@ -181,6 +184,19 @@ class S3BlobStore(BlobStore):
             return self.store_file(stream, place.child("/".join(split_name(name))).uri)
 
         return transfer.upload_directory(path, put, workers=self._settings.workers)
+
+    def check_writable(self, uri: str) -> None:
+        """See ``BlobStore.check_writable``; a bucket that may not be looked at passes."""
+        try:
+            with _s3_errors(uri):
+                self.client.head_bucket(Bucket=parse_s3_uri(uri).bucket)
+        except NotFound as error:
+            raise InputError(_no_bucket(uri)) from error
+        except Unavailable as error:
+            logger.info("whether %s can be written to is not known: %s", uri, error.message)
+        except InputError as error:
+            if not _is_forbidden(error.__cause__):
+                raise
 
     def discard_partial(self, uri: str) -> None:
         """Abort uploads in parts that were begun; see ``BlobStore.discard_partial``."""
@@ -373,12 +389,21 @@ def _s3_errors(uri: str) -> Iterator[None]:
         raise InputError(f"{uri} could not be used: {error}") from error
 
 
+def _is_forbidden(error: Any) -> bool:
+    response: dict[str, Any] = getattr(error, "response", {})
+    return bool(response.get("Error", {}).get("Code") == "403")
+
+
+def _no_bucket(uri: str) -> str:
+    return f"the bucket of {uri} must exist, it does not; make it, or name another"
+
+
 def _from_code(uri: str, error: Any) -> OrchestratorError:
     code = str(error.response.get("Error", {}).get("Code", ""))
     status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
     make: Callable[[str], OrchestratorError] = InputError
     if code == "NoSuchBucket":
-        text = f"the bucket of {uri} must exist, it does not"
+        text = _no_bucket(uri)
     elif code in {"NoSuchKey", "NotFound", "404"}:
         make, text = NotFound, f"no object is at {uri!r}; check bucket and key"
     elif code in {"PreconditionFailed", "412"}:

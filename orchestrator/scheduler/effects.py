@@ -25,7 +25,7 @@ from orchestrator.errors import (
 from orchestrator.logs.excerpt import CODE_ROOTS, ErrorExcerpt, error_excerpt
 from orchestrator.logs.file import host_log
 from orchestrator.scheduler.explain import explain
-from orchestrator.scheduler.publish import publish
+from orchestrator.scheduler.publish import check_output, publish
 from orchestrator.scheduler.reconcile import Collected, StartFault
 from orchestrator.spec.state import EndReason, TrainingJobStatus
 
@@ -182,6 +182,7 @@ class Effects:
         host: str | None = None
         try:
             self._workspace.mark(job)
+            check_output(context, self._blobs)
             for sync in self._synced(context):
                 sync.restore()
             backend.stage(context)

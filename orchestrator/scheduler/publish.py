@@ -6,7 +6,7 @@ import logging
 import os
 from typing import TYPE_CHECKING
 
-from orchestrator.errors import OrchestratorError
+from orchestrator.errors import InvalidSpec, OrchestratorError
 from orchestrator.failpoints import failpoint
 from orchestrator.packaging.archive import merge_archives
 from orchestrator.spec.record import Artifact
@@ -29,6 +29,20 @@ def output_uri(context: AttemptContext) -> str:
     if where is None:
         return str(context.job_directory / PUBLISHED)
     return f"{where.rstrip('/')}/{context.spec.training_job_name}/{PUBLISHED}"
+
+
+def check_output(context: AttemptContext, blobs: BlobStore) -> None:
+    """Find out before anything runs whether its outputs have a place to go.
+
+    Raises:
+        InvalidSpec: They have none.
+    """
+    if context.spec.output_data_config.s3_output_path is None:
+        return
+    try:
+        blobs.check_writable(output_uri(context))
+    except InvalidSpec as error:
+        raise InvalidSpec(f"output_data_config.s3_output_path: {error.message}") from error
 
 
 def publish(

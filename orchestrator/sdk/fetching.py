@@ -7,6 +7,8 @@ import shutil
 from typing import TYPE_CHECKING
 from urllib.parse import unquote
 
+from orchestrator.errors import Unavailable
+
 if TYPE_CHECKING:
     from pathlib import Path
 
@@ -36,9 +38,15 @@ class PartialFile:
         return {"Range": f"bytes={self._path.stat().st_size}-", "If-Range": self._version}
 
     def take(self, answer: httpx.Response) -> Path:
-        """Write what an answer brings; return the finished file, or folder, in its place."""
+        """Write what an answer brings; return the finished file, or folder, in its place.
+
+        Raises:
+            Unavailable: It is another part than the one that is missing; ask again for all.
+        """
         self._version = answer.headers.get("ETag")
         goes_on = answer.status_code == PARTIAL_CONTENT
+        if goes_on:
+            self._check_begin(answer.headers.get("Content-Range", ""))
         with self._path.open("ab" if goes_on else "wb") as file:
             for block in answer.iter_raw(BLOCK_BYTES):
                 file.write(block)
@@ -47,6 +55,16 @@ class PartialFile:
             return unpacked(self._path, target.with_suffix(""))
         self._path.replace(target)
         return target
+
+    def _check_begin(self, part: str) -> None:
+        here = self._path.stat().st_size if self._path.exists() else 0
+        missing = f"bytes {here}-"
+        if not part.startswith(missing):
+            self.remove()
+            raise Unavailable(
+                f"the rest of a download must begin at `{missing}`, the service sent {part!r}; "
+                "retry, which begins anew"
+            )
 
     def remove(self) -> None:
         """Leave nothing of what was not finished."""

@@ -7,6 +7,7 @@ in snake case. Fields that SageMaker lacks (``source_code``, ``resources``, ``ba
 
 from __future__ import annotations
 
+import posixpath
 import re
 from collections import Counter
 from collections.abc import Iterable
@@ -48,6 +49,10 @@ def _absolute(path: str) -> str:
         raise ValueError(
             f"local_path must be an absolute path as the program sees it, got {path!r}; "
             "begin it with /"
+        )
+    if posixpath.normpath(path) in {"/", "//"}:
+        raise ValueError(
+            f"local_path must be a directory below the root, got {path!r}; it would hide all else"
         )
     return _no_nul(path)
 

@@ -166,6 +166,15 @@ class BlobContract:
         assert found is not None
         assert found.size == len(b"weights")
 
+    def test_what_could_be_written_to_passes_and_stays_as_it_is(
+        self, store: BlobStore, place: str
+    ) -> None:
+        store.check_writable(f"{place}/to/be/made")
+        assert not store.exists(f"{place}/to")
+        self.put(store, f"{place}/there/a")
+        store.check_writable(f"{place}/there")
+        assert [info.key for info in store.list(f"{place}/there")] == ["a"]
+
     def test_a_missing_location_is_an_input_error(
         self, store: BlobStore, place: str, tmp_path: Path
     ) -> None:

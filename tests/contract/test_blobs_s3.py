@@ -4,8 +4,11 @@ import os
 import subprocess
 import sys
 import uuid
+from io import BytesIO
 
 import pytest
+from botocore.awsrequest import AWSResponse
+from urllib3 import HTTPResponse
 
 from orchestrator.blobs.s3 import MIB, S3BlobStore, S3Settings
 from orchestrator.errors import InputError, InvalidState, Unavailable
@@ -247,6 +250,30 @@ def test_an_upload_in_parts_that_fails_is_aborted(settings, bucket, tmp_path):
     assert not store.exists(f"s3://{bucket}/out")
     assert store.client.list_multipart_uploads(Bucket=bucket).get("Uploads", []) == []
     store.client.close()
+
+
+def test_a_bucket_that_is_not_there_cannot_be_written_to(store):
+    with pytest.raises(InputError, match="bucket of s3://none-such/out must exist"):
+        store.check_writable("s3://none-such/out")
+
+
+@pytest.mark.parametrize("status", [403, 503])
+def test_a_bucket_that_does_not_say_whether_it_can_be_written_to_passes(store, bucket, status):
+    def refuse(**_):
+        return AWSResponse("http://s3", status, {}, HTTPResponse(BytesIO(), preload_content=False))
+
+    store.client.meta.events.register("before-send.s3.HeadBucket", refuse)
+    store.check_writable(f"s3://{bucket}/out")
+
+
+def test_without_credentials_nothing_can_be_written(settings, monkeypatch):
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.delenv(name)
+    for name in ("AWS_SHARED_CREDENTIALS_FILE", "AWS_CONFIG_FILE"):
+        monkeypatch.setenv(name, os.devnull)
+    store = S3BlobStore(settings)
+    with pytest.raises(InputError, match="AWS credentials are needed for s3://b/out"):
+        store.check_writable("s3://b/out")
 
 
 def test_parts_of_killed_uploads_are_discarded_below_one_place(store, bucket):

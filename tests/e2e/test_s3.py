@@ -334,13 +334,28 @@ def test_a_checkpoint_bucket_that_is_not_there_is_found_before_anything_runs(
     assert lines(job) == []
 
 
-def test_an_output_bucket_that_is_not_there_loses_nothing(
-    bucket: Bucket, trainer: Trainer, orchestrator_home: Path
+def test_an_output_bucket_that_is_not_there_is_found_before_anything_runs(
+    bucket: Bucket, trainer: Trainer
 ) -> None:
     del bucket
     config = OutputDataConfig(s3_output_path="s3://there-is-no-such-bucket/out")
-    job = trainer(LEAVE, output_data_config=config).train(logs=False)
-    assert "bucket of s3://there-is-no-such-bucket/out" in job.record.message
+    job = trainer(PATIENT, output_data_config=config).train(logs=False)
+    failed(job, "s3_output_path: the bucket of s3://there-is-no-such-bucket/out/", "must exist")
+    assert lines(job) == []
+
+
+def test_an_output_bucket_that_goes_for_good_loses_nothing(
+    bucket: Bucket, trainer: Trainer, orchestrator_home: Path, tmp_path: Path
+) -> None:
+    gate = Gate(tmp_path / "gate")
+    config = OutputDataConfig(s3_output_path=f"{bucket.uri}/out")
+    job = trainer(
+        GATED + LEAVE, output_data_config=config, input_data_config=[gate.channel]
+    ).train(wait=False)
+    training(job)
+    bucket.client.delete_bucket(Bucket=bucket.name)
+    gate.open()
+    assert f"bucket of {bucket.uri}/out" in job.wait().record.message
     assert job.record.artifacts == {}
     attempt = orchestrator_home / "jobs" / job.name / "attempts" / "1"
     assert f"(they are kept in {attempt})" in job.record.message

@@ -347,3 +347,9 @@ def test_a_full_disk_leaves_no_partial_file(tmp_path):
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
         signal.signal(signal.SIGXFSZ, handler)
     assert [p.name for p in (tmp_path / "blobs").rglob("*") if p.is_file()] == [".lock"]
+
+
+def test_nothing_can_be_written_below_a_file(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(InputError, match="file must be a directory"):
+        LocalBlobStore(tmp_path / "blobs").check_writable(str(tmp_path / "file" / "out"))

@@ -103,8 +103,8 @@ LENGTHS: list[tuple[str, Callable[[int], Any], int, int | None]] = [
     ("tag value", lambda n: spec(tags=[{"key": "k", "value": "a" * n}]), 0, 256),
     (
         "checkpoint path",
-        lambda n: spec(checkpoint_config={"local_path": "/" * n}),
-        1,
+        lambda n: spec(checkpoint_config={"local_path": "/".ljust(n, "a")}),
+        2,
         4096,
     ),
     ("priority", lambda n: spec(priority=n), -1000, 1000),
@@ -202,8 +202,8 @@ TEXTS: list[tuple[str, Callable[[str], Any], tuple[str, ...], tuple[str, ...]]] 
     (
         "local path",
         lambda text: spec(checkpoint_config={"local_path": text}),
-        ("/opt/ml/checkpoints", "/"),
-        ("", "checkpoints", "~/a", "../a", "/a\0"),
+        ("/opt/ml/checkpoints", "/a"),
+        ("", "checkpoints", "~/a", "../a", "/a\0", "/", "//", "/a/.."),
     ),
     ("metric regex", lambda text: metric(regex=text), ("a(.)",), ("", "a", "(", "(?:a)")),
     ("back end", lambda text: spec(backend=text), ("process", "docker"), ("", "Docker", "a-b")),
