@@ -305,6 +305,9 @@ class TrainingJobSpec(Spec):
     """Interpreter of the process back end; None = the service's own choice."""
     stop_grace_seconds: float = Field(default=120, ge=0, le=3600)
     """Time between SIGTERM and SIGKILL (SageMaker's is 120 s)."""
+    create_request: Annotated[str, StringConstraints(max_length=1 << 20)] | None = None
+    """JSON of the CreateTrainingJob request of a job that came over AWS's interface, to be echoed;
+    shown nowhere else."""
 
     @field_validator("environment")
     @classmethod

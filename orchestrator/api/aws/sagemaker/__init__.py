@@ -1,0 +1,1 @@
+"""The operations of SageMaker's API that concern training jobs."""

@@ -1,0 +1,160 @@
+"""What becomes of each member of CreateTrainingJob: it acts, is kept and echoed, or is refused."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+
+class Treatment(StrEnum):
+    """What is done with a member."""
+
+    ACTS = "acts"
+    KEPT = "kept"
+    """Recorded and echoed; it changes nothing here."""
+    REFUSED = "refused"
+
+
+@dataclass(frozen=True)
+class Member:
+    """One member of the request, with all that is below it.
+
+    Attributes:
+        path: Names from the top, joined with dots; members of lists have no place of their own.
+        treatment: What is done with it.
+        meaning: What it means on this machine, or why it is refused.
+    """
+
+    path: str
+    treatment: Treatment
+    meaning: str
+
+
+def _acts(path: str, meaning: str) -> Member:
+    return Member(path, Treatment.ACTS, meaning)
+
+
+def _kept(path: str, meaning: str) -> Member:
+    return Member(path, Treatment.KEPT, meaning)
+
+
+def _refused(path: str, meaning: str) -> Member:
+    return Member(path, Treatment.REFUSED, meaning)
+
+
+MEMBERS = (
+    _acts("TrainingJobName", "unique in the home directory; case does not count"),
+    _acts("HyperParameters", "hyperparameters.json, SM_HP_*, argv"),
+    _acts("AlgorithmSpecification.TrainingImage", "looked up in the image map"),
+    _refused(
+        "AlgorithmSpecification.AlgorithmName",
+        "no algorithms of AWS or its marketplace are here; name a TrainingImage",
+    ),
+    _acts("AlgorithmSpecification.TrainingInputMode", "of channels that name none"),
+    _acts("AlgorithmSpecification.MetricDefinitions", "applied while the job runs"),
+    _kept(
+        "AlgorithmSpecification.EnableSageMakerMetricsTimeSeries",
+        "every metric is kept as a time series",
+    ),
+    _acts("AlgorithmSpecification.ContainerEntrypoint", "replaces the image's"),
+    _acts("AlgorithmSpecification.ContainerArguments", "replace the image's command"),
+    _kept(
+        "AlgorithmSpecification.TrainingImageConfig",
+        "images are those of the local engine, and who may pull is its business",
+    ),
+    _acts("RoleArn", "echoed; jobs have the rights of the service's user, less its credentials"),
+    _acts("InputDataConfig.ChannelName", "/opt/ml/input/data/<name>"),
+    _acts("InputDataConfig.DataSource.S3DataSource.S3DataType", "Converse is refused"),
+    _acts("InputDataConfig.DataSource.S3DataSource.S3Uri", "own buckets, or S3"),
+    _acts("InputDataConfig.DataSource.S3DataSource.S3DataDistributionType", "shares per host"),
+    _acts("InputDataConfig.DataSource.S3DataSource.AttributeNames", "of augmented manifests"),
+    _acts("InputDataConfig.DataSource.S3DataSource.InstanceGroupNames", "only these groups"),
+    _kept(
+        "InputDataConfig.DataSource.S3DataSource.ModelAccessConfig",
+        "no model of AWS is fetched, so no licence is asked for",
+    ),
+    _refused(
+        "InputDataConfig.DataSource.S3DataSource.HubAccessConfig",
+        "no hub is here; copy the content to a bucket",
+    ),
+    _refused(
+        "InputDataConfig.DataSource.FileSystemDataSource",
+        "EFS and FSx are not here; give a bucket",
+    ),
+    _refused("InputDataConfig.DataSource.DatasetSource", "no hub is here; give a bucket"),
+    _acts("InputDataConfig.ContentType", "inputdataconfig.json"),
+    _acts("InputDataConfig.CompressionType", "Gzip is unpacked in Pipe mode, as on AWS"),
+    _acts("InputDataConfig.RecordWrapperType", "RecordIO is wrapped in Pipe mode, as on AWS"),
+    _acts("InputDataConfig.InputMode", "File, FastFile or Pipe"),
+    _acts("InputDataConfig.ShuffleConfig", "order of objects in Pipe mode, and of shares"),
+    _kept("OutputDataConfig.KmsKeyId", "nothing is encrypted here; encrypt the disk"),
+    _acts("OutputDataConfig.S3OutputPath", "own buckets, or S3"),
+    _acts("OutputDataConfig.CompressionType", "GZIP or NONE"),
+    _acts("ResourceConfig.InstanceType", "a label; its GPUs count when they are here"),
+    _acts("ResourceConfig.InstanceCount", "hosts algo-1..N on this machine"),
+    _acts("ResourceConfig.VolumeSizeInGB", "quota of what a host writes"),
+    _kept("ResourceConfig.VolumeKmsKeyId", "nothing is encrypted here; encrypt the disk"),
+    _kept("ResourceConfig.KeepAlivePeriodInSeconds", "there are no warm pools yet"),
+    _acts("ResourceConfig.InstanceGroups", "hosts of several kinds"),
+    _kept("ResourceConfig.TrainingPlanArn", "there is nothing to reserve on one machine"),
+    _kept("ResourceConfig.InstancePlacementConfig", "all hosts are on this machine"),
+    _acts("ResourceConfig.InstancePreferences", "the first is taken"),
+    _kept("ResourceConfig.SelectedInstanceType", "an output of AWS"),
+    _kept("ResourceConfig.SelectedInstanceCount", "an output of AWS"),
+    _kept("VpcConfig", "jobs have this machine's network, or none"),
+    _acts("StoppingCondition.MaxRuntimeInSeconds", "over all attempts' training"),
+    _acts("StoppingCondition.MaxWaitTimeInSeconds", "from acceptance to the end"),
+    _acts("StoppingCondition.MaxPendingTimeInSeconds", "in the queue"),
+    _acts("Tags", "AddTags, ListTags, DeleteTags"),
+    _acts("EnableNetworkIsolation", "no network but the job's own hosts"),
+    _kept("EnableInterContainerTrafficEncryption", "traffic never leaves this machine"),
+    _kept("EnableManagedSpotTraining", "this machine is not taken away; the wait limit acts"),
+    _acts("CheckpointConfig", "restored before and kept while a job runs"),
+    _kept("DebugHookConfig", "there is no debugger yet"),
+    _kept("DebugRuleConfigurations", "there is no debugger yet"),
+    _acts("TensorBoardOutputConfig", "event files are kept while a job runs"),
+    _kept("ExperimentConfig", "there are no experiments; tags and names find jobs"),
+    _kept("ProfilerConfig", "there is no profiler"),
+    _kept("ProfilerRuleConfigurations", "there is no profiler"),
+    _acts("Environment", "values of secret names are shown nowhere"),
+    _acts("RetryStrategy", "attempts after faults of the platform"),
+    _kept("RemoteDebugConfig", "`orchestrator shell JOB` goes into a job"),
+    _kept("InfraCheckConfig", "`orchestrator doctor` checks this machine"),
+    _kept("SessionChainingConfig", "there are no session tags"),
+    _refused("ServerlessJobConfig", "no models of AWS are here; give a TrainingImage"),
+    _kept("MlflowConfig", "no tracking server is called; metrics are kept here"),
+    _kept("ModelPackageConfig", "there is no model registry"),
+)
+_TREATED = {member.path: member for member in MEMBERS}
+
+
+def treated(path: str) -> Member | None:
+    """Return what is said of a member: by its own path, or by that of one above."""
+    while path:
+        if path in _TREATED:
+            return _TREATED[path]
+        path = path.rpartition(".")[0]
+    return None
+
+
+def refusals(request: Mapping[str, Any]) -> Iterator[str]:
+    """Yield why a request cannot be served: one text for each refused member that it gives."""
+    for path in sorted(set(_given(request, ""))):
+        member = _TREATED.get(path)
+        if member is not None and member.treatment is Treatment.REFUSED:
+            yield f"{path} cannot be used here: {member.meaning}"
+
+
+def _given(value: Any, path: str) -> Iterator[str]:
+    if isinstance(value, list):
+        for each in value:
+            yield from _given(each, path)
+    elif isinstance(value, dict):
+        for name, inner in value.items():
+            inside = f"{path}.{name}" if path else name
+            yield inside
+            yield from _given(inner, inside)

@@ -1,0 +1,42 @@
+"""AWS's names of members and ours: CreationTime is creation_time. Keys of maps are users' own words."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from botocore import xform_name
+
+if TYPE_CHECKING:
+    from botocore.model import Shape
+
+
+def to_ours(value: Any, shape: Shape) -> Any:
+    """Return a value of the wire with our names; members that are not given stay away."""
+    if shape.type_name == "structure":
+        return {
+            xform_name(name): to_ours(value[name], inner)
+            for name, inner in shape.members.items()
+            if value.get(name) is not None
+        }
+    if shape.type_name == "list":
+        return [to_ours(each, shape.member) for each in value]
+    return value
+
+
+def to_wire(value: Any, shape: Shape) -> Any:
+    """Return one of our values with AWS's names; what AWS has no word for, or is empty, stays away."""
+    if shape.type_name == "structure" and isinstance(value, Mapping):
+        named = ((name, xform_name(name), inner) for name, inner in shape.members.items())
+        return {
+            name: to_wire(value[ours], inner)
+            for name, ours, inner in named
+            if not _is_nothing(value.get(ours))
+        }
+    if shape.type_name == "list":
+        return [to_wire(each, shape.member) for each in value]
+    return value
+
+
+def _is_nothing(value: Any) -> bool:
+    return value is None or (isinstance(value, Mapping | Sequence) and len(value) == 0)
