@@ -15,9 +15,18 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from orchestrator.api.aws.doors import AwsOptions, endpoint
+from orchestrator.api.aws.received import is_signed
 from orchestrator.api.context import Context, Limits
 from orchestrator.api.errors import RequestTooLarge, SlowClient, bug_response, problem_response
-from orchestrator.api.guard import SECURITY_HEADERS, Asked, HostCheck, TokenCheck, asked
+from orchestrator.api.guard import (
+    SECURITY_HEADERS,
+    Asked,
+    HostCheck,
+    TokenCheck,
+    asked,
+    is_loopback,
+)
 from orchestrator.api.health import Health
 from orchestrator.api.prometheus import Prometheus, RequestCounts
 from orchestrator.api.rest.application import PREFIX, rest_application
@@ -29,6 +38,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
+REST = "rest"
 SUBMIT_PATH = PREFIX + JOBS
 SOURCES_PREFIX = f"{PREFIX}/sources/"
 
@@ -42,12 +52,14 @@ class Door:
         opens: Whether a request goes through it.
         app: What answers.
         needs_token: Whether a bearer token is asked for; a door with its own signatures says no.
+        limits_bodies: Whether bodies are limited here; a door with limits of its own says no.
     """
 
     name: str
     opens: Callable[[Scope], bool]
     app: ASGIApp
     needs_token: bool = True
+    limits_bodies: bool = True
 
 
 def at(prefix: str) -> Callable[[Scope], bool]:
@@ -77,7 +89,7 @@ class App:
         rest = rest_application(context, jobs)
         self._doors = (
             *doors,
-            Door("rest", at(PREFIX), _mounted(rest, PREFIX)),
+            Door(REST, at(PREFIX), _mounted(rest, PREFIX)),
             Door("metrics", at("/metrics"), Prometheus(context, self._counts)),
             Door("health", at("/health"), Health(context), needs_token=False),
         )
@@ -95,8 +107,10 @@ class App:
             door = found.name
             if found.needs_token:
                 self._token.check(given.authorization)
-            body = _Body(receive, given, self._body_limit(scope))
-            if scope["method"] == "POST" and scope["path"] == SUBMIT_PATH:
+            body = receive
+            if found.limits_bodies:
+                body = _Body(receive, given, self._body_limit(scope))
+            if found.name == REST and _is_submission(scope):
                 await (await self._submit(Request(scope, body)))(scope, body, answered)
             else:
                 await found.app(scope, body, answered)
@@ -164,13 +178,21 @@ class _Answer:
     async def __call__(self, message: Message) -> None:
         if message["type"] == "http.response.start":
             self.status = message["status"]
-            message["headers"] = [*message.get("headers", ()), *SECURITY_HEADERS]
+            given = list(message.get("headers", ()))
+            names = {name.lower() for name, _ in given}
+            message["headers"] = given + [
+                pair for pair in SECURITY_HEADERS if pair[0] not in names
+            ]
         await self._send(message)
 
     async def instead(self, response: Response, scope: Scope, receive: Receive) -> None:
         """Send another answer, unless one has begun: that one is cut, which the client sees."""
         if self.status == 0:
             await response(scope, receive, self)
+
+
+def _is_submission(scope: Scope) -> bool:
+    return scope["method"] == "POST" and scope["path"] == SUBMIT_PATH
 
 
 def _mounted(app: ASGIApp, prefix: str) -> ASGIApp:
@@ -189,6 +211,7 @@ def create_app(
     refused_backends: frozenset[str] = frozenset(),
     limits: Limits | None = None,
     doors: Sequence[Door] = (),
+    aws: AwsOptions | None = AwsOptions(),
 ) -> App:
     """Return the application of an opened service.
 
@@ -200,6 +223,22 @@ def create_app(
         refused_backends: Back ends that clients of this port may not use.
         limits: Bounds.
         doors: Further ways in.
+        aws: How requests that are signed as AWS's are answered; None = not at all.
+
+    Raises:
+        InvalidSpec: Signatures are not to be verified where other machines can ask.
     """
+    if aws is not None and not aws.verify_signatures and not is_loopback(bound):
+        raise InvalidSpec(
+            "ORCHESTRATOR_AWS_VERIFY_SIGNATURES may be false on a loopback address only, got "
+            f"{bound!r}; unset it, or serve 127.0.0.1"
+        )
     context = Context(service, limits, refused_backends)
+    if aws is not None:
+        doors = (*doors, _aws_door(context, token, aws))
     return App(context, TokenCheck(token), HostCheck(bound, allowed_hosts), doors)
+
+
+def _aws_door(context: Context, token: str, options: AwsOptions) -> Door:
+    app = endpoint(context, token, options)
+    return Door("aws", is_signed, app, needs_token=False, limits_bodies=False)

@@ -1,1 +1,1 @@
-"""AWS's wire protocols: what unchanged boto3, the aws CLI and the SageMaker SDKs talk to."""
+"""AWS's wire protocols: what unchanged boto3, SDKs and the aws command speak."""

@@ -1,0 +1,61 @@
+"""Access keys: derived from a home's bearer token, so that nothing more is stored.
+
+Id and secret are HMACs of the token. Whoever has the token has the keys, a key does not give the
+token away, and a new token revokes the old token's keys.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import hmac
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+ID_PREFIX = "ORCH"
+"""No prefix of AWS's own: nobody, and no scanner for leaked keys, takes it for one of AWS's."""
+ID_CHARACTERS = 20
+SECRET_CHARACTERS = 40
+
+
+@dataclass(frozen=True)
+class AccessKey:
+    """A pair of the form that AWS's clients take."""
+
+    id: str
+    secret: str = field(repr=False)
+
+
+def issue(token: str) -> AccessKey:
+    """Return the key of a bearer token; the same token always gives the same key."""
+    identity = base64.b32encode(_derive(token, b"id")).decode("ascii")
+    secret = base64.b64encode(_derive(token, b"secret"), b"./").decode("ascii")
+    return AccessKey(
+        ID_PREFIX + identity[: ID_CHARACTERS - len(ID_PREFIX)], secret[:SECRET_CHARACTERS]
+    )
+
+
+def _derive(token: str, purpose: bytes) -> bytes:
+    return hmac.digest(
+        token.encode(), b"orchestrator aws access key v1 " + purpose, hashlib.sha256
+    )
+
+
+class Keys:
+    """The keys of all tokens that open this service.
+
+    Args:
+        tokens: The bearer tokens.
+    """
+
+    def __init__(self, tokens: Iterable[str]) -> None:
+        self._keys = tuple(issue(token) for token in tokens)
+
+    def lookup(self, access_key: str) -> str | None:
+        """Return the secret of a key, None when there is none; takes as long for either."""
+        asked = access_key.encode("utf-8", "replace")
+        found = None
+        for key in self._keys:
+            if hmac.compare_digest(key.id.encode(), asked):
+                found = key.secret
+        return found
