@@ -35,7 +35,7 @@ from orchestrator.api.aws.parse_query import parse_query, read_form
 from orchestrator.api.aws.received import Received
 from orchestrator.api.aws.refusals import Dialect, Refusal, refused
 from orchestrator.api.aws.signature import service_of
-from orchestrator.api.aws.sigv4 import S3, Verifier
+from orchestrator.api.aws.sigv4 import Verifier
 from orchestrator.api.aws.validate import validate
 from orchestrator.api.context import Context
 from orchestrator.api.pools import Pool

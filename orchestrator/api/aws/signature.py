@@ -108,7 +108,7 @@ def _of_query(received: Received) -> Claim:
     if len(names) != len(set(names)):
         raise Malformed
     fields = {name.removeprefix(prefix): value for name, value in received.parameters}
-    assert SIGNATURE_PARAMETER == prefix + "Signature"
+    assert prefix + "Signature" == SIGNATURE_PARAMETER
     return _claim(fields, _time_of(fields.get("Date", "")), _expiry(fields.get("Expires", "")))
 
 

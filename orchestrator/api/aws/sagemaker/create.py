@@ -13,7 +13,7 @@ from orchestrator.spec.job import TrainingJobSpec
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from botocore.model import Shape
+    from orchestrator.api.aws.shapes import Shape
 
 WRITABLE_CHANNELS = frozenset({"code", "sm_drivers"})
 """What SDK v3 uploads and its drivers change in place."""

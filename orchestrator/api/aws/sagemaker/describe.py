@@ -12,8 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from datetime import datetime
 
-    from botocore.model import Shape
-
+    from orchestrator.api.aws.shapes import Shape
     from orchestrator.spec.job import TrainingJobSpec
     from orchestrator.spec.record import TrainingJobRecord
     from orchestrator.store.base import JobSummary

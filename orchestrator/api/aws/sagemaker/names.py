@@ -8,33 +8,33 @@ from typing import TYPE_CHECKING, Any
 from botocore import xform_name
 
 if TYPE_CHECKING:
-    from botocore.model import Shape
+    from orchestrator.api.aws.shapes import Shape
 
 
 def to_ours(value: Any, shape: Shape) -> Any:
     """Return a value of the wire with our names; members that are not given stay away."""
-    if shape.type_name == "structure":
+    if shape.kind == "structure":
         return {
             xform_name(name): to_ours(value[name], inner)
             for name, inner in shape.members.items()
             if value.get(name) is not None
         }
-    if shape.type_name == "list":
-        return [to_ours(each, shape.member) for each in value]
+    if shape.element is not None:
+        return [to_ours(each, shape.element) for each in value]
     return value
 
 
 def to_wire(value: Any, shape: Shape) -> Any:
     """Return one of our values with AWS's names; what AWS has no word for, or is empty, stays away."""
-    if shape.type_name == "structure" and isinstance(value, Mapping):
+    if shape.kind == "structure":
         named = ((name, xform_name(name), inner) for name, inner in shape.members.items())
         return {
             name: to_wire(value[ours], inner)
             for name, ours, inner in named
             if not _is_nothing(value.get(ours))
         }
-    if shape.type_name == "list":
-        return [to_wire(each, shape.member) for each in value]
+    if shape.element is not None:
+        return [to_wire(each, shape.element) for each in value]
     return value
 
 

@@ -6,20 +6,19 @@ import json
 from datetime import UTC, datetime
 from typing import Any
 
-import botocore.session
 import pytest
-from botocore.model import Shape
 
+from orchestrator.api.aws.model import input_shape
 from orchestrator.api.aws.sagemaker.create import specification
 from orchestrator.api.aws.sagemaker.describe import NOT_ECHOED, description, requested
 from orchestrator.api.aws.sagemaker.members import MEMBERS, Treatment, treated
+from orchestrator.api.aws.shapes import Shape
 from orchestrator.errors import InvalidSpec
 from orchestrator.spec.job import TrainingJobSpec
 from orchestrator.spec.record import TrainingJobRecord
 from orchestrator.spec.state import SecondaryStatus, TrainingJobStatus
 
-SAGEMAKER = botocore.session.get_session().get_service_model("sagemaker")
-SHAPE = SAGEMAKER.operation_model("CreateTrainingJob").input_shape
+SHAPE = input_shape("CreateTrainingJob")
 ROLE = "arn:aws:iam::000000000000:role/trainer"
 LEAST: dict[str, Any] = {
     "TrainingJobName": "job",
@@ -31,9 +30,9 @@ LEAST: dict[str, Any] = {
 
 def paths(shape: Shape, path: str = "") -> list[str]:
     """Every leaf below a shape."""
-    if shape.type_name == "list":
-        return paths(shape.member, path)
-    if shape.type_name != "structure":
+    if shape.element is not None:
+        return paths(shape.element, path)
+    if shape.kind != "structure":
         return [path]
     return [
         leaf

@@ -1,0 +1,140 @@
+"""Training jobs over SageMaker's API: each operation as its use case, in AWS's words."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from orchestrator.api.aws.caller import Caller
+from orchestrator.api.aws.errors import AwsError, validation_error
+from orchestrator.api.aws.operations import Handler
+from orchestrator.api.aws.sagemaker.create import specification
+from orchestrator.api.aws.sagemaker.describe import description, summary
+from orchestrator.api.aws.shapes import Shape
+from orchestrator.errors import AlreadyExists, InvalidState, NotFound
+from orchestrator.service.jobs import JobService
+from orchestrator.spec.job import TrainingJobSpec
+from orchestrator.spec.state import TrainingJobStatus
+from orchestrator.store.base import ListQuery, SortBy
+
+NOT_FOUND = "Requested resource not found."
+_FILTERS = {
+    "NameContains": "name_contains",
+    "CreationTimeAfter": "created_after",
+    "CreationTimeBefore": "created_before",
+    "LastModifiedTimeAfter": "modified_after",
+    "LastModifiedTimeBefore": "modified_before",
+    "NextToken": "cursor",
+}
+_ELSEWHERE = ("WarmPoolStatusEquals", "TrainingPlanArnEquals")
+"""Filters for what no job has here: they leave nothing."""
+
+
+class TrainingJobs:
+    """The operations of training jobs.
+
+    Args:
+        jobs: The use cases.
+        shape: Of CreateTrainingJob's input.
+        placed: Returns a specification with what stands on this machine for its image.
+    """
+
+    def __init__(
+        self,
+        jobs: JobService,
+        shape: Callable[[], Shape],
+        placed: Callable[[TrainingJobSpec], TrainingJobSpec],
+    ) -> None:
+        self._jobs = jobs
+        self._shape = shape
+        self._placed = placed
+
+    def handlers(self) -> Mapping[str, Handler]:
+        """Return what answers each operation."""
+        return {
+            "CreateTrainingJob": self.create,
+            "DescribeTrainingJob": self.describe,
+            "ListTrainingJobs": self.list,
+            "StopTrainingJob": self.stop,
+            "UpdateTrainingJob": self.update,
+            "DeleteTrainingJob": self.delete,
+        }
+
+    def create(self, asked: dict[str, Any], _caller: Caller) -> dict[str, Any]:
+        """Accept a job; durable on return."""
+        spec = self._placed(specification(asked, self._shape()))
+        try:
+            job = self._jobs.submit(spec)
+        except AlreadyExists as error:
+            raise AwsError(
+                "ResourceInUse",
+                "Training job names must be unique within an AWS account and region, and a training job with this name already exists",
+            ) from error
+        return {"TrainingJobArn": job.arn}
+
+    def describe(self, asked: dict[str, Any], _caller: Caller) -> dict[str, Any]:
+        """Return all that is known of a job."""
+        try:
+            job = self._jobs.describe(asked["TrainingJobName"])
+        except NotFound as error:
+            raise validation_error(NOT_FOUND) from error
+        return description(job, self._shape())
+
+    def list(self, asked: dict[str, Any], _caller: Caller) -> dict[str, Any]:
+        """Return one page of summaries."""
+        status = asked.get("StatusEquals")
+        if status == "Deleting" or any(name in asked for name in _ELSEWHERE):
+            return {"TrainingJobSummaries": []}
+        page = self._jobs.list(
+            ListQuery(
+                status_equals=None if status is None else TrainingJobStatus(status),
+                sort_by=SortBy(asked.get("SortBy", "CreationTime")),
+                descending=asked.get("SortOrder") == "Descending",
+                limit=asked.get("MaxResults", 10),
+                **{ours: asked.get(name) for name, ours in _FILTERS.items()},
+            )
+        )
+        answer: dict[str, Any] = {"TrainingJobSummaries": [summary(job) for job in page.jobs]}
+        return answer if page.next_cursor is None else answer | {"NextToken": page.next_cursor}
+
+    def stop(self, asked: dict[str, Any], _caller: Caller) -> dict[str, Any]:
+        """Ask a job to stop."""
+        name = asked["TrainingJobName"]
+        try:
+            self._jobs.stop(name)
+        except NotFound as error:
+            raise validation_error(NOT_FOUND) from error
+        except InvalidState as error:
+            raise self._rejected(name) from error
+        return {}
+
+    def update(self, asked: dict[str, Any], _caller: Caller) -> dict[str, Any]:
+        """Change what may change of a running job: nothing of it acts here, so it is only checked."""
+        try:
+            job = self._jobs.describe(asked["TrainingJobName"])
+        except NotFound as error:
+            raise validation_error(NOT_FOUND) from error
+        if "ResourceConfig" in asked:
+            raise validation_error(
+                f"Training job {job.name} has no warm pool whose keep alive period could change."
+            )
+        if job.status.is_terminal:
+            raise self._rejected(job.name)
+        return {"TrainingJobArn": job.arn}
+
+    def delete(self, asked: dict[str, Any], _caller: Caller) -> dict[str, Any]:
+        """Forget an ended job."""
+        name = asked["TrainingJobName"]
+        try:
+            self._jobs.delete(name)
+        except NotFound as error:
+            raise validation_error(NOT_FOUND) from error
+        except InvalidState as error:
+            raise AwsError("ResourceInUse", error.message) from error
+        return {}
+
+    def _rejected(self, name: str) -> AwsError:
+        status = self._jobs.describe(name).status.value
+        return validation_error(
+            f"The request was rejected because the training job is in status {status}."
+        )

@@ -1,0 +1,69 @@
+"""Tags over SageMaker's API."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from orchestrator.api.aws.caller import Caller
+from orchestrator.api.aws.errors import AwsError, validation_error
+from orchestrator.api.aws.operations import Handler
+from orchestrator.errors import NotFound
+from orchestrator.service.jobs import JobService
+from orchestrator.spec.job import Tag
+
+_KIND = "training-job"
+
+
+class Tags:
+    """The operations of tags; training jobs have some.
+
+    Args:
+        jobs: The use cases.
+    """
+
+    def __init__(self, jobs: JobService) -> None:
+        self._jobs = jobs
+
+    def handlers(self) -> Mapping[str, Handler]:
+        """Return what answers each operation."""
+        return {
+            "AddTags": self.add_tags,
+            "ListTags": self.list_tags,
+            "DeleteTags": self.delete_tags,
+        }
+
+    def add_tags(self, asked: dict[str, Any], _caller: Caller) -> dict[str, Any]:
+        """Add tags, or replace those of the same key."""
+        put = [Tag(key=tag["Key"], value=tag["Value"]) for tag in asked["Tags"]]
+        return {"Tags": self._changed(asked["ResourceArn"], put=put)}
+
+    def list_tags(self, asked: dict[str, Any], _caller: Caller) -> dict[str, Any]:
+        """Return all tags; a job's fit one page."""
+        return {"Tags": self._changed(asked["ResourceArn"])}
+
+    def delete_tags(self, asked: dict[str, Any], _caller: Caller) -> dict[str, Any]:
+        """Remove tags by key; those that are not there are no fault."""
+        self._changed(asked["ResourceArn"], remove=asked["TagKeys"])
+        return {}
+
+    def _changed(
+        self, arn: str, *, put: Sequence[Tag] = (), remove: Sequence[str] = ()
+    ) -> list[dict[str, str]]:
+        kind, _, name = arn.rpartition(":")[2].partition("/")
+        if kind != _KIND:
+            raise _missing(arn)
+        try:
+            change = put or remove
+            tags = (
+                self._jobs.set_tags(name, put=put, remove=remove)
+                if change
+                else self._jobs.tags(name)
+            )
+        except NotFound as error:
+            raise _missing(arn) from error
+        return [{"Key": tag.key, "Value": tag.value} for tag in tags]
+
+
+def _missing(arn: str) -> AwsError:
+    return validation_error(f"Resource with ARN {arn} does not exist.")
