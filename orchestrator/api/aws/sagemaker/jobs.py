@@ -18,6 +18,10 @@ from orchestrator.spec.state import TrainingJobStatus
 from orchestrator.store.base import ListQuery, SortBy
 
 NOT_FOUND = "Requested resource not found."
+TAKEN = (
+    "Training job names must be unique within an AWS account and region, and a training job with "
+    "this name already exists"
+)
 _FILTERS = {
     "NameContains": "name_contains",
     "CreationTimeAfter": "created_after",
@@ -66,10 +70,7 @@ class TrainingJobs:
         try:
             job = self._jobs.submit(spec)
         except AlreadyExists as error:
-            raise AwsError(
-                "ResourceInUse",
-                "Training job names must be unique within an AWS account and region, and a training job with this name already exists",
-            ) from error
+            raise AwsError("ResourceInUse", TAKEN) from error
         return {"TrainingJobArn": job.arn}
 
     def describe(self, asked: dict[str, Any], _caller: Caller) -> dict[str, Any]:
