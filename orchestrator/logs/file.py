@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterator
 from datetime import datetime
-from itertools import islice
+from itertools import islice, takewhile
 from pathlib import Path
 
 from orchestrator_runtime.contract import LOG_FILE, LOG_INDEX_FILE
@@ -94,6 +94,15 @@ class LogFile:
         _check_not_negative("count", count)
         start = self._start_of_last_lines(count + 1, self.size(), max_bytes)
         return list(deque(self.lines(start, finished=finished), maxlen=count))
+
+    def before(self, offset: int, count: int, *, max_bytes: int = _TAIL_BYTES) -> list[LogLine]:
+        """Return the last lines that end at or before ``offset``; arguments as for ``tail``."""
+        _check_not_negative("offset", offset)
+        _check_not_negative("count", count)
+        end = min(offset, self.size())
+        start = self._start_of_last_lines(count + 1, end, max_bytes)
+        lines = takewhile(lambda line: line.next_offset <= end, self.lines(start))
+        return list(deque(lines, maxlen=count))
 
     def pending(self, offset: int) -> str:
         """Return what a terminal would show of the unfinished line at ``offset``.
