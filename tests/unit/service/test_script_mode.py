@@ -1,0 +1,121 @@
+"""Script mode: what two hyperparameters name becomes the job's source."""
+
+from __future__ import annotations
+
+import io
+import json
+import tarfile
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from orchestrator.blobs.local import LocalBlobStore
+from orchestrator.errors import InputError
+from orchestrator.service.script_mode import PROGRAM, SUBMIT_DIRECTORY, ScriptMode
+from orchestrator.spec.job import TrainingJobSpec
+
+
+class BucketOf(LocalBlobStore):
+    """A folder that answers to ``s3://``."""
+
+    def _resolve(self, uri: str) -> Path:
+        return self._objects.parent.parent / uri.removeprefix("s3://")
+
+
+@pytest.fixture
+def sources(tmp_path: Path) -> LocalBlobStore:
+    return LocalBlobStore(tmp_path / "blobs")
+
+
+@pytest.fixture
+def mode(tmp_path: Path, sources: LocalBlobStore) -> ScriptMode:
+    return ScriptMode(BucketOf(tmp_path / "s3"), sources, tmp_path)
+
+
+def upload(folder: Path, *names: str) -> None:
+    """Put an archive with files of these names at s3://bucket/code.tar.gz."""
+    (folder / "bucket").mkdir(exist_ok=True)
+    with tarfile.open(folder / "bucket" / "code.tar.gz", "w:gz") as archive:
+        for name in names:
+            member = tarfile.TarInfo(name)
+            member.size = len(name)
+            archive.addfile(member, io.BytesIO(name.encode()))
+
+
+def job(program: str = "train.py", **more: Any) -> TrainingJobSpec:
+    """A job of script mode, as SDK v2 sends it."""
+    return TrainingJobSpec.parse(
+        {
+            "training_job_name": "job",
+            "algorithm_specification": {"training_image": "image"},
+            "hyper_parameters": {
+                PROGRAM: json.dumps(program),
+                SUBMIT_DIRECTORY: json.dumps("s3://bucket/code.tar.gz"),
+                "epochs": "3",
+            },
+            **more,
+        }
+    )
+
+
+def test_the_archive_becomes_the_source(
+    tmp_path: Path, mode: ScriptMode, sources: LocalBlobStore
+) -> None:
+    upload(tmp_path, "train.py", "requirements.txt", "lib/a.py")
+    source = mode.with_source(job()).source_code
+    assert source is not None
+    assert (source.entry_script, source.requirements) == ("train.py", "requirements.txt")
+    kept = sources.path_of(source.digest).read_bytes()
+    assert kept == (tmp_path / "bucket" / "code.tar.gz").read_bytes()
+    assert not list(tmp_path.glob("source-*"))
+
+
+def test_without_requirements_none_are_installed(tmp_path: Path, mode: ScriptMode) -> None:
+    upload(tmp_path, "lib/train.py")
+    source = mode.with_source(job("lib/train.py")).source_code
+    assert source is not None
+    assert source.requirements is None
+
+
+@pytest.mark.parametrize(
+    "spec",
+    [
+        TrainingJobSpec.parse(
+            {
+                "training_job_name": "job",
+                "algorithm_specification": {"container_entrypoint": ["true"]},
+                "hyper_parameters": {PROGRAM: "a.py", SUBMIT_DIRECTORY: "s3://bucket/code.tar.gz"},
+            }
+        ),
+        TrainingJobSpec.parse(
+            {
+                "training_job_name": "job",
+                "algorithm_specification": {"training_image": "image"},
+                "hyper_parameters": {PROGRAM: "a.py", SUBMIT_DIRECTORY: "/opt/ml/code"},
+            }
+        ),
+    ],
+    ids=["own entry point", "code in the image"],
+)
+def test_what_is_no_script_mode_stays_as_it_is(mode: ScriptMode, spec: TrainingJobSpec) -> None:
+    assert mode.with_source(spec) is spec
+
+
+@pytest.mark.parametrize(
+    ("names", "program", "said"),
+    [
+        ((), "train.py", "nothing is at s3://bucket/code.tar.gz"),
+        (("other.py",), "train.py", "got 'train.py'; it has other.py"),
+        (("../train.py",), "train.py", "s3://bucket/code.tar.gz"),
+    ],
+    ids=["no archive", "no script", "hostile"],
+)
+def test_what_cannot_be_run_is_refused(
+    tmp_path: Path, mode: ScriptMode, names: tuple[str, ...], program: str, said: str
+) -> None:
+    if names:
+        upload(tmp_path, *names)
+    with pytest.raises(InputError, match=said):
+        mode.with_source(job(program))
+    assert not list(tmp_path.glob("source-*"))
