@@ -15,7 +15,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from orchestrator.api.aws.doors import AwsOptions, endpoint
+from orchestrator.api.aws.doors import SERVED_AS_USUAL, AwsDoor, AwsOptions
 from orchestrator.api.aws.received import is_signed
 from orchestrator.api.context import Context, Limits
 from orchestrator.api.errors import RequestTooLarge, SlowClient, bug_response, problem_response
@@ -192,7 +192,8 @@ class _Answer:
 
 
 def _is_submission(scope: Scope) -> bool:
-    return scope["method"] == "POST" and scope["path"] == SUBMIT_PATH
+    submits: bool = scope["method"] == "POST" and scope["path"] == SUBMIT_PATH
+    return submits
 
 
 def _mounted(app: ASGIApp, prefix: str) -> ASGIApp:
@@ -211,7 +212,7 @@ def create_app(
     refused_backends: frozenset[str] = frozenset(),
     limits: Limits | None = None,
     doors: Sequence[Door] = (),
-    aws: AwsOptions | None = AwsOptions(),
+    aws: AwsOptions | None = SERVED_AS_USUAL,
 ) -> App:
     """Return the application of an opened service.
 
@@ -235,10 +236,6 @@ def create_app(
         )
     context = Context(service, limits, refused_backends)
     if aws is not None:
-        doors = (*doors, _aws_door(context, token, aws))
+        door = AwsDoor(context, token, aws)
+        doors = (*doors, Door("aws", is_signed, door, needs_token=False, limits_bodies=False))
     return App(context, TokenCheck(token), HostCheck(bound, allowed_hosts), doors)
-
-
-def _aws_door(context: Context, token: str, options: AwsOptions) -> Door:
-    app = endpoint(context, token, options)
-    return Door("aws", is_signed, app, needs_token=False, limits_bodies=False)
