@@ -27,6 +27,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from orchestrator.api.app import App, create_app
+from orchestrator.api.aws.doors import AwsOptions
 from orchestrator.api.guard import is_loopback
 from orchestrator.api.journal import log_to_standard_error
 from orchestrator.api.listen import DEFAULT_PORT, ServeOptions, bind
@@ -99,6 +100,7 @@ class Server:
             allowed_hosts=options.allowed_hosts,
             refused_backends=frozenset({"process"}) if open_to_all else frozenset(),
             limits=options.limits,
+            aws=_aws_options(self.service.settings),
         )
 
     @property
@@ -187,6 +189,12 @@ def serve(
     # All that is loaded by now stays: looked through again and again, it would hold answers up.
     gc.freeze()
     server.run(on_ready)
+
+
+def _aws_options(settings: Settings) -> AwsOptions | None:
+    if not settings.aws_api:
+        return None
+    return AwsOptions(verify_signatures=settings.aws_verify_signatures)
 
 
 class LocalSocket:

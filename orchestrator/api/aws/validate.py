@@ -127,6 +127,8 @@ def _map_values(value: dict[str, Any], element: Shape, path: str) -> Iterator[st
 
 def _broken(value: Any, shape: Shape) -> Iterator[str]:
     """Yield the rules on a value itself that it breaks."""
+    if shape.is_union and len(value) != 1:
+        yield "Member must have exactly one member set"
     if shape.maximum is not None or shape.minimum is not None:
         size = _size(value)
         if shape.maximum is not None and not size <= shape.maximum:
