@@ -78,6 +78,7 @@ class Server:
     ) -> None:
         self.options = options or ServeOptions()
         settings = settings or Settings()
+        self._aws = _aws_options(settings, self.options.host)
         self._socket = bind(self.options)
         try:
             self.token = ensure_token(prepare_home(settings.home))
@@ -100,7 +101,7 @@ class Server:
             allowed_hosts=options.allowed_hosts,
             refused_backends=frozenset({"process"}) if open_to_all else frozenset(),
             limits=options.limits,
-            aws=_aws_options(self.service.settings),
+            aws=self._aws,
         )
 
     @property
@@ -191,9 +192,14 @@ def serve(
     server.run(on_ready)
 
 
-def _aws_options(settings: Settings) -> AwsOptions | None:
+def _aws_options(settings: Settings, host: str) -> AwsOptions | None:
     if not settings.aws_api:
         return None
+    if not settings.aws_verify_signatures and not is_loopback(host):
+        raise InvalidSpec(
+            "ORCHESTRATOR_AWS_VERIFY_SIGNATURES may be false on a loopback address only, got "
+            f"{host!r}; unset it, or serve 127.0.0.1"
+        )
     return AwsOptions(verify_signatures=settings.aws_verify_signatures)
 
 

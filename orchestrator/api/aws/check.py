@@ -8,6 +8,7 @@ from typing import Any
 
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
+from botocore.parsers import ResponseParserError
 from botocore.session import Session, get_session
 
 TIMEOUT_SECONDS = 10
@@ -78,7 +79,7 @@ def _step(
     name = f"{service}:{operation}"
     try:
         return Step(name, True, ask(client))
-    except (BotoCoreError, ClientError) as error:
+    except (BotoCoreError, ClientError, ResponseParserError) as error:
         return Step(name, False, str(error))
     finally:
         client.close()
