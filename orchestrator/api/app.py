@@ -25,7 +25,6 @@ from orchestrator.api.guard import (
     HostCheck,
     TokenCheck,
     asked,
-    is_loopback,
 )
 from orchestrator.api.health import Health
 from orchestrator.api.prometheus import Prometheus, RequestCounts

@@ -37,7 +37,6 @@ from orchestrator.api.aws.refusals import Dialect, Refusal, refused
 from orchestrator.api.aws.signature import service_of
 from orchestrator.api.aws.sigv4 import Verifier
 from orchestrator.api.aws.validate import VALIDATION, validate
-from orchestrator.api.context import Context
 from orchestrator.api.pools import Pool
 from orchestrator.errors import OrchestratorError, Unavailable
 
@@ -74,7 +73,8 @@ class Endpoint:
     """The ASGI application for signed requests.
 
     Args:
-        context: Threads to call handlers in.
+        reads: Threads to call handlers in that change nothing.
+        writes: Threads for the others.
         verifier: Tells who signed.
         services: What is served, by botocore's name.
         s3: What answers S3; None = it is not served.
@@ -82,12 +82,14 @@ class Endpoint:
 
     def __init__(
         self,
-        context: Context,
+        reads: Pool,
+        writes: Pool,
         verifier: Verifier,
         services: Mapping[str, Operations],
         s3: S3Gateway | None = None,
     ) -> None:
-        self._context = context
+        self._reads = reads
+        self._writes = writes
         self._verifier = verifier
         self._handlers = {name: service.handlers() for name, service in services.items()}
         self._names = table.served_names(services)
@@ -149,7 +151,7 @@ class Endpoint:
         return next(found, asked)
 
     def _pool(self, operation: str) -> Pool:
-        return self._context.reads if operation.startswith(_READS) else self._context.writes
+        return self._reads if operation.startswith(_READS) else self._writes
 
     def _perform(self, asked: Asked, body: bytes, caller: Caller, form: Form) -> Response:
         handler = self._handler(asked)

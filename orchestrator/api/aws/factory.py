@@ -26,7 +26,8 @@ def endpoint(context: Context, token: str, options: AwsOptions) -> Endpoint:
         options: How.
     """
     verifier = Verifier(Keys([token]), context.service.clock, verifies=options.verify_signatures)
-    return Endpoint(context, verifier, {**services(context), **options.services}, options.s3)
+    served = {**services(context), **options.services}
+    return Endpoint(context.reads, context.writes, verifier, served, options.s3)
 
 
 def services(context: Context) -> dict[str, Operations]:

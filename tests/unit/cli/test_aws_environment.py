@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 import subprocess
+from pathlib import Path
 
 import pytest
-import yaml
+import yaml  # type: ignore[import-untyped]
 
 from orchestrator.api.aws.keys import issue
 from orchestrator.cli import aws_environment, main
@@ -37,9 +38,8 @@ def test_all_that_clients_need_is_there(home):
 
 
 def test_the_sdks_defaults_file_is_the_one_it_reads(home):
-    path = variables(home, URL)["SAGEMAKER_USER_CONFIG_OVERRIDE"]
-    with open(path) as file:
-        body = yaml.safe_load(file)
+    path = Path(variables(home, URL)["SAGEMAKER_USER_CONFIG_OVERRIDE"])
+    body = yaml.safe_load(path.read_text())
     modules = body["SageMaker"]["PythonSDK"]["Modules"]
     assert modules["TelemetryOptOut"] is True
     assert modules["Session"]["DefaultS3Bucket"] == "sagemaker-us-east-1-000000000000"
@@ -62,7 +62,9 @@ def test_a_homes_token_is_not_for_services_elsewhere(home, monkeypatch):
 
 def evaluated(found, variable: str) -> str:
     code = "\n".join([*shell_lines(found), f'printf %s "${{{variable}-unset}}"'])
-    done = subprocess.run(["/bin/sh", "-eu", "-c", code], capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        ["/bin/sh", "-eu", "-c", code], capture_output=True, text=True, check=True
+    )
     return done.stdout
 
 

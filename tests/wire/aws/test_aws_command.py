@@ -50,7 +50,9 @@ def test_it_gets_a_password_for_docker(
     assert done.stdout.strip()
 
 
-@pytest.mark.parametrize("words", [("sts", "get-session-token"), ("cloudwatch", "list-dashboards")])
+@pytest.mark.parametrize(
+    "words", [("sts", "get-session-token"), ("cloudwatch", "list-dashboards")]
+)
 def test_it_is_told_at_once_what_is_not_served(
     aws_command: Path, aws_server: Server, tmp_path: Path, words: tuple[str, ...]
 ) -> None:

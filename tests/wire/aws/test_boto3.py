@@ -94,7 +94,9 @@ def test_what_is_not_served_is_said_at_once(
 def test_what_breaks_a_rule_is_said_as_each_service_says_it(aws: Client) -> None:
     code, status, text = refused(aws("iam").get_role, RoleName="#")
     assert (code, status) == ("ValidationError", 400)
-    assert text.startswith("1 validation error detected: Value '#' at 'roleName' failed to satisfy")
+    assert text.startswith(
+        "1 validation error detected: Value '#' at 'roleName' failed to satisfy"
+    )
     code, status, text = refused(aws("ecr").get_authorization_token, registryIds=["x"])
     assert (code, status) == ("InvalidParameterException", 400)
 
@@ -132,7 +134,9 @@ def test_a_signature_for_one_service_opens_no_other(aws: Client) -> None:
     assert text == "Credential should be scoped to correct service."
 
 
-def test_a_presigned_question_is_answered_to_whoever_has_it(aws: Client, aws_server: Server) -> None:
+def test_a_presigned_question_is_answered_to_whoever_has_it(
+    aws: Client, aws_server: Server
+) -> None:
     url = aws("sts").generate_presigned_url("get_caller_identity", HttpMethod="GET")
     answer = httpx.get(url, trust_env=False)
     assert answer.status_code == 200
@@ -176,10 +180,13 @@ def test_signed_requests_are_awss_wherever_they_go(aws_server: Server, path: str
     assert answer.headers["x-amzn-requestid"]
 
 
-def test_a_body_above_the_limit_is_refused_before_it_is_read(aws: Client, aws_server: Server) -> None:
+def test_a_body_above_the_limit_is_refused_before_it_is_read(
+    aws: Client, aws_server: Server
+) -> None:
     client = aws("ecr")
     client.meta.events.register(
-        "before-call.ecr.*", lambda params, **_: params.update(body=b'"' + b"a" * 11_000_000 + b'"')
+        "before-call.ecr.*",
+        lambda params, **_: params.update(body=b'"' + b"a" * 11_000_000 + b'"'),
     )
     code, status, _ = refused(client.get_authorization_token)
     assert (code, status) == ("RequestEntityTooLargeException", 413)

@@ -26,7 +26,11 @@ def home(aws_server: Server) -> str:
 def test_one_eval_is_the_only_step(home: str, tmp_path: Path) -> None:
     command = f'{sys.executable} -m orchestrator.cli.main env --home "$1"'
     script = f'eval "$({command})" && exec {sys.executable} -c "{ASK}"'
-    left_over = {"AWS_SESSION_TOKEN": "old", "AWS_PROFILE": "work", "HTTP_PROXY": "http://127.0.0.1:9"}
+    left_over = {
+        "AWS_SESSION_TOKEN": "old",
+        "AWS_PROFILE": "work",
+        "HTTP_PROXY": "http://127.0.0.1:9",
+    }
     done = subprocess.run(
         ["/bin/sh", "-e", "-c", script, "sh", home],
         env={**os.environ, **left_over, "HOME": str(tmp_path)},
@@ -81,7 +85,9 @@ def test_signatures_may_be_ignored_on_loopback_only(tmp_path: Path) -> None:
         Server(settings, options)
 
 
-def test_ignored_signatures_open_to_any_key(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_ignored_signatures_open_to_any_key(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     import boto3
 
     settings = Settings(home=tmp_path / "home", aws_verify_signatures=False)

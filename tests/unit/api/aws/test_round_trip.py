@@ -21,7 +21,9 @@ from tests.unit.api.aws.operations import PAIRS, botocores, ours
 
 # Members of any shape are generated: what is long is not what is slow here.
 thorough = settings(
-    max_examples=8, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much]
+    max_examples=8,
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much],
 )
 PROTOCOLS = {
     "sagemaker": ("json",),
@@ -87,7 +89,9 @@ def written(value: Any) -> Any:
 def without_nothing(value: Any) -> Any:
     """A value without empty structures and maps, which the query protocol cannot write."""
     if isinstance(value, dict):
-        return {name: kept for name, item in value.items() if (kept := without_nothing(item)) != {}}
+        return {
+            name: kept for name, item in value.items() if (kept := without_nothing(item)) != {}
+        }
     if isinstance(value, list):
         kept = [item for item in map(without_nothing, value) if item != {}]
         return kept if kept or not value else {}

@@ -37,7 +37,7 @@ def one(text: str) -> str:
     return f"1 validation error detected: {text}"
 
 
-TABLE = {
+TABLE: dict[str, tuple[dict[str, Any], str]] = {
     "a name": (
         {"TrainingJobName": "bad name!!"},
         one(
@@ -54,19 +54,25 @@ TABLE = {
     ),
     "no name": (
         {"TrainingJobName": None},
-        one("Value null at 'trainingJobName' failed to satisfy constraint: Member must not be null"),
+        one(
+            "Value null at 'trainingJobName' failed to satisfy constraint: Member must not be null"
+        ),
     ),
     "two at once": (
         {"TrainingJobName": "a b", "RoleArn": None},
-        "2 validation errors detected: Value null at 'roleArn' failed to satisfy constraint: Member "
-        "must not be null; Value 'a b' at 'trainingJobName' failed to satisfy constraint: Member "
-        f"must satisfy regular expression pattern: {NAME}",
+        (
+            "2 validation errors detected: Value null at 'roleArn' failed to satisfy constraint: Member "
+            "must not be null; Value 'a b' at 'trainingJobName' failed to satisfy constraint: Member "
+            f"must satisfy regular expression pattern: {NAME}"
+        ),
     ),
     "a short role": (
         {"RoleArn": "me"},
-        "2 validation errors detected: Value 'me' at 'roleArn' failed to satisfy constraint: Member "
-        "must have length greater than or equal to 20; Value 'me' at 'roleArn' failed to satisfy "
-        f"constraint: Member must satisfy regular expression pattern: {ROLE}",
+        (
+            "2 validation errors detected: Value 'me' at 'roleArn' failed to satisfy constraint: Member "
+            "must have length greater than or equal to 20; Value 'me' at 'roleArn' failed to satisfy "
+            f"constraint: Member must satisfy regular expression pattern: {ROLE}"
+        ),
     ),
     "a number": (
         {"StoppingCondition": {"MaxRuntimeInSeconds": 0}},
@@ -84,10 +90,12 @@ TABLE = {
     ),
     "deep in a list": (
         {"InputDataConfig": [{"ChannelName": "a"}, {"ChannelName": "?", "DataSource": {}}]},
-        "2 validation errors detected: Value null at 'inputDataConfig.1.member.dataSource' failed "
-        "to satisfy constraint: Member must not be null; Value '?' at "
-        "'inputDataConfig.2.member.channelName' failed to satisfy constraint: Member must satisfy "
-        r"regular expression pattern: [A-Za-z0-9\.\-_]+",
+        (
+            "2 validation errors detected: Value null at 'inputDataConfig.1.member.dataSource' failed "
+            "to satisfy constraint: Member must not be null; Value '?' at "
+            "'inputDataConfig.2.member.channelName' failed to satisfy constraint: Member must satisfy "
+            r"regular expression pattern: [A-Za-z0-9\.\-_]+"
+        ),
     ),
     "an empty list": (
         {"InputDataConfig": []},
@@ -129,7 +137,9 @@ TABLE = {
     ),
     "a null in a map": (
         {"Environment": {"A": None}},
-        one("Value null at 'environment.A.member' failed to satisfy constraint: Member must not be null"),
+        one(
+            "Value null at 'environment.A.member' failed to satisfy constraint: Member must not be null"
+        ),
     ),
 }
 
@@ -169,7 +179,9 @@ def test_what_is_valid_passes():
     validate(parse_json(VALID | {"NoSuchMember": 1, "HyperParameters": {}}, shape), shape)
 
 
-@pytest.mark.parametrize("service", ["sagemaker", "logs", "iam", "sts", "ecr", "cloudwatch", "sagemaker-metrics"])
+@pytest.mark.parametrize(
+    "service", ["sagemaker", "logs", "iam", "sts", "ecr", "cloudwatch", "sagemaker-metrics"]
+)
 def test_no_pattern_of_the_model_can_be_made_to_run_long(service):
     model = botocores(service)
     shapes = [model.shape_for(name) for name in model.shape_names]

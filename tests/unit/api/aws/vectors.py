@@ -28,7 +28,9 @@ def suite(
 ) -> Received:
     """A request of the test suite, whose service is "service"; its paths are not encoded yet."""
     given = (("host", "example.amazonaws.com"), ("x-amz-date", SUITE_TIME), *headers)
-    return signed(method, path, query, given, f"{SUITE_KEY[0]}/20150830/us-east-1/service", signature)
+    return signed(
+        method, path, query, given, f"{SUITE_KEY[0]}/20150830/us-east-1/service", signature
+    )
 
 
 def s3(
@@ -84,9 +86,7 @@ SUITE = {
         b"",
     ),
     "get-utf8": (
-        suite(
-            "8318018e0b0f223aa2bbf98705b62bb787dc9c0e678f255a891fd03141be5d85", path="/ሴ"
-        ),
+        suite("8318018e0b0f223aa2bbf98705b62bb787dc9c0e678f255a891fd03141be5d85", path="/ሴ"),
         b"",
     ),
     "get-space": (
