@@ -44,6 +44,11 @@ def training_job_arn(
     return f"arn:aws:sagemaker:{region}:{account}:training-job/{name.lower()}"
 
 
+def default_bucket(*, region: str = LOCAL_REGION, account: str = LOCAL_ACCOUNT) -> str:
+    """Return the name of the bucket that the SageMaker SDK uses when it is told none."""
+    return f"sagemaker-{region}-{account}"
+
+
 def host_name(rank: int) -> str:
     """Return the name of the host with this 0-based rank: ``algo-1`` for rank 0."""
     return f"algo-{rank + 1}"

@@ -27,6 +27,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from orchestrator.api.app import App, create_app
+from orchestrator.api.aws.doors import AwsOptions
 from orchestrator.api.guard import is_loopback
 from orchestrator.api.journal import log_to_standard_error
 from orchestrator.api.listen import DEFAULT_PORT, ServeOptions, bind
@@ -77,6 +78,7 @@ class Server:
     ) -> None:
         self.options = options or ServeOptions()
         settings = settings or Settings()
+        self._aws = _aws_options(settings, self.options.host)
         self._socket = bind(self.options)
         try:
             self.token = ensure_token(prepare_home(settings.home))
@@ -99,6 +101,7 @@ class Server:
             allowed_hosts=options.allowed_hosts,
             refused_backends=frozenset({"process"}) if open_to_all else frozenset(),
             limits=options.limits,
+            aws=self._aws,
         )
 
     @property
@@ -187,6 +190,17 @@ def serve(
     # All that is loaded by now stays: looked through again and again, it would hold answers up.
     gc.freeze()
     server.run(on_ready)
+
+
+def _aws_options(settings: Settings, host: str) -> AwsOptions | None:
+    if not settings.aws_api:
+        return None
+    if not settings.aws_verify_signatures and not is_loopback(host):
+        raise InvalidSpec(
+            "ORCHESTRATOR_AWS_VERIFY_SIGNATURES may be false on a loopback address only, got "
+            f"{host!r}; unset it, or serve 127.0.0.1"
+        )
+    return AwsOptions(verify_signatures=settings.aws_verify_signatures)
 
 
 class LocalSocket:

@@ -60,6 +60,10 @@ class Settings(BaseSettings):
     """Refuse GPU instance types on machines without GPUs instead of warning."""
     s3_endpoint: str | None = None
     """Endpoint of the object store behind ``s3://`` addresses; None = AWS."""
+    aws_api: bool = True
+    """Answer requests that are signed as AWS's: boto3, the aws command, the SageMaker SDK."""
+    aws_verify_signatures: bool = True
+    """Whether their signatures must hold; false believes everybody, on a loopback address only."""
     driver_lease_seconds: float = Field(default=30, ge=3)
     """With a database URL: how long a driver that shows no sign of life keeps its right to drive."""
     driver_linger_seconds: float = Field(default=30, ge=0)

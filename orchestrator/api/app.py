@@ -15,7 +15,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from orchestrator.api.aws.doors import AwsOptions, endpoint
+from orchestrator.api.aws.doors import SERVED_AS_USUAL, AwsDoor, AwsOptions
 from orchestrator.api.aws.received import is_signed
 from orchestrator.api.context import Context, Limits
 from orchestrator.api.errors import RequestTooLarge, SlowClient, bug_response, problem_response
@@ -25,7 +25,6 @@ from orchestrator.api.guard import (
     HostCheck,
     TokenCheck,
     asked,
-    is_loopback,
 )
 from orchestrator.api.health import Health
 from orchestrator.api.prometheus import Prometheus, RequestCounts
@@ -192,7 +191,8 @@ class _Answer:
 
 
 def _is_submission(scope: Scope) -> bool:
-    return scope["method"] == "POST" and scope["path"] == SUBMIT_PATH
+    submits: bool = scope["method"] == "POST" and scope["path"] == SUBMIT_PATH
+    return submits
 
 
 def _mounted(app: ASGIApp, prefix: str) -> ASGIApp:
@@ -211,7 +211,7 @@ def create_app(
     refused_backends: frozenset[str] = frozenset(),
     limits: Limits | None = None,
     doors: Sequence[Door] = (),
-    aws: AwsOptions | None = AwsOptions(),
+    aws: AwsOptions | None = SERVED_AS_USUAL,
 ) -> App:
     """Return the application of an opened service.
 
@@ -224,21 +224,9 @@ def create_app(
         limits: Bounds.
         doors: Further ways in.
         aws: How requests that are signed as AWS's are answered; None = not at all.
-
-    Raises:
-        InvalidSpec: Signatures are not to be verified where other machines can ask.
     """
-    if aws is not None and not aws.verify_signatures and not is_loopback(bound):
-        raise InvalidSpec(
-            "ORCHESTRATOR_AWS_VERIFY_SIGNATURES may be false on a loopback address only, got "
-            f"{bound!r}; unset it, or serve 127.0.0.1"
-        )
     context = Context(service, limits, refused_backends)
     if aws is not None:
-        doors = (*doors, _aws_door(context, token, aws))
+        door = AwsDoor(context, token, aws)
+        doors = (*doors, Door("aws", is_signed, door, needs_token=False, limits_bodies=False))
     return App(context, TokenCheck(token), HostCheck(bound, allowed_hosts), doors)
-
-
-def _aws_door(context: Context, token: str, options: AwsOptions) -> Door:
-    app = endpoint(context, token, options)
-    return Door("aws", is_signed, app, needs_token=False, limits_bodies=False)

@@ -95,6 +95,12 @@ def _shown(name: str, settings: Settings) -> Any:
     return str(found) if isinstance(found, Path) else found
 
 
+def variables(found: dict[str, Any]) -> dict[str, str]:
+    """Return what our own SDK and command need in their environment."""
+    url = found["url"] or found["service"]
+    return {"ORCHESTRATOR_HOME": found["home"], **({URL_VARIABLE: url} if url else {})}
+
+
 def shell_lines(found: dict[str, Any]) -> Iterator[str]:
     """Yield shell code: what is worth exporting, and the rest as comments."""
     yield f"export ORCHESTRATOR_HOME={shlex.quote(found['home'])}"

@@ -1,4 +1,4 @@
-"""What the markers docker, tensorflow, torch and browser need, and the reason a test is skipped without it."""
+"""What the markers docker, tensorflow, torch, browser and awscli need, and the reason a test is skipped without it."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from tests.setup.base_image import has_image
 from tests.setup.images import BASE, PYTORCH, TENSORFLOW
 
 ROOT = Path(__file__).resolve().parent.parent.parent
+AWS_COMMAND = ROOT / ".venv-awscli" / "bin" / "aws"
 TENSORFLOW_PYTHON = ROOT / ".venv-tensorflow" / "bin" / "python"
 
 
@@ -50,12 +51,18 @@ def no_browser() -> str | None:
     return "Chromium is not installed; `make test` installs it where it may"
 
 
+def no_awscli() -> str | None:
+    """Why tests that run the aws command cannot run."""
+    return None if AWS_COMMAND.exists() else "no .venv-awscli; `make test` makes it"
+
+
 NEEDS: dict[str, Callable[[], str | None]] = {
     "docker": no_docker,
     "postgres": no_postgres,
     "tensorflow": no_tensorflow,
     "torch": no_torch,
     "browser": no_browser,
+    "awscli": no_awscli,
 }
 
 
@@ -64,6 +71,12 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
     for marker, missing in NEEDS.items():
         if item.get_closest_marker(marker) and (reason := missing()):
             pytest.skip(reason)
+
+
+@pytest.fixture(scope="session")
+def aws_command() -> Path:
+    """The aws command; mark the test `awscli`."""
+    return AWS_COMMAND
 
 
 @pytest.fixture(scope="session")

@@ -1,9 +1,9 @@
 """Make the virtual environments of this repository; the second call finds them ready and returns at once.
 
-    python3 tests/setup/environment.py demo|dev|tensorflow|bench ...
+    python3 tests/setup/environment.py demo|dev|tensorflow|awscli|bench ...
 
-`demo` and `dev` (tests and tools) add to `.venv`, with the versions of constraints.txt. `tensorflow` and `bench` are environments of their own,
-because TensorFlow and TorchX pin packages that the project needs in other versions.
+`demo` and `dev` (tests and tools) add to `.venv`, with the versions of constraints.txt. `tensorflow`, `awscli` and `bench` are environments of their
+own, because TensorFlow, the aws command and TorchX pin packages that the project needs in other versions.
 
 pip's own settings (index, certificate, find-links) are respected. PyTorch is asked for as its CPU build; where the configured
 sources do not have it, PyTorch's own CPU index is added for that one step. No CUDA package may end up in an environment here.
@@ -71,6 +71,9 @@ GROUPS = {
             ),
         ),
         (TENSORFLOW_CONSTRAINTS,),
+    ),
+    "awscli": Group(
+        ".venv-awscli", (Step("the aws command", ("awscli==1.46.3",)),), (Path(__file__),)
     ),
     "bench": Group(
         ".venv-bench", (Step("TorchX, to compare with", ("torchx==0.7.0",)),), (Path(__file__),)

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import importlib
+import threading
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
-from orchestrator.api.aws.endpoint import Endpoint, S3Gateway
-from orchestrator.api.aws.keys import Keys
+from starlette.types import Receive, Scope, Send
+
 from orchestrator.api.aws.operations import Operations
-from orchestrator.api.aws.services import served
-from orchestrator.api.aws.sigv4 import Verifier
 from orchestrator.api.context import Context
+
+if TYPE_CHECKING:
+    from orchestrator.api.aws.endpoint import Endpoint, S3Gateway
+
+_FACTORY = "orchestrator.api.aws.factory"
 
 
 @dataclass(frozen=True)
@@ -21,7 +27,7 @@ class AwsOptions:
         verify_signatures: False believes every claim; for a loopback address only.
         services: Further services by botocore's name, or others in the place of those of every
             installation.
-        s3: What answers S3; None = it is not served.
+        s3: What answers S3; None = that of the installation.
     """
 
     verify_signatures: bool = True
@@ -29,14 +35,36 @@ class AwsOptions:
     s3: S3Gateway | None = None
 
 
-def endpoint(context: Context, token: str, options: AwsOptions) -> Endpoint:
-    """Return the application for signed requests of an opened service.
+SERVED_AS_USUAL = AwsOptions()
+
+
+class AwsDoor:
+    """The ASGI application for signed requests; botocore is loaded by the first of them.
 
     Args:
         context: The use cases.
         token: The bearer token; its access key signs.
         options: How.
     """
-    clock = context.service.clock
-    verifier = Verifier(Keys([token]), clock, verifies=options.verify_signatures)
-    return Endpoint(context, verifier, {**served(clock), **options.services}, options.s3)
+
+    def __init__(self, context: Context, token: str, options: AwsOptions) -> None:
+        self._context = context
+        self._token = token
+        self._options = options
+        self._loading = threading.Lock()
+        self._endpoint: Endpoint | None = None
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request."""
+        endpoint = self._endpoint
+        if endpoint is None:
+            endpoint = await self._context.files.run(self._load)
+        await endpoint(scope, receive, send)
+
+    def _load(self) -> Endpoint:
+        with self._loading:
+            if self._endpoint is None:
+                factory = importlib.import_module(_FACTORY)
+                made: Endpoint = factory.endpoint(self._context, self._token, self._options)
+                self._endpoint = made
+            return self._endpoint

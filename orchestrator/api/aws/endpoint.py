@@ -17,7 +17,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from orchestrator.api.aws import services as table
+from orchestrator.api.aws import names as table
 from orchestrator.api.aws.caller import Caller
 from orchestrator.api.aws.errors import (
     AwsError,
@@ -28,7 +28,7 @@ from orchestrator.api.aws.errors import (
     unknown_operation,
 )
 from orchestrator.api.aws.forms import Form, form_of
-from orchestrator.api.aws.model import Model, Models, Operation
+from orchestrator.api.aws.model import Models, Operation
 from orchestrator.api.aws.operations import Handler, Operations
 from orchestrator.api.aws.parse import load_json, parse_json
 from orchestrator.api.aws.parse_query import parse_query, read_form
@@ -36,8 +36,12 @@ from orchestrator.api.aws.received import Received
 from orchestrator.api.aws.refusals import Dialect, Refusal, refused
 from orchestrator.api.aws.signature import service_of
 from orchestrator.api.aws.sigv4 import Verifier
+<<<<<<< HEAD
 from orchestrator.api.aws.validate import validate
 from orchestrator.api.context import Context
+=======
+from orchestrator.api.aws.validate import VALIDATION, validate
+>>>>>>> e6dc0ac4dde2e6614652f2139c784a77ada73f0a
 from orchestrator.api.pools import Pool
 from orchestrator.errors import OrchestratorError, Unavailable
 
@@ -74,7 +78,8 @@ class Endpoint:
     """The ASGI application for signed requests.
 
     Args:
-        context: Threads to call handlers in.
+        reads: Threads to call handlers in that change nothing.
+        writes: Threads for the others.
         verifier: Tells who signed.
         services: What is served, by botocore's name.
         s3: What answers S3; None = it is not served.
@@ -82,25 +87,26 @@ class Endpoint:
 
     def __init__(
         self,
-        context: Context,
+        reads: Pool,
+        writes: Pool,
         verifier: Verifier,
         services: Mapping[str, Operations],
         s3: S3Gateway | None = None,
     ) -> None:
-        self._context = context
+        self._reads = reads
+        self._writes = writes
         self._verifier = verifier
         self._handlers = {name: service.handlers() for name, service in services.items()}
-        self._names = table.names(services)
+        self._names = table.served_names(services)
         self._models = Models(self._handlers)
         self._s3 = s3
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request, also one that fails, as AWS would."""
         received = Received.of(scope)
-        service = service_of(received)
-        form = form_of(received, service, table.ONLY_QUERY, str(uuid.uuid4()))
+        form = form_of(received, service_of(received), table.ONLY_QUERY, str(uuid.uuid4()))
         try:
-            answer = await self._answer(received, service, form, Request(scope, receive))
+            answer = await self._answer(received, form, Request(scope, receive))
         except AwsError as error:
             answer = form.error(error)
         except Unavailable:
@@ -114,9 +120,7 @@ class Endpoint:
             answer = form.error(internal_failure())
         await answer(scope, receive, send)
 
-    async def _answer(
-        self, received: Received, service: str, form: Form, request: Request
-    ) -> Response:
+    async def _answer(self, received: Received, form: Form, request: Request) -> Response:
         claim = self._verifier.begin(received, form.dialect)
         if form.dialect is Dialect.S3:
             caller = self._verifier.finish(received, claim, form.dialect, None)
@@ -152,7 +156,7 @@ class Endpoint:
         return next(found, asked)
 
     def _pool(self, operation: str) -> Pool:
-        return self._context.reads if operation.startswith(_READS) else self._context.writes
+        return self._reads if operation.startswith(_READS) else self._writes
 
     def _perform(self, asked: Asked, body: bytes, caller: Caller, form: Form) -> Response:
         handler = self._handler(asked)
@@ -188,7 +192,8 @@ def _input(operation: Operation, asked: Asked, body: bytes) -> dict[str, Any]:
         given = parse_query(asked.parameters, operation.input)
     else:
         given = parse_json(load_json(body), operation.input)
-    validate(given, operation.input)
+    code = table.VALIDATION_CODES.get(asked.service, VALIDATION)
+    validate(given, operation.input, code)
     return given
 
 
@@ -209,6 +214,3 @@ async def _body(request: Request) -> bytes:
             raise request_too_large(MOST_BODY_BYTES)
         parts.append(part)
     return b"".join(parts)
-
-
-__all__ = ["MOST_BODY_BYTES", "Endpoint", "Model", "S3Gateway"]

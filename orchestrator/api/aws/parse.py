@@ -170,7 +170,7 @@ _READERS: Mapping[str, Callable[[Any, Shape, int], Any]] = {
     "blob": _blob,
     "timestamp": _timestamp,
 }
-_TOKENS = {dict: "START_OBJECT", list: "START_ARRAY", str: "STRING_VALUE"}
+_TOKENS: Mapping[type, str] = {dict: "START_OBJECT", list: "START_ARRAY", str: "STRING_VALUE"}
 
 
 def _mismatch(value: Any, wanted: str) -> AwsError:

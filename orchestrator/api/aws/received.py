@@ -63,6 +63,11 @@ class Received:
         )
 
     @property
+    def path(self) -> str:
+        """The path as sent, as text."""
+        return _text(self.raw_path)
+
+    @property
     def canonical_path(self) -> str:
         """The path, encoded in the one way that is signed."""
         return quote_from_bytes(unquote_to_bytes(self.raw_path), safe="/" + _UNRESERVED)

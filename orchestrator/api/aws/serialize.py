@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import json
 import math
+import re
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
@@ -110,6 +111,7 @@ def s3_error(error: AwsError, resource: str, request_id: str) -> bytes:
     return _DECLARATION + _element("Error", inner).encode()
 
 
+_UNWRITABLE = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\ud800-\udfff\ufffe\uffff]")
 _DECLARATION = b'<?xml version="1.0" encoding="UTF-8"?>\n'
 
 
@@ -168,7 +170,4 @@ def _iso(time: datetime) -> str:
 
 def _escaped(text: str) -> str:
     """Return text for XML 1.0, which has no way to write most control characters."""
-    clean = "".join(c if c >= " " or c in "\t\n\r" else "?" for c in text)
-    return escape(
-        clean.encode("utf-8", "replace").decode().replace("\ufffe", "?").replace("\uffff", "?")
-    )
+    return escape(_UNWRITABLE.sub("?", text), {"\r": "&#13;"})

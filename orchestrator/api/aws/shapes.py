@@ -38,8 +38,8 @@ class Shape:
         pattern: Of the whole text.
         enum: All legal texts; empty = any.
         is_sensitive: Never repeated in a message.
+        is_union: A structure of which exactly one member is given.
         wire_name: Name on the wire where it differs.
-        query_name: Name of the query protocol where that differs again.
         is_flat: In query and XML: without an element around the list.
         timestamp_format: How times are written, where it is not the protocol's own way.
         wrapper: Element around the result, in XML.
@@ -57,6 +57,7 @@ class Shape:
     pattern: Pattern | None = None
     enum: tuple[str, ...] = ()
     is_sensitive: bool = False
+    is_union: bool = False
     wire_name: str | None = None
     is_flat: bool = False
     timestamp_format: str | None = None
@@ -105,6 +106,7 @@ def _scalar_part(model: Any) -> Shape:
         pattern=pattern(text) if text else None,
         enum=tuple(traits.get("enum", ())),
         is_sensitive=bool(traits.get("sensitive")),
+        is_union=bool(traits.get("union")),
         wire_name=wire.get("name"),
         is_flat=bool(wire.get("flattened")),
         timestamp_format=wire.get("timestampFormat"),

@@ -146,7 +146,7 @@ def _signer(received: Received, claim: Claim, payload: str, secret: str) -> tupl
     kind = _S3Signer if claim.service == S3 else _Signer
     signer = kind(Credentials(claim.access_key, secret), claim.service, claim.region)
     signer.payload = lambda _request: payload
-    path = received.canonical_path if claim.service == S3 else received.raw_path.decode("latin-1")
+    path = received.canonical_path if claim.service == S3 else received.path
     request = AWSRequest(received.method, f"http://host{path}?{received.canonical_query}")
     signed = frozenset(claim.signed_headers)
     for name, value in received.headers:

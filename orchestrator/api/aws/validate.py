@@ -10,20 +10,26 @@ from collections.abc import Iterator, Mapping
 from datetime import datetime
 from typing import Any
 
-from orchestrator.api.aws.errors import validation_error
+from orchestrator.api.aws.errors import AwsError
 from orchestrator.api.aws.shapes import Shape
 from orchestrator.spec.redact import HIDDEN, is_secret_name
 
 SHOWN_CHARACTERS = 256
+VALIDATION = "ValidationException"
 MOST_VIOLATIONS = 50
 """More broken rules than these help nobody, and a hostile body could have a million."""
 
 
-def validate(value: Mapping[str, Any], shape: Shape) -> None:
+def validate(value: Mapping[str, Any], shape: Shape, code: str = VALIDATION) -> None:
     """Check an input.
 
+    Args:
+        value: What ``parse`` returned.
+        shape: The operation's input.
+        code: What the service calls the error.
+
     Raises:
-        AwsError: ValidationException with all broken rules.
+        AwsError: All broken rules.
     """
     found = []
     for violation in _structure(value, shape, ""):
@@ -31,14 +37,14 @@ def validate(value: Mapping[str, Any], shape: Shape) -> None:
         if len(found) == MOST_VIOLATIONS:
             break
     if found:
-        raise violated(found)
+        raise violated(found, code)
 
 
-def violated(violations: list[str]) -> Exception:
+def violated(violations: list[str], code: str = VALIDATION) -> AwsError:
     """Return the error for some broken rules, each worded as by ``violation``."""
     many = "s" if len(violations) > 1 else ""
     text = "; ".join(violations)
-    return validation_error(f"{len(violations)} validation error{many} detected: {text}")
+    return AwsError(code, f"{len(violations)} validation error{many} detected: {text}")
 
 
 def violation(path: str, value: Any, constraint: str, shape: Shape | None = None) -> str:
@@ -121,6 +127,8 @@ def _map_values(value: dict[str, Any], element: Shape, path: str) -> Iterator[st
 
 def _broken(value: Any, shape: Shape) -> Iterator[str]:
     """Yield the rules on a value itself that it breaks."""
+    if shape.is_union and len(value) != 1:
+        yield "Member must have exactly one member set"
     if shape.maximum is not None or shape.minimum is not None:
         size = _size(value)
         if shape.maximum is not None and not size <= shape.maximum:

@@ -1,0 +1,85 @@
+"""A real round trip to a service: botocore's own clients, with nothing but a given environment."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from botocore.config import Config
+from botocore.exceptions import BotoCoreError, ClientError
+from botocore.parsers import ResponseParserError
+from botocore.session import Session, get_session
+
+TIMEOUT_SECONDS = 10
+
+
+@dataclass(frozen=True)
+class Step:
+    """One question and how it went.
+
+    Attributes:
+        name: ``service:Operation``.
+        is_good: Whether the answer was the right one.
+        detail: What was answered, for people.
+    """
+
+    name: str
+    is_good: bool
+    detail: str
+
+
+Ask = Callable[[Any], str]
+
+
+def _identity(client: Any) -> str:
+    return str(client.get_caller_identity()["Arn"])
+
+
+def _role(client: Any) -> str:
+    return str(client.get_role(RoleName="orchestrator")["Role"]["Arn"])
+
+
+QUESTIONS: tuple[tuple[str, str, Ask], ...] = (
+    ("sts", "GetCallerIdentity", _identity),
+    ("iam", "GetRole", _role),
+)
+"""Service, operation, and what asks it and returns what to show. Further services add theirs."""
+
+
+def round_trip(environment: Mapping[str, str]) -> list[Step]:
+    """Ask a service what each kind of client needs to be answered.
+
+    Args:
+        environment: The variables that ``orchestrator env`` prints.
+    """
+    session = get_session()
+    return [
+        _step(session, environment, service, operation, ask)
+        for service, operation, ask in QUESTIONS
+    ]
+
+
+def _step(
+    session: Session, environment: Mapping[str, str], service: str, operation: str, ask: Ask
+) -> Step:
+    client = session.create_client(
+        service,
+        region_name=environment["AWS_REGION"],
+        endpoint_url=environment["AWS_ENDPOINT_URL"],
+        aws_access_key_id=environment["AWS_ACCESS_KEY_ID"],
+        aws_secret_access_key=environment["AWS_SECRET_ACCESS_KEY"],
+        config=Config(
+            connect_timeout=TIMEOUT_SECONDS,
+            read_timeout=TIMEOUT_SECONDS,
+            retries={"total_max_attempts": 1},
+            proxies={},
+        ),
+    )
+    name = f"{service}:{operation}"
+    try:
+        return Step(name, True, ask(client))
+    except (BotoCoreError, ClientError, ResponseParserError) as error:
+        return Step(name, False, str(error))
+    finally:
+        client.close()

@@ -1,0 +1,40 @@
+"""The endpoint of an installation: which services it has, whose keys it knows.
+
+Loaded by the first signed request. This is where a further service is put in.
+"""
+
+from __future__ import annotations
+
+from orchestrator.api.aws.doors import AwsOptions
+from orchestrator.api.aws.ecr import Ecr
+from orchestrator.api.aws.endpoint import Endpoint
+from orchestrator.api.aws.iam import Iam
+from orchestrator.api.aws.identity import Identity
+from orchestrator.api.aws.keys import Keys
+from orchestrator.api.aws.operations import Operations
+from orchestrator.api.aws.sigv4 import Verifier
+from orchestrator.api.aws.sts import Sts
+from orchestrator.api.context import Context
+
+
+def endpoint(context: Context, token: str, options: AwsOptions) -> Endpoint:
+    """Return the application for signed requests of an opened service.
+
+    Args:
+        context: The use cases.
+        token: The bearer token; its access key signs.
+        options: How.
+    """
+    verifier = Verifier(Keys([token]), context.service.clock, verifies=options.verify_signatures)
+    served = {**services(context), **options.services}
+    return Endpoint(context.reads, context.writes, verifier, served, options.s3)
+
+
+def services(context: Context) -> dict[str, Operations]:
+    """Return the services of every installation, by botocore's name of them."""
+    identity = Identity()
+    return {
+        "sts": Sts(identity),
+        "iam": Iam(identity),
+        "ecr": Ecr(identity, context.service.clock),
+    }

@@ -1,0 +1,305 @@
+"""The one entry: which service and operation a signed request reaches, and how any failure looks."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+from botocore.auth import S3SigV4Auth, SigV4Auth
+from botocore.parsers import create_parser
+from starlette.requests import Request
+from starlette.responses import Response
+
+from orchestrator.api.aws.caller import Caller
+from orchestrator.api.aws.endpoint import Endpoint
+from orchestrator.api.aws.errors import AwsError
+from orchestrator.api.aws.operations import Handler
+from orchestrator.api.aws.received import Received, is_signed
+from orchestrator.api.aws.sigv4 import Verifier
+from orchestrator.api.pools import Pool
+from orchestrator.errors import (
+    AlreadyExists,
+    InvalidSpec,
+    InvalidState,
+    LimitExceeded,
+    NotFound,
+    OrchestratorError,
+    StaleLock,
+    StoreError,
+    Unavailable,
+)
+from tests.unit.api.aws.operations import botocores
+from tests.unit.api.aws.signing import KEYS, clock, signed
+
+MOMENT = 1_600_000_000
+
+
+@dataclass
+class Echo:
+    """A service whose answers a test chooses, and which remembers what it was asked."""
+
+    names: tuple[str, ...]
+    answer: Callable[[], Any] = dict
+    asked: list[tuple[str, dict[str, Any], Caller]] = field(default_factory=list)
+
+    def handlers(self) -> Mapping[str, Handler]:
+        def handler(name: str) -> Handler:
+            def handle(given: dict[str, Any], caller: Caller) -> dict[str, Any]:
+                self.asked.append((name, given, caller))
+                found: dict[str, Any] = self.answer()
+                return found
+
+            return handle
+
+        return {name: handler(name) for name in self.names}
+
+
+class Bucketless:
+    """S3 as it is before there is any."""
+
+    def __init__(self) -> None:
+        self.callers: list[Caller] = []
+
+    async def __call__(self, request: Request, caller: Caller) -> Response:
+        self.callers.append(caller)
+        raise AwsError("NotImplemented", f"{request.method} is not implemented", 501)
+
+
+@dataclass
+class World:
+    """An endpoint with services that echo."""
+
+    sagemaker: Echo
+    cloudwatch: Echo
+    metrics: Echo
+    s3: Bucketless
+    endpoint: Endpoint
+
+    def ask(self, received: Received, body: bytes = b"{}") -> tuple[int, dict[str, str], bytes]:
+        """Status, headers and body of the answer."""
+        return asyncio.run(self._ask(received, body))
+
+    async def _ask(self, received: Received, body: bytes) -> tuple[int, dict[str, str], bytes]:
+        sent: list[Any] = []
+        scope = {
+            "type": "http",
+            "method": received.method,
+            "path": received.raw_path.decode(),
+            "raw_path": received.raw_path,
+            "query_string": received.raw_query,
+            "headers": [(n.encode(), v.encode()) for n, v in received.headers],
+        }
+        assert is_signed(scope)
+
+        async def receive() -> dict[str, Any]:
+            return {"type": "http.request", "body": body, "more_body": False}
+
+        async def send(message: Any) -> None:
+            sent.append(message)
+
+        await self.endpoint(scope, receive, send)
+        headers = {n.decode().lower(): v.decode() for n, v in sent[0]["headers"]}
+        content = b"".join(message.get("body", b"") for message in sent[1:])
+        return sent[0]["status"], headers, content
+
+    def parsed(self, service: str, name: str, received: Received, body: bytes = b"{}") -> Any:
+        """The answer as botocore reads it."""
+        status, headers, content = self.ask(received, body)
+        model = botocores(service)
+        protocol = "rest-json" if service == "sagemaker-metrics" else "json"
+        answer = {"status_code": status, "headers": headers, "body": content}
+        shape = model.operation_model(name).output_shape
+        return create_parser(protocol).parse(answer, shape)
+
+
+@pytest.fixture
+def world() -> Iterator[World]:
+    sagemaker = Echo(("ListTrainingJobs", "CreateTrainingJob", "StopTrainingJob"))
+    cloudwatch = Echo(("ListMetrics", "PutMetricData"))
+    metrics = Echo(("BatchPutMetrics",))
+    s3 = Bucketless()
+    services = {"sagemaker": sagemaker, "cloudwatch": cloudwatch, "sagemaker-metrics": metrics}
+    reads, writes = Pool("read", 2, 4), Pool("write", 2, 4)
+    endpoint = Endpoint(reads, writes, Verifier(KEYS, clock()), services, s3)
+    yield World(sagemaker, cloudwatch, metrics, s3, endpoint)
+    reads.close()
+    writes.close()
+
+
+def target(
+    name: str,
+    body: bytes = b"{}",
+    version: str = "1.1",
+    headers: Mapping[str, str] | None = None,
+) -> Received:
+    service = "monitoring" if name.startswith("Granite") else "sagemaker"
+    given = {"X-Amz-Target": name, "Content-Type": f"application/x-amz-json-{version}"}
+    return signed(SigV4Auth, service, headers=given | dict(headers or {}), body=body)
+
+
+LIST = "SageMaker.ListTrainingJobs"
+
+
+def test_an_operation_is_found_by_its_target(world: World) -> None:
+    world.sagemaker.answer = lambda: {"TrainingJobSummaries": [], "NextToken": None}
+    body = b'{"MaxResults": 5, "CreationTimeAfter": 1600000000, "Unknown": 1}'
+    status, headers, content = world.ask(target(LIST, body), body)
+    assert (status, content) == (200, b'{"TrainingJobSummaries":[]}')
+    assert headers["content-type"] == "application/x-amz-json-1.1"
+    assert headers["x-amzn-requestid"]
+    ((name, given, caller),) = world.sagemaker.asked
+    assert name == "ListTrainingJobs"
+    assert given["MaxResults"] == 5
+    assert given["CreationTimeAfter"].timestamp() == MOMENT
+    assert (caller.service, caller.region) == ("sagemaker", "us-east-1")
+
+
+def test_an_operation_is_found_by_method_and_path(world: World) -> None:
+    body = b'{"TrialComponentName": "job", "MetricData": [{"MetricName": "a", "Timestamp": 1, "Value": 2}]}'
+    received = signed(method="PUT", path="/BatchPutMetrics", body=body)
+    answer = world.parsed("sagemaker-metrics", "BatchPutMetrics", received, body)
+    assert answer["ResponseMetadata"]["HTTPStatusCode"] == 200
+    assert world.metrics.asked[0][1]["MetricData"][0]["Value"] == 2.0
+    other = signed(method="PUT", path="/Other", body=body)
+    status, headers, _ = world.ask(other, body)
+    assert (status, headers["x-amzn-errortype"]) == (400, "UnknownOperationException")
+
+
+def test_an_operation_is_found_by_its_action(world: World) -> None:
+    body = b"Action=ListMetrics&Version=2010-08-01&Namespace=a&Dimensions.member.1.Name=b"
+    form = {"Content-Type": "application/x-www-form-urlencoded; charset=utf-8"}
+    status, headers, content = world.ask(
+        signed(SigV4Auth, "monitoring", headers=form, body=body), body
+    )
+    assert (status, headers["content-type"]) == (200, "text/xml")
+    assert b"<ListMetricsResult></ListMetricsResult>" in content
+    assert world.cloudwatch.asked[0][1] == {"Namespace": "a", "Dimensions": [{"Name": "b"}]}
+
+
+def test_s3_gets_the_rest_with_its_body_unread(world: World) -> None:
+    received = signed(S3SigV4Auth, "s3", method="PUT", path="/bucket/key", body=b"data")
+    status, headers, content = world.ask(received, b"data")
+    assert status == 501
+    assert b"<Code>NotImplemented</Code>" in content
+    assert b"<Resource>/bucket/key</Resource>" in content
+    assert headers["content-type"] == "application/xml"
+    assert headers["x-amz-request-id"].encode() in content
+    assert len(world.s3.callers[0].payload) == 64
+    head = signed(S3SigV4Auth, "s3", method="HEAD", path="/bucket", body=b"")
+    assert world.ask(head, b"")[::2] == (501, b"")
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "status"),
+    [
+        (AwsError("ResourceInUse", "taken"), "ResourceInUse", 400),
+        (AlreadyExists("taken"), "ResourceInUse", 400),
+        (NotFound("none"), "ResourceNotFound", 400),
+        (InvalidSpec("bad"), "ValidationException", 400),
+        (InvalidState("ended"), "ValidationException", 400),
+        (LimitExceeded("full"), "ResourceLimitExceeded", 400),
+        (Unavailable("later"), "ServiceUnavailable", 503),
+        (StoreError("locked"), "ServiceUnavailable", 503),
+        (StaleLock("internal"), "InternalFailure", 500),
+        (OrchestratorError("internal"), "InternalFailure", 500),
+        (KeyError("a bug"), "InternalFailure", 500),
+    ],
+)
+def test_an_error_is_written_as_awss(
+    world: World, error: Exception, code: str, status: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fail() -> None:
+        raise error
+
+    world.sagemaker.answer = fail
+    with caplog.at_level(logging.ERROR):
+        answer = world.parsed("sagemaker", "ListTrainingJobs", target(LIST))
+    assert answer["Error"]["Code"] == code
+    assert answer["ResponseMetadata"]["HTTPStatusCode"] == status
+    request_id = answer["ResponseMetadata"]["RequestId"]
+    if status == 500:
+        assert "internal" not in answer["Error"]["Message"]
+    if status >= 500:
+        assert request_id in caplog.text
+    else:
+        assert not caplog.records
+
+
+def test_a_handler_that_invents_a_member_is_a_fault_of_ours(world: World) -> None:
+    world.sagemaker.answer = lambda: {"NoSuchMember": 1}
+    answer = world.parsed("sagemaker", "ListTrainingJobs", target(LIST))
+    assert answer["Error"]["Code"] == "InternalFailure"
+
+
+def test_a_client_that_looks_for_old_codes_finds_them(world: World) -> None:
+    def fail() -> None:
+        raise AwsError("InvalidParameterValueException", "no")
+
+    world.cloudwatch.answer = fail
+    received = target(
+        "GraniteServiceVersion20100801.ListMetrics",
+        version="1.0",
+        headers={"x-amzn-query-mode": "true"},
+    )
+    status, headers, _ = world.ask(received)
+    assert status == 400
+    assert headers["content-type"] == "application/x-amz-json-1.0"
+    assert headers["x-amzn-query-error"] == "InvalidParameterValue;Sender"
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "SageMaker.Nothing",
+        "SageMaker.",
+        "ListTrainingJobs",
+        "",
+        "Other.ListTrainingJobs",
+        "é.x",
+        "a" * 5000,
+    ],
+)
+def test_what_is_unknown_is_said_with_what_is_not(world: World, name: str) -> None:
+    answer = world.parsed("sagemaker", "ListTrainingJobs", target(name))
+    assert answer["Error"]["Code"] == "UnknownOperationException"
+    assert "sagemaker:ListTrainingJobs" in answer["Error"]["Message"]
+    assert len(answer["Error"]["Message"]) < 1000
+
+
+def test_nothing_reaches_a_handler_that_breaks_a_rule(world: World) -> None:
+    body = b'{"MaxResults": 101}'
+    answer = world.parsed("sagemaker", "ListTrainingJobs", target(LIST, body), body)
+    assert answer["Error"]["Code"] == "ValidationException"
+    answer = world.parsed("sagemaker", "ListTrainingJobs", target(LIST, b"["), b"[")
+    assert answer["Error"]["Code"] == "SerializationException"
+    answer = world.parsed("sagemaker", "ListTrainingJobs", target(LIST), b"{ }")
+    assert answer["Error"]["Code"] == "InvalidSignatureException"
+    assert not world.sagemaker.asked
+
+
+def test_a_body_that_says_it_is_too_large_is_refused(world: World) -> None:
+    for length in ("10000001", "9" * 30, "-1", "x"):
+        received = target(LIST, headers={"Content-Length": length})
+        assert world.ask(received)[0] == 413
+
+
+@pytest.mark.parametrize("query", [b"X-Amz-Signature=x", b"a=b&X-Amz-Algorithm=AWS4-HMAC-SHA256"])
+def test_what_claims_to_be_presigned_is_awss(query: bytes) -> None:
+    assert is_signed({"headers": [], "query_string": query})
+
+
+@pytest.mark.parametrize(
+    ("headers", "query"),
+    [
+        ([], b""),
+        ([], b"X-Amz-Expires=1"),
+        ([(b"authorization", b"Bearer x")], b"X-Amz-Signature=x"),
+        ([(b"authorization", b"Basic AWS4-HMAC")], b""),
+    ],
+)
+def test_other_requests_are_not(headers: list[tuple[bytes, bytes]], query: bytes) -> None:
+    assert not is_signed({"headers": headers, "query_string": query})
