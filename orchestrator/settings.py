@@ -60,6 +60,8 @@ class Settings(BaseSettings):
     """Refuse GPU instance types on machines without GPUs instead of warning."""
     s3_endpoint: str | None = None
     """Endpoint of the object store behind ``s3://`` addresses; None = AWS."""
+    aws_backend: Literal["auto", "process", "docker"] = "auto"
+    """Where requests made for AWS run: ``auto`` takes an image that is there, else an interpreter."""
     aws_api: bool = True
     """Answer requests that are signed as AWS's: boto3, the aws command, the SageMaker SDK."""
     aws_verify_signatures: bool = True

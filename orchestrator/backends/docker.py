@@ -148,6 +148,13 @@ class DockerBackend(Backend):
         program_argv(spec, known, None)
         return (*warnings, docker_outside.NOTICE.format(image=image.reference))
 
+    def has_image(self, reference: str) -> bool:
+        """Return whether the engine has an image; false where none answers."""
+        try:
+            return self._engine.image(reference) is not None
+        except BackendError:
+            return False
+
     # -- plan ------------------------------------------------------------------------------
 
     def plan(self, context: AttemptContext) -> dict[str, dict[str, Any]]:

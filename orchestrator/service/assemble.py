@@ -35,7 +35,9 @@ from orchestrator.service.driving import WAKE_SOCKET, Driving, WakeSocket, machi
 from orchestrator.service.jobs import JobService
 from orchestrator.service.logs import LogService
 from orchestrator.service.metrics import MetricService
+from orchestrator.service.placement import Placement
 from orchestrator.service.runtime import install_runtime
+from orchestrator.service.script_mode import ScriptMode
 from orchestrator.service.storage import check_not_lost, check_shared, check_unshared
 from orchestrator.settings import Settings
 from orchestrator.store.failures import newest_backup
@@ -101,7 +103,7 @@ class Service:
     @cached_property
     def backends(self) -> dict[str, Backend]:
         """Back ends by name."""
-        return {"process": self._process_backend(), "docker": self._docker_backend()}
+        return {"process": self._process_backend(), "docker": self._docker}
 
     @cached_property
     def admission(self) -> Admission:
@@ -112,6 +114,21 @@ class Service:
             self.machine,
             strict_resources=self.settings.strict_resources,
         )
+
+    @cached_property
+    def placement(self) -> Placement:
+        """Where requests made for AWS run."""
+        sources = LocalBlobStore(self.home / "blobs")
+        return Placement(
+            self.home,
+            self.settings.aws_backend,
+            ScriptMode(self.blobs, sources, self.home),
+            self._docker.has_image,
+        )
+
+    @cached_property
+    def _docker(self) -> DockerBackend:
+        return self._docker_backend()
 
     def _process_backend(self) -> ProcessBackend:
         return ProcessBackend(

@@ -36,12 +36,7 @@ from orchestrator.api.aws.received import Received
 from orchestrator.api.aws.refusals import Dialect, Refusal, refused
 from orchestrator.api.aws.signature import service_of
 from orchestrator.api.aws.sigv4 import Verifier
-<<<<<<< HEAD
-from orchestrator.api.aws.validate import validate
-from orchestrator.api.context import Context
-=======
 from orchestrator.api.aws.validate import VALIDATION, validate
->>>>>>> e6dc0ac4dde2e6614652f2139c784a77ada73f0a
 from orchestrator.api.pools import Pool
 from orchestrator.errors import OrchestratorError, Unavailable
 

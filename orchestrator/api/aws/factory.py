@@ -11,7 +11,9 @@ from orchestrator.api.aws.endpoint import Endpoint
 from orchestrator.api.aws.iam import Iam
 from orchestrator.api.aws.identity import Identity
 from orchestrator.api.aws.keys import Keys
+from orchestrator.api.aws.logs import Logs
 from orchestrator.api.aws.operations import Operations
+from orchestrator.api.aws.sagemaker.service import SageMaker
 from orchestrator.api.aws.sigv4 import Verifier
 from orchestrator.api.aws.sts import Sts
 from orchestrator.api.context import Context
@@ -37,4 +39,6 @@ def services(context: Context) -> dict[str, Operations]:
         "sts": Sts(identity),
         "iam": Iam(identity),
         "ecr": Ecr(identity, context.service.clock),
+        "sagemaker": SageMaker(context.service),
+        "logs": Logs(context.service.jobs, context.service.logs, identity),
     }

@@ -1,0 +1,38 @@
+"""SageMaker as it is served here."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+from orchestrator.api.aws.model import input_shape
+from orchestrator.api.aws.operations import Handler
+from orchestrator.api.aws.sagemaker.jobs import TrainingJobs
+from orchestrator.api.aws.sagemaker.tags import Tags
+from orchestrator.api.aws.shapes import Shape
+
+if TYPE_CHECKING:
+    from orchestrator.service.assemble import Service
+
+
+class SageMaker:
+    """The operations of SageMaker that are served.
+
+    Args:
+        service: The use cases.
+    """
+
+    def __init__(self, service: Service) -> None:
+        self._jobs = TrainingJobs(
+            service.jobs, lambda: self._create_shape, lambda spec: service.placement.placed(spec)
+        )
+        self._tags = Tags(service.jobs)
+
+    def handlers(self) -> Mapping[str, Handler]:
+        """Return what answers each operation."""
+        return {**self._jobs.handlers(), **self._tags.handlers()}
+
+    @cached_property
+    def _create_shape(self) -> Shape:
+        return input_shape("CreateTrainingJob")

@@ -1,0 +1,71 @@
+"""Where a request made for AWS runs here: its image is looked up, its code fetched."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from orchestrator.catalogue import images
+from orchestrator.errors import ImageError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from orchestrator.service.script_mode import ScriptMode
+    from orchestrator.spec.job import TrainingJobSpec
+
+
+class Placement:
+    """Chooses back end, image and interpreter of jobs that name only an image.
+
+    Args:
+        home: Where the image map is.
+        prefer: Which back end is asked for.
+        script_mode: Fetches code that hyperparameters name.
+        has_image: Whether the local engine has an image; false where there is no engine.
+    """
+
+    def __init__(
+        self,
+        home: Path,
+        prefer: images.Preference,
+        script_mode: ScriptMode,
+        has_image: Callable[[str], bool],
+    ) -> None:
+        self._home = home
+        self._prefer = prefer
+        self._script_mode = script_mode
+        self._has_image = has_image
+
+    def placed(self, spec: TrainingJobSpec) -> TrainingJobSpec:
+        """Return a specification that says where it runs; the same where no image is named.
+
+        Raises:
+            ImageError: Nothing on this machine stands for the image, or what does needs code.
+            InputError: The code it names cannot be had.
+            InvalidSpec: The image map is broken.
+        """
+        image = spec.algorithm_specification.training_image
+        if image is None:
+            return spec
+        target = images.resolve(
+            image, images.load(self._home), self._prefer, is_present=self._has_image
+        )
+        coded = self._script_mode.with_source(spec)
+        algorithm = coded.algorithm_specification
+        if target.backend == "process" and not (
+            coded.source_code or algorithm.container_entrypoint
+        ):
+            raise ImageError(
+                f"{image!r} stands for an interpreter on this machine, which runs code but no image's "
+                "own program; give ContainerEntrypoint, or code in script mode (sagemaker_program "
+                "and sagemaker_submit_directory), or map the image to one of the Docker engine"
+            )
+        update = {"training_image": target.image}
+        return coded.model_copy(
+            update={
+                "algorithm_specification": algorithm.model_copy(update=update),
+                "backend": target.backend,
+                "python": target.python,
+            }
+        )
