@@ -7,6 +7,7 @@ in snake case. Fields that SageMaker lacks (``source_code``, ``resources``, ``ba
 
 from __future__ import annotations
 
+import json
 import posixpath
 import re
 from collections import Counter
@@ -55,6 +56,12 @@ def _absolute(path: str) -> str:
             f"local_path must be a directory below the root, got {path!r}; it would hide all else"
         )
     return _no_nul(path)
+
+
+def _json_object(text: str) -> str:
+    if not text.startswith("{") or not isinstance(json.loads(text), dict):
+        raise ValueError("create_request must be the JSON of a CreateTrainingJob request")
+    return text
 
 
 LocalPath = Annotated[str, StringConstraints(max_length=4096), AfterValidator(_absolute)]
@@ -305,7 +312,9 @@ class TrainingJobSpec(Spec):
     """Interpreter of the process back end; None = the service's own choice."""
     stop_grace_seconds: float = Field(default=120, ge=0, le=3600)
     """Time between SIGTERM and SIGKILL (SageMaker's is 120 s)."""
-    create_request: Annotated[str, StringConstraints(max_length=1 << 20)] | None = None
+    create_request: (
+        Annotated[str, StringConstraints(max_length=1 << 20), AfterValidator(_json_object)] | None
+    ) = None
     """JSON of the CreateTrainingJob request of a job that came over AWS's interface, to be echoed;
     shown nowhere else."""
 

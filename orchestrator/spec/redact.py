@@ -67,6 +67,8 @@ def redacted_arguments(arguments: Sequence[str]) -> tuple[str, ...]:
 def redacted_spec(spec: TrainingJobSpec) -> TrainingJobSpec:
     """Return a specification that can be shown: the same object when it hides nothing."""
     changes: dict[str, Any] = {}
+    if spec.create_request is not None:  # what it says is said by the rest, with secrets hidden
+        changes["create_request"] = None
     if is_secret_name(" ".join(spec.environment)):
         changes["environment"] = redacted_environment(spec.environment)
     given = spec.hyper_parameters
