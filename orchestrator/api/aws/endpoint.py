@@ -18,12 +18,12 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from orchestrator.api.aws import names as table
+from orchestrator.api.aws.bodies import read_body, unpacked
 from orchestrator.api.aws.caller import Caller
 from orchestrator.api.aws.errors import (
     AwsError,
     from_ours,
     internal_failure,
-    request_too_large,
     throttled,
     unknown_operation,
 )
@@ -42,7 +42,6 @@ from orchestrator.errors import OrchestratorError, Unavailable
 
 logger = logging.getLogger(__name__)
 
-MOST_BODY_BYTES = 10_000_000
 _READS = ("Describe", "Filter", "Get", "List", "Search", "Simulate")
 
 
@@ -122,9 +121,10 @@ class Endpoint:
             if self._s3 is None:
                 raise unknown_operation("s3", self._names)
             return await self._s3(request, caller)
-        body = await _body(request)
+        body = await read_body(request)
         digest = hashlib.sha256(body).hexdigest()
         caller = self._verifier.finish(received, claim, form.dialect, digest)
+        body = unpacked(body, received.header("content-encoding"))
         asked = self._asked(received, caller.service, form, body)
         pool = self._pool(asked.operation)
         return await pool.run(self._perform, asked, body, caller, form)
@@ -190,22 +190,3 @@ def _input(operation: Operation, asked: Asked, body: bytes) -> dict[str, Any]:
     code = table.VALIDATION_CODES.get(asked.service, VALIDATION)
     validate(given, operation.input, code)
     return given
-
-
-async def _body(request: Request) -> bytes:
-    length = request.headers.get("content-length", "0")
-    if (
-        not length.isascii()
-        or not length.isdigit()
-        or len(length) > 18
-        or int(length) > MOST_BODY_BYTES
-    ):
-        raise request_too_large(MOST_BODY_BYTES)
-    parts: list[bytes] = []
-    size = 0
-    async for part in request.stream():
-        size += len(part)
-        if size > MOST_BODY_BYTES:
-            raise request_too_large(MOST_BODY_BYTES)
-        parts.append(part)
-    return b"".join(parts)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gzip
 import logging
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -285,6 +286,24 @@ def test_a_body_that_says_it_is_too_large_is_refused(world: World) -> None:
     for length in ("10000001", "9" * 30, "-1", "x"):
         received = target(LIST, headers={"Content-Length": length})
         assert world.ask(received)[0] == 413
+
+
+def test_a_packed_body_is_unpacked(world: World) -> None:
+    plain = b'{"Namespace": "a", "MetricData": []}'
+    name = "GraniteServiceVersion20100801.PutMetricData"
+    packed = gzip.compress(plain)
+    received = target(name, packed, "1.0", {"Content-Encoding": "gzip"})
+    assert world.ask(received, packed)[0] == 200
+    assert world.cloudwatch.asked[0][1] == {"Namespace": "a", "MetricData": []}
+    bomb = gzip.compress(b" " * 10_000_001)
+    for body, encoding, status in (
+        (bomb, "gzip", 413),
+        (packed[:-9], "gzip", 400),
+        (b"{}", "gzip", 400),
+        (packed, "br", 415),
+    ):
+        received = target(name, body, "1.0", {"Content-Encoding": encoding})
+        assert world.ask(received, body)[0] == status
 
 
 @pytest.mark.parametrize("query", [b"X-Amz-Signature=x", b"a=b&X-Amz-Algorithm=AWS4-HMAC-SHA256"])
