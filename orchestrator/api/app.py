@@ -1,7 +1,7 @@
 """The whole HTTP interface as one ASGI application.
 
 A request passes: Host header -> door (by path) -> token -> size of the body -> the door's own
-application. A door is one way in; AWS's protocol and the pages become further ones.
+application. A door is one way in; AWS's protocols are one, the pages become another.
 """
 
 from __future__ import annotations
