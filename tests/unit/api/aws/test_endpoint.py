@@ -34,7 +34,7 @@ from orchestrator.errors import (
     Unavailable,
 )
 from tests.unit.api.aws.operations import botocores
-from tests.unit.api.aws.signing import KEYS, clock, signed
+from tests.unit.api.aws.signing import KEYS, clock, signed, with_header
 
 MOMENT = 1_600_000_000
 
@@ -322,3 +322,16 @@ def test_what_claims_to_be_presigned_is_awss(query: bytes) -> None:
 )
 def test_other_requests_are_not(headers: list[tuple[bytes, bytes]], query: bytes) -> None:
     assert not is_signed({"headers": headers, "query_string": query})
+
+
+def test_a_claim_that_names_two_services_reaches_neither(world: World) -> None:
+    received = signed(S3SigV4Auth, "s3", method="GET", path="/bucket", body=b"")
+    given = received.header("authorization")
+    assert given is not None
+    for old in ("/s3/", "/aws4_request,"):
+        new = (
+            old + "aws4_request/" if old == "/s3/" else "/s3/aws4_request/sagemaker/aws4_request,"
+        )
+        changed = with_header(received, "authorization", given.replace(old, new))
+        assert world.ask(changed, b"")[0] in {400, 403}
+    assert not world.s3.callers

@@ -139,6 +139,9 @@ CHANGES = {
     "less signed": lambda r: scope(r, ";x-amz-target", ""),
     "more signed": lambda r: scope(r, "SignedHeaders=", "SignedHeaders=accept;"),
     "algorithm": lambda r: scope(r, "AWS4-HMAC-SHA256", "AWS4-HMAC-SHA1"),
+    "two scopes": lambda r: scope(
+        r, "Credential=", "Credential=x/20200101/us-east-1/s3/aws4_request, Credential="
+    ),
     "no date": lambda r: with_header(r, "x-amz-date", None),
     "session token": lambda r: with_header(r, "x-amz-security-token", "x"),
     "payload hash": lambda r: with_header(r, "x-amz-content-sha256", "UNSIGNED-PAYLOAD"),
