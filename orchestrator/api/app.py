@@ -39,6 +39,7 @@ logger = logging.getLogger(__name__)
 
 REST = "rest"
 SUBMIT_PATH = PREFIX + JOBS
+CACHE_CONTROL = b"cache-control"
 SOURCES_PREFIX = f"{PREFIX}/sources/"
 
 
@@ -178,10 +179,11 @@ class _Answer:
         if message["type"] == "http.response.start":
             self.status = message["status"]
             given = list(message.get("headers", ()))
-            names = {name.lower() for name, _ in given}
-            message["headers"] = given + [
-                pair for pair in SECURITY_HEADERS if pair[0] not in names
-            ]
+            added = SECURITY_HEADERS
+            if any(name.lower() == CACHE_CONTROL for name, _ in given):
+                # What is stored may say how long it is good; nothing else is left to it.
+                added = tuple(pair for pair in added if pair[0] != CACHE_CONTROL)
+            message["headers"] = [*given, *added]
         await self._send(message)
 
     async def instead(self, response: Response, scope: Scope, receive: Receive) -> None:

@@ -122,7 +122,9 @@ class Endpoint:
             caller = self._verifier.finish(received, claim, form.dialect, None)
             if self._s3 is None:
                 raise unknown_operation("s3", self._names)
-            return await self._s3(request, caller)
+            answer = await self._s3(request, caller)
+            answer.headers.setdefault("x-amz-request-id", form.request_id)
+            return answer
         body = await read_body(request)
         digest = hashlib.sha256(body).hexdigest()
         caller = self._verifier.finish(received, claim, form.dialect, digest)
