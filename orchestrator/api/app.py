@@ -1,7 +1,7 @@
 """The whole HTTP interface as one ASGI application.
 
 A request passes: Host header -> door (by path) -> token -> size of the body -> the door's own
-application. A door is one way in; AWS's protocol and the pages become further ones.
+application. A door is one way in; AWS's protocols are one, the pages become another.
 """
 
 from __future__ import annotations
@@ -39,6 +39,7 @@ logger = logging.getLogger(__name__)
 
 REST = "rest"
 SUBMIT_PATH = PREFIX + JOBS
+CACHE_CONTROL = b"cache-control"
 SOURCES_PREFIX = f"{PREFIX}/sources/"
 
 
@@ -178,10 +179,11 @@ class _Answer:
         if message["type"] == "http.response.start":
             self.status = message["status"]
             given = list(message.get("headers", ()))
-            names = {name.lower() for name, _ in given}
-            message["headers"] = given + [
-                pair for pair in SECURITY_HEADERS if pair[0] not in names
-            ]
+            added = SECURITY_HEADERS
+            if any(name.lower() == CACHE_CONTROL for name, _ in given):
+                # What is stored may say how long it is good; nothing else is left to it.
+                added = tuple(pair for pair in added if pair[0] != CACHE_CONTROL)
+            message["headers"] = [*given, *added]
         await self._send(message)
 
     async def instead(self, response: Response, scope: Scope, receive: Receive) -> None:

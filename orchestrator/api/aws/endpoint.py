@@ -18,12 +18,12 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from orchestrator.api.aws import names as table
+from orchestrator.api.aws.bodies import read_body, unpacked
 from orchestrator.api.aws.caller import Caller
 from orchestrator.api.aws.errors import (
     AwsError,
     from_ours,
     internal_failure,
-    request_too_large,
     throttled,
     unknown_operation,
 )
@@ -35,14 +35,13 @@ from orchestrator.api.aws.parse_query import parse_query, read_form
 from orchestrator.api.aws.received import Received
 from orchestrator.api.aws.refusals import Dialect, Refusal, refused
 from orchestrator.api.aws.signature import service_of
-from orchestrator.api.aws.sigv4 import Verifier
+from orchestrator.api.aws.sigv4 import S3, Verifier
 from orchestrator.api.aws.validate import VALIDATION, validate
 from orchestrator.api.pools import Pool
 from orchestrator.errors import OrchestratorError, Unavailable
 
 logger = logging.getLogger(__name__)
 
-MOST_BODY_BYTES = 10_000_000
 _READS = ("Describe", "Filter", "Get", "List", "Search", "Simulate")
 
 
@@ -118,13 +117,18 @@ class Endpoint:
     async def _answer(self, received: Received, form: Form, request: Request) -> Response:
         claim = self._verifier.begin(received, form.dialect)
         if form.dialect is Dialect.S3:
+            if claim.service != S3:  # the form was chosen before the claim was understood
+                raise refused(Refusal.INCOMPLETE, form.dialect)
             caller = self._verifier.finish(received, claim, form.dialect, None)
             if self._s3 is None:
                 raise unknown_operation("s3", self._names)
-            return await self._s3(request, caller)
-        body = await _body(request)
+            answer = await self._s3(request, caller)
+            answer.headers.setdefault("x-amz-request-id", form.request_id)
+            return answer
+        body = await read_body(request)
         digest = hashlib.sha256(body).hexdigest()
         caller = self._verifier.finish(received, claim, form.dialect, digest)
+        body = unpacked(body, received.header("content-encoding"))
         asked = self._asked(received, caller.service, form, body)
         pool = self._pool(asked.operation)
         return await pool.run(self._perform, asked, body, caller, form)
@@ -190,22 +194,3 @@ def _input(operation: Operation, asked: Asked, body: bytes) -> dict[str, Any]:
     code = table.VALIDATION_CODES.get(asked.service, VALIDATION)
     validate(given, operation.input, code)
     return given
-
-
-async def _body(request: Request) -> bytes:
-    length = request.headers.get("content-length", "0")
-    if (
-        not length.isascii()
-        or not length.isdigit()
-        or len(length) > 18
-        or int(length) > MOST_BODY_BYTES
-    ):
-        raise request_too_large(MOST_BODY_BYTES)
-    parts: list[bytes] = []
-    size = 0
-    async for part in request.stream():
-        size += len(part)
-        if size > MOST_BODY_BYTES:
-            raise request_too_large(MOST_BODY_BYTES)
-        parts.append(part)
-    return b"".join(parts)

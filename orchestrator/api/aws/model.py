@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import gzip
+import json
 import threading
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from botocore.loaders import Loader
@@ -89,7 +92,8 @@ def load(service: str, operations: Iterable[str]) -> Model:
         botocore.model.OperationNotFoundError: The model has no such operation.
     """
     # A loader of its own, which is dropped: the file has ten times what is kept of it.
-    whole = ServiceModel(Loader().load_service_model(service, "service-2"), service)
+    loader = Loader(file_loader=_Files())
+    whole = ServiceModel(loader.load_service_model(service, "service-2"), service)
     metadata = whole.metadata
     shapes = Shapes()
     return Model(
@@ -105,16 +109,30 @@ def load(service: str, operations: Iterable[str]) -> Model:
     )
 
 
-def input_shape(operation: str, service: str = "sagemaker") -> Shape:
-    """Return what an operation takes.
+class _Files:
+    """Reads botocore's files without the documentation, which is most of them."""
 
-    Raises:
-        LookupError: It takes nothing.
-    """
-    found = load(service, [operation]).operations[operation].input
-    if found is None:
-        raise LookupError(f"{service}:{operation} takes nothing")
-    return found
+    def exists(self, file_path: str) -> bool:
+        """Return whether there is a file of this name, whatever its ending."""
+        return any(path.is_file() for path, _ in _endings(file_path))
+
+    def load_file(self, file_path: str) -> Any:
+        """Return the content of a file, None when there is none."""
+        for path, is_packed in _endings(file_path):
+            if path.is_file():
+                content = path.read_bytes()
+                text = gzip.decompress(content) if is_packed else content
+                return json.loads(text, object_pairs_hook=_undocumented)
+        return None
+
+
+def _endings(file_path: str) -> tuple[tuple[Path, bool], ...]:
+    return (Path(f"{file_path}.json"), False), (Path(f"{file_path}.json.gz"), True)
+
+
+def _undocumented(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    # A member may have this name; then it is no text.
+    return {k: v for k, v in pairs if k != "documentation" or not isinstance(v, str)}
 
 
 def _operation(whole: Any, name: str, shapes: Shapes) -> Operation:

@@ -10,6 +10,9 @@ import regex  # type: ignore[import-untyped]
 
 MATCH_SECONDS = 0.05
 """Longest time of one match; a text that needs more is refused."""
+# The commonest expressions, of each hyperparameter's and each variable's value: no engine needed.
+_ALL = frozenset({r"[\S\s]*", r"[\s\S]*"})
+_LINES = frozenset({".*"})
 # A character beyond 16 bits, as Java writes it.
 _SURROGATES = re.compile(r"\\u([Dd][89ABab][0-9A-Fa-f]{2})\\u([Dd][C-Fc-f][0-9A-Fa-f]{2})")
 
@@ -23,6 +26,8 @@ class Pattern:
 
     def __init__(self, text: str) -> None:
         self.text = text
+        self._takes_all = text in _ALL
+        self._takes_lines = text in _LINES
 
     @cached_property
     def _compiled(self) -> Any:
@@ -32,6 +37,10 @@ class Pattern:
 
     def matches(self, value: str) -> bool:
         """Return whether the whole text is one that the expression describes."""
+        if self._takes_all:
+            return True
+        if self._takes_lines:
+            return "\n" not in value
         try:
             return self._compiled.fullmatch(value, timeout=MATCH_SECONDS) is not None
         except TimeoutError:

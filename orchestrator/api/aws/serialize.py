@@ -7,13 +7,13 @@ XML, with milliseconds where there are any.
 from __future__ import annotations
 
 import base64
+import html
 import json
 import math
 import re
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
-from xml.sax.saxutils import escape
 
 from orchestrator.api.aws.errors import AwsError
 from orchestrator.api.aws.shapes import Shape
@@ -87,8 +87,8 @@ def query_document(
     if shape is not None:
         inner = "".join(_xml(name, item, member) for name, member, item in _members(value, shape))
         result = f"<{shape.wrapper}>{inner}</{shape.wrapper}>" if shape.wrapper else inner
-    metadata = _element("ResponseMetadata", _element("RequestId", escape(request_id)))
-    xmlns = f' xmlns="{escape(namespace)}"' if namespace else ""
+    metadata = _element("ResponseMetadata", _element("RequestId", _escaped(request_id)))
+    xmlns = f' xmlns="{_escaped(namespace)}"' if namespace else ""
     text = f"<{operation}Response{xmlns}>{result}{metadata}</{operation}Response>"
     return _DECLARATION + text.encode()
 
@@ -96,18 +96,18 @@ def query_document(
 def query_error(error: AwsError, namespace: str, request_id: str) -> bytes:
     """Return the body of an error in the query protocol."""
     kind = "Sender" if error.status < 500 else "Receiver"
-    inner = _element("Type", kind) + _element("Code", escape(error.code))
+    inner = _element("Type", kind) + _element("Code", _escaped(error.code))
     inner += _element("Message", _escaped(error.message))
-    xmlns = f' xmlns="{escape(namespace)}"' if namespace else ""
-    text = _element("Error", inner) + _element("RequestId", escape(request_id))
+    xmlns = f' xmlns="{_escaped(namespace)}"' if namespace else ""
+    text = _element("Error", inner) + _element("RequestId", _escaped(request_id))
     return _DECLARATION + f"<ErrorResponse{xmlns}>{text}</ErrorResponse>".encode()
 
 
 def s3_error(error: AwsError, resource: str, request_id: str) -> bytes:
     """Return the body of an error of S3."""
-    inner = _element("Code", escape(error.code)) + _element("Message", _escaped(error.message))
+    inner = _element("Code", _escaped(error.code)) + _element("Message", _escaped(error.message))
     inner += _element("Resource", _escaped(resource))
-    inner += _element("RequestId", escape(request_id))
+    inner += _element("RequestId", _escaped(request_id))
     return _DECLARATION + _element("Error", inner).encode()
 
 
@@ -170,4 +170,4 @@ def _iso(time: datetime) -> str:
 
 def _escaped(text: str) -> str:
     """Return text for XML 1.0, which has no way to write most control characters."""
-    return escape(_UNWRITABLE.sub("?", text), {"\r": "&#13;"})
+    return html.escape(_UNWRITABLE.sub("?", text)).replace("\r", "&#13;")

@@ -93,9 +93,11 @@ def _of_header(authorization: str, received: Received) -> Claim:
     algorithm, _, rest = authorization.partition(" ")
     if algorithm != ALGORITHM:
         raise Malformed
-    fields = {}
+    fields: dict[str, str] = {}
     for part in rest.split(","):
         name, _, value = part.strip().partition("=")
+        if name in fields:
+            raise Malformed
         fields[name] = value
     return _claim(fields, _time_of_headers(received))
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gzip
 import logging
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -33,7 +34,7 @@ from orchestrator.errors import (
     Unavailable,
 )
 from tests.unit.api.aws.operations import botocores
-from tests.unit.api.aws.signing import KEYS, clock, signed
+from tests.unit.api.aws.signing import KEYS, clock, signed, with_header
 
 MOMENT = 1_600_000_000
 
@@ -287,6 +288,24 @@ def test_a_body_that_says_it_is_too_large_is_refused(world: World) -> None:
         assert world.ask(received)[0] == 413
 
 
+def test_a_packed_body_is_unpacked(world: World) -> None:
+    plain = b'{"Namespace": "a", "MetricData": []}'
+    name = "GraniteServiceVersion20100801.PutMetricData"
+    packed = gzip.compress(plain)
+    received = target(name, packed, "1.0", {"Content-Encoding": "gzip"})
+    assert world.ask(received, packed)[0] == 200
+    assert world.cloudwatch.asked[0][1] == {"Namespace": "a", "MetricData": []}
+    bomb = gzip.compress(b" " * 10_000_001)
+    for body, encoding, status in (
+        (bomb, "gzip", 413),
+        (packed[:-9], "gzip", 400),
+        (b"{}", "gzip", 400),
+        (packed, "br", 415),
+    ):
+        received = target(name, body, "1.0", {"Content-Encoding": encoding})
+        assert world.ask(received, body)[0] == status
+
+
 @pytest.mark.parametrize("query", [b"X-Amz-Signature=x", b"a=b&X-Amz-Algorithm=AWS4-HMAC-SHA256"])
 def test_what_claims_to_be_presigned_is_awss(query: bytes) -> None:
     assert is_signed({"headers": [], "query_string": query})
@@ -303,3 +322,16 @@ def test_what_claims_to_be_presigned_is_awss(query: bytes) -> None:
 )
 def test_other_requests_are_not(headers: list[tuple[bytes, bytes]], query: bytes) -> None:
     assert not is_signed({"headers": headers, "query_string": query})
+
+
+def test_a_claim_that_names_two_services_reaches_neither(world: World) -> None:
+    received = signed(S3SigV4Auth, "s3", method="GET", path="/bucket", body=b"")
+    given = received.header("authorization")
+    assert given is not None
+    for old in ("/s3/", "/aws4_request,"):
+        new = (
+            old + "aws4_request/" if old == "/s3/" else "/s3/aws4_request/sagemaker/aws4_request,"
+        )
+        changed = with_header(received, "authorization", given.replace(old, new))
+        assert world.ask(changed, b"")[0] in {400, 403}
+    assert not world.s3.callers

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from orchestrator.api.aws.errors import AwsError
@@ -131,6 +131,7 @@ def test_a_shape_that_contains_itself_is_read_to_a_depth() -> None:
 
 
 @pytest.mark.parametrize(("service", "name"), PAIRS)
+@settings(max_examples=20, deadline=None)
 @given(data=st.data())
 def test_any_body_is_read_or_refused(service: str, name: str, data: Any) -> None:
     operation = ours(service).operations[name]

@@ -11,6 +11,7 @@ from botocore.auth import S3SigV4Auth, S3SigV4QueryAuth, SigV4Auth, SigV4QueryAu
 from hypothesis import given
 from hypothesis import strategies as st
 
+from orchestrator.api.aws.caller import ChunkSigner
 from orchestrator.api.aws.errors import AwsError
 from orchestrator.api.aws.received import Received
 from orchestrator.api.aws.refusals import Dialect, Refusal, refused
@@ -73,22 +74,39 @@ def test_the_examples_of_s3s_documentation_hold(name):
         verifier.finish(moved, claim, Dialect.S3, None)
 
 
-def test_the_chunks_of_s3s_documentation_hold_in_their_order_only():
-    received = vectors.chunked()
+def chunks_of(received: Received) -> ChunkSigner:
     verifier = published(vectors.S3_KEY, vectors.S3_TIME)
     claim = verifier.begin(received, Dialect.S3)
     chunks = verifier.finish(received, claim, Dialect.S3, None).chunks
     assert chunks is not None
+    return chunks
+
+
+def sha256(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()
+
+
+def test_the_chunks_of_s3s_documentation_hold_in_their_order_only():
+    chunks = chunks_of(vectors.CHUNKED)
     (first, first_signature), (second, second_signature), (last, last_signature) = vectors.CHUNKS
     with pytest.raises(AwsError, match="SignatureDoesNotMatch"):
-        chunks.verify(second_signature, hashlib.sha256(second).hexdigest())
-    chunks.verify(first_signature, hashlib.sha256(first).hexdigest())
+        chunks.verify(second_signature, sha256(second))
+    chunks.verify(first_signature, sha256(first))
     with pytest.raises(AwsError, match="SignatureDoesNotMatch"):
-        chunks.verify(second_signature, hashlib.sha256(first).hexdigest())
-    chunks.verify(second_signature, hashlib.sha256(second).hexdigest())
-    chunks.verify(last_signature, hashlib.sha256(last).hexdigest())
-    with pytest.raises(AwsError, match="SignatureDoesNotMatch"):
-        chunks.verify_trailer("é", b"x-amz-checksum-crc32:AAAAAA==\n")
+        chunks.verify(second_signature, sha256(first))
+    chunks.verify(second_signature, sha256(second))
+    chunks.verify(last_signature, sha256(last))
+
+
+def test_the_trailer_of_s3s_documentation_holds():
+    chunks = chunks_of(vectors.TRAILED)
+    for data, signature in vectors.TRAILED_CHUNKS:
+        chunks.verify(signature, sha256(data))
+    trailer, signature = vectors.TRAILER
+    for other_signature, other in ((signature, trailer + b"x"), ("é", trailer), ("", trailer)):
+        with pytest.raises(AwsError, match="SignatureDoesNotMatch"):
+            chunks.verify_trailer(other_signature, other)
+    chunks.verify_trailer(signature, trailer)
 
 
 @given(
@@ -139,6 +157,9 @@ CHANGES = {
     "less signed": lambda r: scope(r, ";x-amz-target", ""),
     "more signed": lambda r: scope(r, "SignedHeaders=", "SignedHeaders=accept;"),
     "algorithm": lambda r: scope(r, "AWS4-HMAC-SHA256", "AWS4-HMAC-SHA1"),
+    "two scopes": lambda r: scope(
+        r, "Credential=", "Credential=x/20200101/us-east-1/s3/aws4_request, Credential="
+    ),
     "no date": lambda r: with_header(r, "x-amz-date", None),
     "session token": lambda r: with_header(r, "x-amz-security-token", "x"),
     "payload hash": lambda r: with_header(r, "x-amz-content-sha256", "UNSIGNED-PAYLOAD"),

@@ -157,29 +157,48 @@ PRESIGNED = Received(
     b"&X-Amz-Signature=aeeed9bbccd4d02ee5c0109b86d86835f995330da4c265957d157751f604d404",
     (("host", S3_HOST),),
 )
-CHUNKED = s3(
-    "4f232c4386841ef735655705268965c44a0e4690baa4adea153f7db9fa80a0a9",
+UPLOAD = (
+    ("host", "s3.amazonaws.com"),
+    ("content-encoding", "aws-chunked"),
+    ("x-amz-date", S3_TIME),
+    ("x-amz-decoded-content-length", "66560"),
+    ("x-amz-storage-class", "REDUCED_REDUNDANCY"),
+)
+CHUNKED = signed(
     "PUT",
     "/examplebucket/chunkObject.txt",
-    headers=(
-        ("content-encoding", "aws-chunked"),
+    "",
+    (
+        *UPLOAD,
         ("content-length", "66824"),
-        ("x-amz-decoded-content-length", "66560"),
-        ("x-amz-storage-class", "REDUCED_REDUNDANCY"),
+        ("x-amz-content-sha256", "STREAMING-AWS4-HMAC-SHA256-PAYLOAD"),
     ),
-    payload="STREAMING-AWS4-HMAC-SHA256-PAYLOAD",
+    f"{S3_KEY[0]}/20130524/us-east-1/s3",
+    "4f232c4386841ef735655705268965c44a0e4690baa4adea153f7db9fa80a0a9",
 )
-"""Its host is another one: see ``chunked``."""
 CHUNKS = (
     (b"a" * 65536, "ad80c730a21e5b8d04586a2213dd63b9a0e99e0e2307b0ade35a65485a288648"),
     (b"a" * 1024, "0055627c9e194cb4542bae2aa5492e3c1575bbb81b612b7d234b86a503ef5497"),
     (b"", "b6c6ea8a5354eaf15b3cb7646744f4275b71ea724fed81ceb9323e279d449df9"),
 )
-
-
-def chunked() -> Received:
-    """The first request of the chunked upload, to the path-style host."""
-    headers = tuple(
-        (name, "s3.amazonaws.com" if name == "host" else value) for name, value in CHUNKED.headers
-    )
-    return Received(CHUNKED.method, CHUNKED.raw_path, CHUNKED.raw_query, headers)
+TRAILED = signed(
+    "PUT",
+    "/examplebucket/chunkObject.txt",
+    "",
+    (
+        *UPLOAD,
+        ("x-amz-trailer", "x-amz-checksum-crc32c"),
+        ("x-amz-content-sha256", "STREAMING-AWS4-HMAC-SHA256-PAYLOAD-TRAILER"),
+    ),
+    f"{S3_KEY[0]}/20130524/us-east-1/s3",
+    "106e2a8a18243abcf37539882f36619c00e2dfc72633413f02d3b74544bfeb8e",
+)
+TRAILED_CHUNKS = (
+    (b"a" * 65536, "b474d8862b1487a5145d686f57f013e54db672cee1c953b3010fb58501ef5aa2"),
+    (b"a" * 1024, "1c1344b170168f8e65b41376b44b20fe354e373826ccbbe2c1d40a8cae51e5c7"),
+    (b"", "2ca2aba2005185cf7159c6277faf83795951dd77a3a99e6e65d5c9f85863f992"),
+)
+TRAILER = (
+    b"x-amz-checksum-crc32c:sOO8/Q==\n",
+    "d81f82fc3505edab99d459891051a732e8730629a2e4a59689829ca17fe2e435",
+)
