@@ -40,7 +40,7 @@ from orchestrator.store.base import (
     SortBy,
     Store,
 )
-from orchestrator.store.commit import GroupCommit
+from orchestrator.group_commit import GroupCommit
 from orchestrator.store.engine import Database
 from orchestrator.store.failures import RowRefused
 from orchestrator.store.listing import Reader

@@ -1,0 +1,1 @@
+"""AWS's wire protocols: what unchanged boto3, SDKs and the aws command speak."""
