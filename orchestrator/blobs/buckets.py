@@ -112,6 +112,16 @@ class BucketStore:
         """Return a writer for the bytes of an object; ``put`` then names them."""
         return ContentWriter(self.shelf, also)
 
+    def check_key(self, bucket: str, key: str) -> None:
+        """Check what can be before any byte is taken.
+
+        Raises:
+            NoSuchBucket: There is no such bucket.
+            InvalidKey: The key cannot be one.
+        """
+        key_bytes(key)
+        self.bucket_created(bucket)
+
     def put(
         self,
         bucket: str,
