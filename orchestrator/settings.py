@@ -59,7 +59,8 @@ class Settings(BaseSettings):
     strict_resources: bool = False
     """Refuse GPU instance types on machines without GPUs instead of warning."""
     s3_endpoint: str | None = None
-    """Endpoint of the object store behind ``s3://`` addresses; None = AWS."""
+    """Where ``s3://`` addresses lead: None = this home's buckets, and AWS for every other bucket;
+    ``aws`` = AWS for every bucket; a URL = that endpoint for every bucket."""
     driver_lease_seconds: float = Field(default=30, ge=3)
     """With a database URL: how long a driver that shows no sign of life keeps its right to drive."""
     driver_linger_seconds: float = Field(default=30, ge=0)
