@@ -297,7 +297,11 @@ class BucketStore:
             rows.find(db, bucket, upload.key, upload.upload_id)
             return rows.add_part(db, upload.upload_id, part)
 
-        replaced = self._database.write(work)
+        try:
+            replaced = self._database.write(work)
+        except NoSuchUpload:
+            self._parts.forget(upload.upload_id, [place.file])
+            raise
         if replaced is not None:
             self._parts.discard(upload.upload_id, replaced)
         return part
@@ -331,6 +335,7 @@ class BucketStore:
             NoSuchUpload: The upload is over.
             PreconditionFailed: The condition is not true.
         """
+        self.find_upload(bucket, upload.key, upload.upload_id)
         chosen = rows.choose(self.list_parts(upload), named)
         sums = combine(chosen, upload.facts)
         facts = Facts(upload.facts.headers, upload.facts.metadata, sums, upload.upload_id)
