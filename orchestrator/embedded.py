@@ -290,10 +290,11 @@ def fetch_artifact(uri: str, destination: Path, home: Path) -> Path:
     target = destination / uri.rstrip("/").rpartition("/")[2]
     source = Path(unquote(urlparse(uri).path)) if uri.startswith("file://") else Path(uri)
     if uri.startswith("s3://"):
-        from orchestrator.blobs.s3 import S3BlobStore, S3Settings  # noqa: PLC0415  # loads boto3
+        from orchestrator.blobs.buckets import BucketStore  # noqa: PLC0415  # loads sqlite3
+        from orchestrator.blobs.places import open_blobs  # noqa: PLC0415
         from orchestrator.settings import Settings  # noqa: PLC0415
 
-        store = S3BlobStore(S3Settings(endpoint_url=Settings(home=home).s3_endpoint))
+        store = open_blobs(home, Settings(home=home).s3_endpoint, BucketStore(home))
         if store.stat(uri) is not None:
             store.fetch_to(uri, target)
         else:

@@ -59,7 +59,8 @@ class Settings(BaseSettings):
     strict_resources: bool = False
     """Refuse GPU instance types on machines without GPUs instead of warning."""
     s3_endpoint: str | None = None
-    """Endpoint of the object store behind ``s3://`` addresses; None = AWS."""
+    """Where ``s3://`` addresses lead: None = this home's buckets, and AWS for every other bucket;
+    ``aws`` = AWS for every bucket; a URL = that endpoint for every bucket."""
     aws_backend: Literal["auto", "process", "docker"] = "auto"
     """Where requests made for AWS run: ``auto`` takes an image that is there, else an interpreter."""
     aws_api: bool = True

@@ -12,9 +12,8 @@ import io
 import os
 import re
 import stat
-import sys
 from collections.abc import Collection, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from pathlib import Path
 from typing import BinaryIO, NoReturn
 from urllib.parse import unquote_to_bytes, urlsplit
@@ -33,10 +32,8 @@ from orchestrator.blobs.files import (
     write_file,
 )
 from orchestrator.blobs.keys import ObjectInfo, split_name
+from orchestrator.blobs.shelf import SHA256, Shelf
 from orchestrator.errors import InputError, NotFound
-
-if sys.platform != "win32":
-    import fcntl
 
 BLOB_SCHEME = "blob:sha256:"
 DIGEST = re.compile(r"[0-9a-f]{64}")
@@ -55,8 +52,7 @@ class LocalBlobStore(BlobStore):
             allowed_roots: Locations must lie below one of these, links resolved; None allows
                 all that the process may access.
         """
-        self._root = root
-        self._objects = root / "sha256"
+        self.shelf = Shelf(root)
         self._allowed = None if allowed_roots is None else [r.resolve() for r in allowed_roots]
 
     # Content.
@@ -80,7 +76,7 @@ class LocalBlobStore(BlobStore):
         """
         if not DIGEST.fullmatch(digest):
             raise InputError(f"a digest must be 64 hexadecimal digits, got {digest!r}")
-        return self._objects / digest[:2] / digest
+        return self.shelf.path(SHA256, digest)
 
     def gc(self, referenced: Collection[str], *, older_than: float) -> int:
         """Remove objects that nothing refers to, and what crashed writers left.
@@ -93,23 +89,12 @@ class LocalBlobStore(BlobStore):
         Returns:
             Bytes set free.
         """
-        freed = 0
-        with self._lock(exclusive=True):
-            for path in self._objects.glob("??/*"):
-                found = path.lstat()
-                if path.name not in referenced and found.st_mtime < older_than:
-                    path.unlink()
-                    freed += found.st_size
-            for path in self._objects.glob(f"??/.{PARTIAL_MARK}*"):
-                if path.lstat().st_mtime < older_than:
-                    freed += path.lstat().st_size
-                    path.unlink()
-        return freed
+        return self.shelf.gc(referenced, older_than=older_than)
 
     def _put(self, source: BinaryIO, digest: str) -> Blob:
         target = self.path_of(digest)
         source.seek(0)
-        with disk_errors(target), self._lock(exclusive=False):
+        with disk_errors(target), self.shelf.lock(exclusive=False):
             make_directory(target.parent)
             size = source.seek(0, os.SEEK_END)
             source.seek(0)
@@ -135,20 +120,6 @@ class LocalBlobStore(BlobStore):
                 raise InputError("the file must not change while it is stored, it did; retry")
             partial.replace(target)
         sync_directory(target.parent)
-
-    @contextmanager
-    def _lock(self, *, exclusive: bool) -> Iterator[None]:
-        """Keep a collection and writers apart; writers do not wait for each other."""
-        make_directory(self._objects)
-        if sys.platform == "win32":
-            yield
-            return
-        handle = os.open(self._objects / ".lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX if exclusive else fcntl.LOCK_SH)
-            yield
-        finally:
-            os.close(handle)
 
     # Locations.
 

@@ -15,16 +15,21 @@ class RoutedBlobStore(BlobStore):
     """One store made of several; content goes to the default one."""
 
     def __init__(
-        self, default: BlobStore, schemes: Mapping[str, Callable[[], BlobStore]] | None = None
+        self,
+        default: BlobStore,
+        schemes: Mapping[str, Callable[[], BlobStore]] | None = None,
+        own: Callable[[str], BlobStore | None] = lambda _uri: None,
     ) -> None:
         """Make a store from parts.
 
         Args:
             default: Serves content, ``blob:`` and ``file:`` addresses and plain paths.
             schemes: Scheme -> maker of the store that serves it, called once, when needed.
+            own: Asked first about locations with one of these schemes; None = not its own.
         """
         self._default = default
         self._makers = dict(schemes or {})
+        self._own = own
         self._made: dict[str, BlobStore] = {}
         self._lock = threading.Lock()
 
@@ -35,6 +40,8 @@ class RoutedBlobStore(BlobStore):
         if scheme not in self._makers:
             known = ", ".join(["a path", "file://", *(f"{name}://" for name in self._makers)])
             raise InputError(f"a location must be one of {known}; got {uri!r}")
+        if (own := self._own(uri)) is not None:
+            return own
         with self._lock:
             if scheme not in self._made:
                 self._made[scheme] = self._makers[scheme]()

@@ -17,10 +17,10 @@ from orchestrator.backends.docker import DockerBackend
 from orchestrator.backends.docker_values import DockerSettings
 from orchestrator.backends.process import ProcessBackend
 from orchestrator.backends.process_plan import ProcessSettings
-from orchestrator.blobs.base import BlobStore, Selection
+from orchestrator.blobs.base import Selection
+from orchestrator.blobs.buckets import BucketStore
 from orchestrator.blobs.local import LocalBlobStore
-from orchestrator.blobs.router import RoutedBlobStore
-from orchestrator.blobs.s3 import S3BlobStore, S3Settings
+from orchestrator.blobs.places import open_blobs
 from orchestrator.clock import Clock, SystemClock
 from orchestrator.errors import InputError
 from orchestrator.home import METRICS_FILE, prepare_home, socket_path
@@ -73,7 +73,8 @@ class Service:
         self.changes = Changes()
         self.workspace = Workspace(self.home)
         self.store = _open_store(settings)
-        self.blobs = _open_blobs(settings)
+        self.buckets = BucketStore(self.home, self.clock)
+        self.blobs = open_blobs(self.home, settings.s3_endpoint, self.buckets)
         self.machine = machine(settings)
         self.metrics = MetricService(self.home / METRICS_FILE, self.store, self.workspace)
         self.driving = Driving(
@@ -254,6 +255,7 @@ class Service:
         for backend in self.__dict__.get("backends", {}).values():
             backend.close()
         self.metrics.close()
+        self.buckets.close()
         self.store.close()
 
 
@@ -303,9 +305,3 @@ def _open_store(settings: Settings) -> Store:
         store.close()
         raise
     return store
-
-
-def _open_blobs(settings: Settings) -> BlobStore:
-    local = LocalBlobStore(settings.home / "blobs")
-    s3 = S3Settings(endpoint_url=settings.s3_endpoint)
-    return RoutedBlobStore(local, {"s3": lambda: S3BlobStore(s3)})

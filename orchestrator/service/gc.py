@@ -17,7 +17,7 @@ from orchestrator_runtime import contract
 from orchestrator.backends.base import attempt_directory
 from orchestrator.backends.claims import living_in
 from orchestrator.blobs.files import remove_tree
-from orchestrator.blobs.local import LocalBlobStore
+from orchestrator.blobs.shelf import INCOMING, TREE
 from orchestrator.errors import BackendError, InvalidState, NotFound
 from orchestrator.packaging.requirements import COMPLETE_FILE, remove_unused
 from orchestrator.scheduler.ownership import ATTEMPTS, identity
@@ -46,7 +46,7 @@ class Garbage:
     """One thing that was removed, or would be.
 
     Attributes:
-        kind: ``job``, ``job files``, ``source``, ``environment``, ``runtime``, ``container``
+        kind: ``job``, ``job files``, ``source``, ``object``, ``environment``, ``runtime``, ``container``
             or ``network``.
         kept: Why it is not removed though no job of the store needs it; empty = it is.
     """
@@ -175,15 +175,17 @@ class _Collection:
     # -- files -----------------------------------------------------------------------------
 
     def _sources(self, used: set[str]) -> list[Garbage]:
-        root = self._home / "blobs"
+        shelf = self._service.buckets.shelf
         limit = self._now.timestamp() - YOUNG_SECONDS
+        if not self._dry_run:
+            self._service.buckets.collect()
+        needed = used | self._service.buckets.referenced()
         found = [
-            Garbage("source", path.name, path.stat().st_size)
-            for path in sorted((root / "sha256").glob("??/*"))
-            if path.name not in used and path.stat().st_mtime < limit
+            Garbage("object" if _is_of_bucket(path) else "source", path.name, path.stat().st_size)
+            for path in shelf.unreferenced(needed, older_than=limit)
         ]
-        if not self._dry_run and root.is_dir():
-            LocalBlobStore(root).gc(used, older_than=limit)
+        if not self._dry_run and shelf.root.is_dir():
+            shelf.gc(needed, older_than=limit)
         return found
 
     def _environments(self, used: set[str]) -> list[Garbage]:
@@ -247,6 +249,11 @@ class _Collection:
             return False
         job = self._job(item.job)
         return job is None or identity(job) != item.identity
+
+
+def _is_of_bucket(path: Path) -> bool:
+    """Return whether a file can only have come from a bucket; sources look like small objects."""
+    return TREE in path.parts or path.parent.name == INCOMING
 
 
 def tree_bytes(folder: Path) -> int:

@@ -13,6 +13,7 @@ from orchestrator.api.aws.identity import Identity
 from orchestrator.api.aws.keys import Keys
 from orchestrator.api.aws.logs import Logs
 from orchestrator.api.aws.operations import Operations
+from orchestrator.api.aws.s3.gateway import S3Gateway
 from orchestrator.api.aws.sagemaker.service import SageMaker
 from orchestrator.api.aws.sigv4 import Verifier
 from orchestrator.api.aws.sts import Sts
@@ -29,7 +30,8 @@ def endpoint(context: Context, token: str, options: AwsOptions) -> Endpoint:
     """
     verifier = Verifier(Keys([token]), context.service.clock, verifies=options.verify_signatures)
     served = {**services(context), **options.services}
-    return Endpoint(context.reads, context.writes, verifier, served, options.s3)
+    s3 = options.s3 or S3Gateway(context.service.buckets)
+    return Endpoint(context.reads, context.writes, verifier, served, s3)
 
 
 def services(context: Context) -> dict[str, Operations]:

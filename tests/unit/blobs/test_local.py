@@ -152,7 +152,7 @@ def test_a_writer_waits_for_a_collection(blobs):
         order.append("written")
 
     writer = threading.Thread(target=write)
-    with blobs._lock(exclusive=True):
+    with blobs.shelf.lock(exclusive=True):
         writer.start()
         until_somebody_waits_for(blobs.path_of("0" * 64).parents[1] / ".lock")
         order.append("collected")
@@ -169,7 +169,7 @@ def test_a_collection_waits_for_a_writer(blobs):
         order.append("collected")
 
     collector = threading.Thread(target=collect)
-    with blobs._lock(exclusive=False):
+    with blobs.shelf.lock(exclusive=False):
         collector.start()
         until_somebody_waits_for(blobs.path_of("0" * 64).parents[1] / ".lock")
         order.append("written")

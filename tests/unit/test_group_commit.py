@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import pytest
 
 from orchestrator.errors import AlreadyExists, StoreError, Unavailable
-from orchestrator.store.commit import MAX_BATCH, GroupCommit
+from orchestrator.group_commit import MAX_BATCH, GroupCommit
 
 
 class Gate:

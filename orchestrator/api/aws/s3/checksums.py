@@ -1,0 +1,135 @@
+"""Checksums of bodies: verified on their way in, given back when asked for."""
+
+from __future__ import annotations
+
+import base64
+import functools
+import hashlib
+import zlib
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Protocol
+
+from orchestrator.api.aws.errors import AwsError
+
+COMPOSITE = "COMPOSITE"
+FULL_OBJECT = "FULL_OBJECT"
+HEADER = "x-amz-checksum-"
+CRC_POLYNOMIALS = {
+    "CRC32": (32, 0xEDB88320),
+    "CRC32C": (32, 0x82F63B78),
+    "CRC64NVME": (64, 0x9A6C9329AC4BC9B5),
+}
+"""Bits and reflected polynomial."""
+
+
+class Checksum(Protocol):
+    """A checksum in the making."""
+
+    def update(self, data: bytes, /) -> object:
+        """Take the next bytes."""
+
+    def digest(self) -> bytes:
+        """Return the checksum so far."""
+
+
+class Crc:
+    """A cyclic redundancy check as hashlib's objects are."""
+
+    def __init__(self, function: Callable[[bytes, int], int], size: int) -> None:
+        self._function = function
+        self._size = size
+        self._value = 0
+
+    def update(self, data: bytes, /) -> None:
+        """Take the next bytes."""
+        self._value = self._function(data, self._value)
+
+    def digest(self) -> bytes:
+        """Return the checksum so far."""
+        return self._value.to_bytes(self._size, "big")
+
+
+@functools.cache
+def algorithms() -> Mapping[str, Callable[[], Checksum]]:
+    """Return the algorithms that can be computed here, by S3's names."""
+    found: dict[str, Callable[[], Checksum]] = {
+        "CRC32": lambda: Crc(zlib.crc32, 4),
+        "SHA1": lambda: hashlib.sha1(usedforsecurity=False),
+        "SHA256": hashlib.sha256,
+    }
+    try:
+        from awscrt import checksums  # noqa: PLC0415  # optional, and loads a large library
+    except ImportError:
+        return found
+    crc: Any = checksums
+    found["CRC32C"] = lambda: Crc(crc.crc32c, 4)
+    found["CRC64NVME"] = lambda: Crc(crc.crc64nvme, 8)
+    return found
+
+
+def make(algorithm: str) -> Checksum:
+    """Return a new checksum.
+
+    Raises:
+        AwsError: NotImplemented: this algorithm cannot be computed here.
+    """
+    maker = algorithms().get(algorithm.upper())
+    if maker is None:
+        remedy = " (install awscrt)" if algorithm.upper() in CRC_POLYNOMIALS else ""
+        raise AwsError(
+            "NotImplemented",
+            f"the checksum algorithm must be one of {', '.join(sorted(algorithms()))}, "
+            f"got {algorithm}{remedy}",
+            501,
+        )
+    return maker()
+
+
+def encoded(digest: bytes) -> str:
+    """Return a checksum as headers have it."""
+    return base64.b64encode(digest).decode()
+
+
+def composite(sums: Sequence[bytes], algorithm: str) -> str:
+    """Return the checksum of the checksums of parts."""
+    whole = make(algorithm)
+    whole.update(b"".join(sums))
+    return f"{encoded(whole.digest())}-{len(sums)}"
+
+
+def joined(sums: Sequence[tuple[bytes, int]], algorithm: str) -> str:
+    """Return the CRC of a whole from the CRCs and sizes of its parts; no byte is read.
+
+    Raises:
+        AwsError: InvalidRequest: the algorithm is no CRC.
+    """
+    if algorithm not in CRC_POLYNOMIALS:
+        raise AwsError(
+            "InvalidRequest", f"The FULL_OBJECT checksum type cannot be used with {algorithm}."
+        )
+    bits, polynomial = CRC_POLYNOMIALS[algorithm]
+    value = 0
+    for digest, size in sums:
+        value = _append_zeros(value, size, bits, polynomial) ^ int.from_bytes(digest, "big")
+    return encoded(value.to_bytes(bits // 8, "big"))
+
+
+def _append_zeros(value: int, size: int, bits: int, polynomial: int) -> int:
+    """Return the raw CRC register after as many zero bytes: a power of a matrix over GF(2)."""
+    matrix = [polynomial, *(1 << bit for bit in range(bits - 1))]  # of one zero bit
+    count = size * 8
+    while count:
+        if count & 1:
+            value = _times(matrix, value)
+        matrix = [_times(matrix, row) for row in matrix]
+        count >>= 1
+    return value
+
+
+def _times(matrix: list[int], vector: int) -> int:
+    total = 0
+    for row in matrix:
+        if vector & 1:
+            total ^= row
+        vector >>= 1
+    return total

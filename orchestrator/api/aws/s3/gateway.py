@@ -1,0 +1,135 @@
+"""The door: a verified request of an S3 client in, its answer out."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from urllib.parse import unquote
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from orchestrator.api.aws.caller import Caller
+from orchestrator.api.aws.errors import AwsError
+from orchestrator.api.aws.s3 import buckets, objects, refusals, uploads
+from orchestrator.api.aws.s3.address import read_address, read_query
+from orchestrator.api.aws.s3.body import read_document
+from orchestrator.api.aws.s3.conditions import NotModified
+from orchestrator.api.aws.s3.context import Asked, check_supported
+from orchestrator.api.aws.s3.model import Operation, route
+from orchestrator.api.aws.s3.threads import Threads
+from orchestrator.api.aws.s3.wire import Values, answer, read_given, read_payload
+from orchestrator.blobs.buckets import BucketStore
+from orchestrator.errors import OrchestratorError
+
+SHORT: Mapping[str, Callable[[Asked], Values]] = {
+    "AbortMultipartUpload": uploads.abort_multipart_upload,
+    "CompleteMultipartUpload": uploads.complete_multipart_upload,
+    "CopyObject": objects.copy_object,
+    "CreateBucket": buckets.create_bucket,
+    "CreateMultipartUpload": uploads.create_multipart_upload,
+    "DeleteBucket": buckets.delete_bucket,
+    "DeleteObject": objects.delete_object,
+    "DeleteObjects": objects.delete_objects,
+    "HeadBucket": buckets.head_bucket,
+    "ListBuckets": buckets.list_buckets,
+    "ListMultipartUploads": uploads.list_multipart_uploads,
+    "ListObjects": buckets.list_objects,
+    "ListObjectsV2": buckets.list_objects_v2,
+    "ListParts": uploads.list_parts,
+    "UploadPartCopy": uploads.upload_part_copy,
+}
+"""Operations that run in a thread, with values in and values out."""
+STREAMED: Mapping[str, Callable[[Asked], Awaitable[Response]]] = {
+    "GetBucketLocation": buckets.get_bucket_location,
+    "GetObject": objects.get_object,
+    "HeadObject": objects.head_object,
+    "PutObject": objects.put_object,
+    "UploadPart": uploads.upload_part,
+}
+"""Operations that move bodies, or answer in a form of their own."""
+SERVED = tuple(sorted([*SHORT, *STREAMED]))
+
+
+class S3Gateway:
+    """Answers S3 requests whose signatures were verified.
+
+    Args:
+        store: The buckets.
+        hosts: Names below which the first label of a host name is a bucket.
+    """
+
+    def __init__(self, store: BucketStore, hosts: Sequence[str] = ("localhost",)) -> None:
+        self._store = store
+        self._hosts = hosts
+        self._threads = Threads()
+
+    def close(self) -> None:
+        """Let running calls end. The store stays open."""
+        self._threads.close()
+
+    async def __call__(self, request: Request, caller: Caller) -> Response:
+        """Answer one request; errors are answers, too."""
+        request_id = secrets.token_hex(8).upper()
+        resource = unquote(request.scope.get("raw_path", b"/").decode("latin-1"))
+        try:
+            found = await self._answer(request, caller)
+        except NotModified:
+            found = Response(status_code=304)
+        except AwsError as error:
+            found = refusals.write(
+                error, method=request.method, resource=resource, request_id=request_id
+            )
+        except OrchestratorError as error:
+            found = refusals.write(
+                refusals.from_ours(error),
+                method=request.method,
+                resource=resource,
+                request_id=request_id,
+            )
+        found.headers["x-amz-request-id"] = request_id
+        found.headers["x-amz-id-2"] = request_id
+        return found
+
+    async def _answer(self, request: Request, caller: Caller) -> Response:
+        asked = self._asked(request, caller)
+        name = asked.operation.name
+        if name in STREAMED:
+            return await STREAMED[name](asked)
+        document = await read_document(request, caller, self._threads)
+        asked.given.update(read_payload(asked.operation, document))
+        values = await self._threads.run(SHORT[name], asked)
+        return answer(asked.operation, values, {})
+
+    def _asked(self, request: Request, caller: Caller) -> Asked:
+        address = read_address(
+            request.scope["raw_path"], request.headers.get("host", ""), self._hosts
+        )
+        query = read_query(request.scope["query_string"])
+        operation = _routed(request, address.level, query)
+        given = read_given(operation, query, request.headers.items())
+        check_supported(given)
+        return Asked(
+            operation,
+            address.bucket,
+            address.key,
+            given,
+            request,
+            caller,
+            self._store,
+            self._threads,
+        )
+
+
+def _routed(request: Request, level: int, query: Mapping[str, str]) -> Operation:
+    found = route(request.method, level, query, request.headers.keys())
+    if found is not None and found.name in STREAMED.keys() | SHORT.keys():
+        return found
+    if found is None and request.method not in {"GET", "HEAD", "PUT", "POST", "DELETE"}:
+        raise AwsError(
+            "MethodNotAllowed", "The specified method is not allowed against this resource.", 405
+        )
+    asked = found.name if found else f"{request.method} of this resource"
+    raise AwsError(
+        "NotImplemented", f"{asked} is not implemented; served are: {', '.join(SERVED)}", 501
+    )

@@ -1,0 +1,146 @@
+"""S3's operations, from botocore's model: how each is asked for, and how it is answered."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from botocore.loaders import Loader
+from botocore.model import ServiceModel
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    """One member of an operation's input or output.
+
+    Attributes:
+        name: In the model.
+        place: ``header``, ``headers`` (a prefix), ``querystring``, ``uri``, ``payload`` or
+            ``body`` (an element of the answer).
+        wire: Its name there.
+        shape: Of the model.
+    """
+
+    name: str
+    place: str
+    wire: str
+    shape: Any
+
+
+@dataclass(frozen=True, slots=True)
+class Operation:
+    """One operation.
+
+    Attributes:
+        name: In the model.
+        method: HTTP's.
+        level: 0 the service, 1 a bucket, 2 an object.
+        literals: Query parameters that mark it, with their values.
+        required: Query parameters and headers that it must have, lower-case headers.
+        headers: Input members in headers, by lower-case name.
+        query: Input members in the query.
+        payload: The input member that is the body, unless it is a stream.
+        outputs: Output members.
+        status: Of a good answer.
+    """
+
+    name: str
+    method: str
+    level: int
+    literals: Mapping[str, str]
+    required: frozenset[str]
+    headers: Mapping[str, Member]
+    query: Mapping[str, Member]
+    payload: Member | None
+    outputs: tuple[Member, ...]
+    status: int
+
+
+@functools.cache
+def operations() -> Mapping[str, Operation]:
+    """Return all operations of S3 by name; loaded at the first call."""
+    model = ServiceModel(Loader().load_service_model("s3", "service-2"), "s3")
+    return {name: _operation(model.operation_model(name)) for name in model.operation_names}
+
+
+def route(
+    method: str, level: int, query: Mapping[str, str], headers: Iterable[str]
+) -> Operation | None:
+    """Return the operation that a request asks for: of those that fit, the most specific one.
+
+    Args:
+        method: HTTP's.
+        level: 0 the service, 1 a bucket, 2 an object.
+        query: Its parameters.
+        headers: Its headers' names, lower case.
+    """
+    present = {*query, *(f"{name}:" for name in headers)}
+    fitting = (
+        [
+            operation
+            for operation in _by_place()[method, level]
+            if operation.required <= present
+            and all(query.get(key, None) == value for key, value in operation.literals.items())
+        ]
+        if (method, level) in _by_place()
+        else []
+    )
+    return max(fitting, key=lambda one: (len(one.literals), len(one.required)), default=None)
+
+
+@functools.cache
+def _by_place() -> Mapping[tuple[str, int], list[Operation]]:
+    found: dict[tuple[str, int], list[Operation]] = {}
+    for operation in operations().values():
+        if operation.name not in _NEVER:
+            found.setdefault((operation.method, operation.level), []).append(operation)
+    return found
+
+
+_NEVER = {"ListDirectoryBuckets", "WriteGetObjectResponse", "CreateSession"}
+"""Of other end points, and not to be told from ours by what a request has."""
+
+
+def _operation(operation: Any) -> Operation:
+    path, _, literal = operation.http["requestUri"].partition("?")
+    level = 2 if "{Key+}" in path else int("{Bucket}" in path)
+    inputs = _members(operation.input_shape, "body")
+    needed = set(operation.input_shape.required_members if operation.input_shape else ())
+    required = {_mark(one) for one in inputs if one.name in needed and one.place in _ASKED}
+    pairs = (pair.partition("=") for pair in literal.split("&") if pair)
+    return Operation(
+        operation.name,
+        operation.http["method"],
+        level,
+        {key: value for key, _, value in pairs},
+        frozenset(required),
+        {one.wire.lower(): one for one in inputs if one.place in {"header", "headers"}},
+        {one.wire: one for one in inputs if one.place == "querystring"},
+        next((one for one in inputs if one.place == "payload"), None),
+        tuple(_members(operation.output_shape, "body")),
+        int(operation.http.get("responseCode") or 200),
+    )
+
+
+_ASKED = {"header", "querystring"}
+
+
+def _mark(member: Member) -> str:
+    return f"{member.wire.lower()}:" if member.place == "header" else member.wire
+
+
+def _members(shape: Any, default: str) -> list[Member]:
+    if shape is None:
+        return []
+    payload = shape.serialization.get("payload")
+    return [
+        Member(
+            name,
+            "payload" if name == payload else member.serialization.get("location", default),
+            member.serialization.get("name", name),
+            member,
+        )
+        for name, member in shape.members.items()
+    ]
