@@ -20,6 +20,10 @@ _ALL = """SELECT v.name, p.value, p.time_us, p.step, p.rank, s.attempt, s.host, 
     WHERE v.run = ? ORDER BY v.name, s.attempt, p.source, p.position"""
 _LAST = """SELECT v.name, v.value, v.time_us, v.step, v.rank, s.attempt, s.host, s.stream, v.position
     FROM series v JOIN sources s ON s.id = v.source WHERE v.run = ? ORDER BY v.name"""
+_SERIES = """SELECT v.name, p.value, p.time_us, p.step, p.rank, s.attempt, s.host, s.stream, p.position
+    FROM series v JOIN points p ON p.series = v.id JOIN sources s ON s.id = p.source
+    WHERE v.run = ? AND v.name = ? AND p.time_us >= ? AND p.time_us < ?
+    ORDER BY p.time_us, p.source, p.position"""
 
 
 class MetricStore:
@@ -71,6 +75,21 @@ class MetricStore:
                 "SELECT name FROM series WHERE run = ? ORDER BY name", (run,)
             )
             return [name for (name,) in rows]
+
+    def runs(self, prefix: str) -> list[str]:
+        """Return the runs whose names begin so, sorted."""
+        with self._database.reading() as connection:
+            rows = connection.execute(
+                "SELECT DISTINCT run FROM series WHERE substr(run, 1, ?) = ? ORDER BY run",
+                (len(prefix), prefix),
+            )
+            return [run for (run,) in rows]
+
+    def series(self, run: str, name: str, start_us: int, end_us: int) -> list[MetricPoint]:
+        """Return all points of a metric from one time on and before another, in order of time."""
+        with self._database.reading() as connection:
+            rows = connection.execute(_SERIES, (run, name, start_us, end_us))
+            return [_point(row) for row in rows]
 
     def last(self, run: str) -> dict[str, MetricPoint]:
         """Return the last point of each metric of a run (SageMaker's final metrics)."""

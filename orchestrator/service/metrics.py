@@ -2,21 +2,73 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+import time
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from orchestrator_runtime import contract
 
 from orchestrator.errors import NotFound
 from orchestrator.metrics.collector import MetricCollector
+from orchestrator.metrics.points import MetricPoint, Source
 from orchestrator.metrics.store import MetricStore
 from orchestrator.spec.record import MetricValue, TrainingJobRecord
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from pathlib import Path
 
     from orchestrator.backends.base import AttemptContext
     from orchestrator.scheduler.workspace import Workspace
     from orchestrator.store.base import Store
+
+
+OTHERS = "cloudwatch:"
+"""Beginning of the runs that are other namespaces; no job has such a name."""
+
+
+class GivenValue(NamedTuple):
+    """A value that came by a call, not out of a job."""
+
+    metric: str
+    value: float
+    time_us: int
+    step: int | None = None
+
+
+class OtherMetrics:
+    """Metrics of other namespaces than jobs', kept beside them.
+
+    Args:
+        points: Where.
+    """
+
+    def __init__(self, points: MetricStore) -> None:
+        self._points = points
+
+    def put(self, namespace: str, values: Iterable[GivenValue]) -> None:
+        """Keep some values."""
+        self._points.append(OTHERS + namespace, _points(values, 0))
+
+    def namespaces(self) -> list[str]:
+        """Return all namespaces."""
+        return [run.removeprefix(OTHERS) for run in self._points.runs(OTHERS)]
+
+    def names(self, namespace: str) -> list[str]:
+        """Return the metrics of one."""
+        return self._points.names(OTHERS + namespace)
+
+    def series(self, namespace: str, metric: str, start_us: int, end_us: int) -> list[MetricPoint]:
+        """Return all points of a metric between two times, in microseconds."""
+        return self._points.series(OTHERS + namespace, metric, start_us, end_us)
+
+
+def _points(values: Iterable[GivenValue], attempt: int) -> list[MetricPoint]:
+    """Return values as points; those of later calls lie behind those of earlier ones."""
+    source, begin = Source(attempt, "api", "put"), time.time_ns()
+    return [
+        MetricPoint(each.metric, each.value, each.time_us, each.step, None, source, begin + place)
+        for place, each in enumerate(values)
+    ]
 
 
 class MetricService:
@@ -91,6 +143,24 @@ class MetricService:
             "times": [point.time_us / 1e6 for point in curve.points],
             "values": [point.value for point in curve.points],
         }
+
+    def series(self, name: str, metric: str, start_us: int, end_us: int) -> list[MetricPoint]:
+        """Return all points of a job's metric between two times, in microseconds."""
+        return self._points.series(self._store.get_job(name).name, metric, start_us, end_us)
+
+    def put(self, name: str, values: Iterable[GivenValue]) -> None:
+        """Keep values that somebody says a job has reached.
+
+        Raises:
+            NotFound: There is no such job.
+        """
+        job = self._store.get_job(name)
+        self._points.append(job.name, _points(values, job.attempt))
+
+    @property
+    def elsewhere(self) -> OtherMetrics:
+        """Metrics that belong to no job."""
+        return OtherMetrics(self._points)
 
     def points(self, name: str) -> MetricStore:
         """Return the store of points, for exports.

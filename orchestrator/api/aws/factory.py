@@ -5,6 +5,7 @@ Loaded by the first signed request. This is where a further service is put in.
 
 from __future__ import annotations
 
+from orchestrator.api.aws.cloudwatch import CloudWatch
 from orchestrator.api.aws.doors import AwsOptions
 from orchestrator.api.aws.ecr import Ecr
 from orchestrator.api.aws.endpoint import Endpoint
@@ -15,6 +16,7 @@ from orchestrator.api.aws.logs import Logs
 from orchestrator.api.aws.operations import Operations
 from orchestrator.api.aws.s3.gateway import S3Gateway
 from orchestrator.api.aws.sagemaker.service import SageMaker
+from orchestrator.api.aws.sagemaker_metrics import SageMakerMetrics
 from orchestrator.api.aws.sigv4 import Verifier
 from orchestrator.api.aws.sts import Sts
 from orchestrator.api.context import Context
@@ -42,5 +44,9 @@ def services(context: Context) -> dict[str, Operations]:
         "iam": Iam(identity),
         "ecr": Ecr(identity, context.service.clock),
         "sagemaker": SageMaker(context.service),
+        "sagemaker-metrics": SageMakerMetrics(context.service.metrics),
+        "cloudwatch": CloudWatch(
+            context.service.jobs, context.service.metrics, context.service.clock
+        ),
         "logs": Logs(context.service.jobs, context.service.logs, identity),
     }
