@@ -277,6 +277,14 @@ def test_what_is_unknown_is_said_with_what_is_not(world: World, name: str) -> No
     assert len(answer["Error"]["Message"]) < 1000
 
 
+def test_a_signature_for_one_service_opens_no_other(world: World) -> None:
+    given = {"X-Amz-Target": LIST, "Content-Type": "application/x-amz-json-1.1"}
+    received = signed(SigV4Auth, "monitoring", headers=given)
+    answer = world.parsed("sagemaker", "ListTrainingJobs", received)
+    assert answer["Error"]["Message"] == "Credential should be scoped to correct service."
+    assert not world.sagemaker.asked
+
+
 def test_nothing_reaches_a_handler_that_breaks_a_rule(world: World) -> None:
     body = b'{"MaxResults": 101}'
     answer = world.parsed("sagemaker", "ListTrainingJobs", target(LIST, body), body)
