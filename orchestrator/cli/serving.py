@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -80,6 +81,7 @@ def _tell(home: Path, url: str, pid: int, *, as_json: bool) -> None:
         f"  home    {home}\n"
         f"  token   {home / TOKEN_FILE}\n"
         f"  clients export ORCHESTRATOR_URL={url}\n"
+        f'  boto3   eval "$(orchestrator env --home {shlex.quote(str(home))})"\n'
         f"  end it  orchestrator serve --stop --home {home}"
     )
 

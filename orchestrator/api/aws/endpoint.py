@@ -35,7 +35,7 @@ from orchestrator.api.aws.parse_query import parse_query, read_form
 from orchestrator.api.aws.received import Received
 from orchestrator.api.aws.refusals import Dialect, Refusal, refused
 from orchestrator.api.aws.signature import service_of
-from orchestrator.api.aws.sigv4 import S3, Verifier
+from orchestrator.api.aws.sigv4 import Verifier
 from orchestrator.api.aws.validate import VALIDATION, validate
 from orchestrator.api.pools import Pool
 from orchestrator.errors import OrchestratorError, Unavailable
@@ -117,8 +117,6 @@ class Endpoint:
     async def _answer(self, received: Received, form: Form, request: Request) -> Response:
         claim = self._verifier.begin(received, form.dialect)
         if form.dialect is Dialect.S3:
-            if claim.service != S3:  # the form was chosen before the claim was understood
-                raise refused(Refusal.INCOMPLETE, form.dialect)
             caller = self._verifier.finish(received, claim, form.dialect, None)
             if self._s3 is None:
                 raise unknown_operation("s3", self._names)

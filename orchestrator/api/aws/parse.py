@@ -19,6 +19,8 @@ from orchestrator.api.aws.shapes import Shape
 from orchestrator.clock import from_epoch
 
 MOST_DEPTH = 64
+MOST_VALUES = 500_000
+"""The largest PutMetricData has fewer; ten megabytes of empty structures would take a gigabyte."""
 _INTEGERS = {"integer": 1 << 31, "long": 1 << 63}
 _NOT_NUMBERS = {"NaN": math.nan, "Infinity": math.inf, "-Infinity": -math.inf}
 
@@ -27,10 +29,12 @@ def load_json(body: bytes) -> Any:
     """Return the document of a body; an empty one is an empty structure.
 
     Raises:
-        AwsError: It is no JSON, or nests too deep.
+        AwsError: It is no JSON, nests too deep, or has too many values.
     """
     if not body.strip():
         return {}
+    if sum(map(body.count, (b",", b"{", b"["))) > MOST_VALUES:
+        raise serialization_error(f"the request has more than {MOST_VALUES:,} values")
     try:
         return json.loads(body.decode("utf-8"), parse_constant=_no_constant)
     except (ValueError, RecursionError) as error:

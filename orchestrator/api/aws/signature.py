@@ -12,6 +12,7 @@ from orchestrator.api.aws.received import ALGORITHM, Received
 from orchestrator.api.aws.refusals import Refusal
 
 TIMESTAMP = "%Y%m%dT%H%M%SZ"
+_PREFIX = "X-Amz-"
 WEEK_SECONDS = 604_800
 _SIGNATURE = re.compile(r"[0-9a-f]{64}")
 _TIMESTAMP = re.compile(r"[0-9]{8}T[0-9]{6}Z")
@@ -74,54 +75,60 @@ def read_claim(received: Received) -> Claim:
     Raises:
         Malformed: It has none, or none that can be understood.
     """
+    fields = _fields(received)
+    if received.header("authorization") is not None:
+        return _claim(fields, _time_of_headers(received))
+    return _claim(fields, _time_of(fields.get("Date", "")), _expiry(fields.get("Expires", "")))
+
+
+def service_of(received: Received) -> str:
+    """Return the service that a request names in its scope, empty when it names none; unverified."""
+    try:
+        return _scope(_fields(received))[3]
+    except Malformed:
+        return ""
+
+
+def _fields(received: Received) -> dict[str, str]:
     authorization = received.header("authorization")
     if authorization is not None:
-        return _of_header(authorization, received)
+        return _of_header(authorization)
     if received.is_presigned:
         return _of_query(received)
     raise Malformed(Refusal.MISSING)
 
 
-def service_of(received: Received) -> str:
-    """Return the service that a request names in its scope, empty when it names none; unverified."""
-    given = received.header("authorization") or received.parameter("X-Amz-Credential") or ""
-    found = re.search(r"[^/]*/[^/]*/[^/]*/([^/]*)/aws4_request", given)
-    return found[1] if found else ""
-
-
-def _of_header(authorization: str, received: Received) -> Claim:
+def _of_header(authorization: str) -> dict[str, str]:
     algorithm, _, rest = authorization.partition(" ")
-    if algorithm != ALGORITHM:
+    parts = [part.strip().partition("=") for part in rest.split(",")]
+    fields = {name: value for name, _, value in parts}
+    if algorithm != ALGORITHM or len(fields) != len(parts):
         raise Malformed
-    fields: dict[str, str] = {}
-    for part in rest.split(","):
-        name, _, value = part.strip().partition("=")
-        if name in fields:
-            raise Malformed
-        fields[name] = value
-    return _claim(fields, _time_of_headers(received))
+    return fields
 
 
-def _of_query(received: Received) -> Claim:
-    prefix = "X-Amz-"
-    if received.parameter("X-Amz-Algorithm") != ALGORITHM:
+def _of_query(received: Received) -> dict[str, str]:
+    pairs = [(n, v) for n, v in received.parameters if n.startswith(_PREFIX)]
+    fields = {name.removeprefix(_PREFIX): value for name, value in pairs}
+    if received.parameter("X-Amz-Algorithm") != ALGORITHM or len(fields) != len(pairs):
         raise Malformed
-    names = [name for name, _ in received.parameters if name.startswith(prefix)]
-    if len(names) != len(set(names)):
+    return fields
+
+
+def _scope(fields: Mapping[str, str]) -> list[str]:
+    """Return id of the key, date, region and service."""
+    scope = fields.get("Credential", "").rsplit("/", 4)
+    if len(scope) != 5 or scope[4] != "aws4_request" or not all(scope):
         raise Malformed
-    fields = {name.removeprefix(prefix): value for name, value in received.parameters}
-    return _claim(fields, _time_of(fields.get("Date", "")), _expiry(fields.get("Expires", "")))
+    return scope[:4]
 
 
 def _claim(fields: Mapping[str, str], time: datetime, expires: int | None = None) -> Claim:
-    scope = fields.get("Credential", "").rsplit("/", 4)
+    access_key, date, region, service = _scope(fields)
     signed = tuple(fields.get("SignedHeaders", "").split(";"))
     signature = fields.get("Signature", "")
-    if len(scope) != 5 or scope[4] != "aws4_request" or not all(scope):
-        raise Malformed
     if not _SIGNATURE.fullmatch(signature) or not _are_headers(signed):
         raise Malformed
-    access_key, date, region, service, _ = scope
     if date != f"{time:%Y%m%d}":
         raise Malformed
     return Claim(access_key, date, region, service, signed, signature, time, expires)

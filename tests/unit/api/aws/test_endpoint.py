@@ -67,6 +67,8 @@ class Bucketless:
 
     async def __call__(self, request: Request, caller: Caller) -> Response:
         self.callers.append(caller)
+        if request.method == "GET":
+            return Response(await request.body())
         raise AwsError("NotImplemented", f"{request.method} is not implemented", 501)
 
 
@@ -190,6 +192,10 @@ def test_s3_gets_the_rest_with_its_body_unread(world: World) -> None:
     assert headers["content-type"] == "application/xml"
     assert headers["x-amz-request-id"].encode() in content
     assert len(world.s3.callers[0].payload) == 64
+    get = signed(S3SigV4Auth, "s3", method="GET", path="/bucket/key", body=b"data")
+    status, headers, content = world.ask(get, b"data")
+    assert (status, content) == (200, b"data")
+    assert headers["x-amz-request-id"]
     head = signed(S3SigV4Auth, "s3", method="HEAD", path="/bucket", body=b"")
     assert world.ask(head, b"")[::2] == (501, b"")
 
@@ -269,6 +275,14 @@ def test_what_is_unknown_is_said_with_what_is_not(world: World, name: str) -> No
     assert answer["Error"]["Code"] == "UnknownOperationException"
     assert "sagemaker:ListTrainingJobs" in answer["Error"]["Message"]
     assert len(answer["Error"]["Message"]) < 1000
+
+
+def test_a_signature_for_one_service_opens_no_other(world: World) -> None:
+    given = {"X-Amz-Target": LIST, "Content-Type": "application/x-amz-json-1.1"}
+    received = signed(SigV4Auth, "monitoring", headers=given)
+    answer = world.parsed("sagemaker", "ListTrainingJobs", received)
+    assert answer["Error"]["Message"] == "Credential should be scoped to correct service."
+    assert not world.sagemaker.asked
 
 
 def test_nothing_reaches_a_handler_that_breaks_a_rule(world: World) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import string
 
 from hypothesis import given
@@ -27,6 +28,13 @@ def test_another_token_gives_another_key(first, second):
     if first != second:
         assert issue(first).id != issue(second).id
         assert issue(first).secret != issue(second).secret
+
+
+@given(TOKENS)
+def test_the_id_says_nothing_of_the_secret(token):
+    key = issue(token)
+    shown = base64.b32decode(key.id.removeprefix("ORCH"))
+    assert base64.b64decode(key.secret, b"./")[: len(shown)] != shown
 
 
 @given(TOKENS)

@@ -117,6 +117,12 @@ def test_what_is_no_json_is_refused(body: bytes) -> None:
         load_json(body)
 
 
+def test_a_small_body_of_very_many_values_is_refused() -> None:
+    body = b'{"Tags":[' + b"{}," * 500_000 + b"{}]}"
+    with pytest.raises(AwsError, match="more than 500,000 values"):
+        load_json(body)
+
+
 def test_an_empty_body_is_an_empty_input() -> None:
     assert load_json(b"") == load_json(b" \n") == {}
 

@@ -279,6 +279,34 @@ def test_a_presigned_question_to_sts_holds():
     assert verified(received, b"", Dialect.QUERY).service == "sts"
 
 
+class WithoutHost(SigV4Auth):  # type: ignore[misc]  # botocore carries no types
+    """Signs all but the host."""
+
+    def headers_to_sign(self, request):
+        headers = super().headers_to_sign(request)
+        del headers["host"]
+        return headers
+
+
+def test_the_host_must_be_signed():
+    with pytest.raises(AwsError, match="'Host' and every"):
+        verified(signed(WithoutHost, headers=TARGET))
+
+
+def test_a_scope_of_another_day_is_no_claim():
+    received = signed(headers=TARGET)
+    today = (received.header("x-amz-date") or "")[:8]
+    with pytest.raises(AwsError, match="IncompleteSignatureException"):
+        verified(scope(received, f"/{today}/", "/20200101/"))
+
+
+def test_a_parameter_that_is_given_twice_is_no_claim():
+    received = signed(S3SigV4QueryAuth, "s3", method="GET", path="/b", body=b"", expires=60)
+    twice = replace(received, raw_query=received.raw_query + b"&X-Amz-Expires=61")
+    with pytest.raises(AwsError, match="AuthorizationHeaderMalformed"):
+        verified(twice, None, Dialect.S3)
+
+
 def test_a_session_token_is_none_of_ours():
     received = signed(headers=TARGET, token="temporary")
     with pytest.raises(AwsError, match="UnrecognizedClientException"):
