@@ -294,12 +294,12 @@ def test_buckets_in_another_region(gateway, bucket):
     s3.close()
 
 
-def test_the_bucket_may_be_in_the_host_name(gateway, bucket):
-    s3 = client(f"http://localhost:{gateway.port}", s3={"addressing_style": "virtual"})
-    s3.put_object(Bucket=bucket, Key="a/b", Body=b"x")
+def test_the_bucket_may_be_in_the_host_name(gateway, s3, bucket):
+    for host in (f"{bucket}.localhost:{gateway.port}", f"{bucket}.s3.localhost"):
+        sent = {"headers": {"host": host}}
+        assert httpx.put(f"{gateway.url}/a/b", content=b"x", **sent).status_code == 200
+        assert "<KeyCount>1</KeyCount>" in httpx.get(f"{gateway.url}/?list-type=2", **sent).text
     assert body(s3, bucket, "a/b") == b"x"
-    assert s3.list_objects_v2(Bucket=bucket)["KeyCount"] == 1
-    s3.close()
 
 
 def test_readers_see_the_old_or_the_new_object_while_it_is_replaced(s3, bucket):

@@ -64,7 +64,7 @@ class Claims:
     """Name of the trailing header with the value."""
 
 
-def read_claims(headers: Mapping[str, str], caller: Caller) -> Claims:
+def read_claims(headers: Mapping[str, str], caller: Caller, *, has_checksum: bool) -> Claims:
     """Return what a request says of its body.
 
     Raises:
@@ -73,11 +73,16 @@ def read_claims(headers: Mapping[str, str], caller: Caller) -> Claims:
     """
     is_chunked = caller.payload in STREAMING
     size = _size(headers, is_chunked=is_chunked)
+    if not has_checksum:
+        return Claims(size, is_chunked, _md5(headers), None, None, None)
     trailer = headers.get("x-amz-trailer")
     algorithm, value = _checksum(headers)
     if trailer and algorithm is None:
         if not trailer.lower().startswith(checksums.HEADER):
-            raise AwsError("InvalidRequest", "The value specified in the x-amz-trailer header is not supported")
+            raise AwsError(
+                "InvalidRequest",
+                "The value specified in the x-amz-trailer header is not supported",
+            )
         algorithm = trailer.lower().removeprefix(checksums.HEADER).upper()
     if algorithm is None:
         algorithm = headers.get("x-amz-sdk-checksum-algorithm")
@@ -132,10 +137,13 @@ class Intake:
         request: Whose body it is.
         caller: Who signed it.
         threads: Where hashing and writing are done.
+        has_checksum: A checksum in the headers is of this body.
     """
 
-    def __init__(self, request: Request, caller: Caller, threads: Threads) -> None:
-        self.claims = read_claims(request.headers, caller)
+    def __init__(
+        self, request: Request, caller: Caller, threads: Threads, *, has_checksum: bool = True
+    ) -> None:
+        self.claims = read_claims(request.headers, caller, has_checksum=has_checksum)
         self._request = request
         self._caller = caller
         self._threads = threads
@@ -262,15 +270,23 @@ class Document:
         return hashlib.md5(self.data, usedforsecurity=False).hexdigest()
 
 
-async def read_document(request: Request, caller: Caller, threads: Threads) -> bytes:
+async def read_document(
+    request: Request, caller: Caller, threads: Threads, *, has_checksum: bool
+) -> bytes:
     """Return a short body, checked against its claims.
+
+    Args:
+        request: Whose body it is.
+        caller: Who signed it.
+        threads: For long ones.
+        has_checksum: A checksum in the headers is of this body, not of an object.
 
     Raises:
         AwsError: As those of ``Intake``.
     """
     if not request.headers.get("content-length") and "transfer-encoding" not in request.headers:
         return b""
-    intake = Intake(request, caller, threads)
+    intake = Intake(request, caller, threads, has_checksum=has_checksum)
     document = Document(intake.observers)
     await intake.into(document)
     intake.finish(document)

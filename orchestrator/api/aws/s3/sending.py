@@ -52,6 +52,8 @@ class ObjectAnswer(Response):
         left = self._span.end - self._span.start
         try:
             await patient(start)
+            if not left:
+                await patient(part(b"", more=False))
             while left:
                 block = await self._threads.run(self._read, left)
                 left -= len(block)
