@@ -142,9 +142,7 @@ class BucketBlobStore(BlobStore):
     ) -> Transfer:
         """Put the objects of a prefix below a directory; see ``BlobStore.download``."""
         files = transfer.select_files(self, uri, selection)
-        return transfer.download_files(
-            self, files, directory, writable=writable, workers=WORKERS
-        )
+        return transfer.download_files(self, files, directory, writable=writable, workers=WORKERS)
 
     def upload(self, path: Path, uri: str, *, link: bool = False) -> Transfer:
         """Write a file or a directory's files; see ``BlobStore.upload``."""

@@ -102,7 +102,9 @@ def put(
     check(connection, bucket, stored.key, condition)
     content = stored.content
     if content.data is not None:
-        connection.execute("INSERT OR IGNORE INTO small VALUES (?, ?)", (content.name, content.data))
+        connection.execute(
+            "INSERT OR IGNORE INTO small VALUES (?, ?)", (content.name, content.data)
+        )
     connection.execute(
         "INSERT OR REPLACE INTO objects VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
         (
@@ -147,12 +149,16 @@ def remove(connection: sqlite3.Connection, bucket: str, key: str) -> None:
         NoSuchBucket: There is no such bucket.
     """
     bucket_created(connection, bucket)
-    connection.execute("DELETE FROM objects WHERE bucket = ? AND key = ?", (bucket, key_bytes(key)))
+    connection.execute(
+        "DELETE FROM objects WHERE bucket = ? AND key = ?", (bucket, key_bytes(key))
+    )
 
 
 def small_bytes(connection: sqlite3.Connection, content: Content) -> bytes | None:
     """Return the bytes of small content; None when they are gone."""
-    row = connection.execute("SELECT data FROM small WHERE content = ?", (content.name,)).fetchone()
+    row = connection.execute(
+        "SELECT data FROM small WHERE content = ?", (content.name,)
+    ).fetchone()
     return None if row is None else bytes(row[0])
 
 

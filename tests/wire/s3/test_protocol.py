@@ -154,7 +154,9 @@ def wait_until(condition):
 )
 def test_odd_requests_are_answered_in_s3s_form(url, path, status, code):
     answer = httpx.get(f"{url}{path}")
-    assert (answer.status_code, f"<Code>{code}</Code>" in answer.text) == (status, True), answer.text
+    assert (answer.status_code, f"<Code>{code}</Code>" in answer.text) == (status, True), (
+        answer.text
+    )
     assert answer.headers["x-amz-request-id"] in answer.text
 
 

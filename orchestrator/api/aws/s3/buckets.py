@@ -105,7 +105,9 @@ def _page(asked: Asked, after: str) -> tuple[int, Page]:
     given = asked.given
     limit = given.get("MaxKeys", MOST_KEYS)
     if limit < 0:
-        raise AwsError("InvalidArgument", "Argument maxKeys must be an integer between 0 and 2147483647")
+        raise AwsError(
+            "InvalidArgument", "Argument maxKeys must be an integer between 0 and 2147483647"
+        )
     if given.get("EncodingType", "url") != "url":
         raise AwsError("InvalidArgument", "Invalid Encoding Method specified in Request")
     limit = min(limit, MOST_KEYS)

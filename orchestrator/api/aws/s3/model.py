@@ -77,12 +77,16 @@ def route(
         headers: Its headers' names, lower case.
     """
     present = {*query, *(f"{name}:" for name in headers)}
-    fitting = [
-        operation
-        for operation in _by_place()[method, level]
-        if operation.required <= present
-        and all(query.get(key, None) == value for key, value in operation.literals.items())
-    ] if (method, level) in _by_place() else []
+    fitting = (
+        [
+            operation
+            for operation in _by_place()[method, level]
+            if operation.required <= present
+            and all(query.get(key, None) == value for key, value in operation.literals.items())
+        ]
+        if (method, level) in _by_place()
+        else []
+    )
     return max(fitting, key=lambda one: (len(one.literals), len(one.required)), default=None)
 
 

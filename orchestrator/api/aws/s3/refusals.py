@@ -9,7 +9,13 @@ from starlette.responses import Response
 from orchestrator.api.aws.errors import AwsError, internal_failure
 from orchestrator.api.aws.s3 import xml
 from orchestrator.blobs import bucket_errors as refused
-from orchestrator.errors import InputError, InvalidState, LimitExceeded, NotFound, OrchestratorError
+from orchestrator.errors import (
+    InputError,
+    InvalidState,
+    LimitExceeded,
+    NotFound,
+    OrchestratorError,
+)
 
 logger = logging.getLogger(__name__)
 
