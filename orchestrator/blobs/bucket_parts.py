@@ -201,7 +201,7 @@ class PartWriter:
         """MD5 of all bytes so far."""
         return self._md5.hexdigest()
 
-    def write(self, data: bytes) -> None:
+    def write(self, data: bytes | memoryview) -> None:
         """Take the next bytes.
 
         Raises:

@@ -13,6 +13,7 @@ from sqlalchemy.exc import DBAPIError
 
 from orchestrator.clock import Clock, SystemClock
 from orchestrator.errors import InvalidSpec, NotFound, OrchestratorError
+from orchestrator.group_commit import GroupCommit
 from orchestrator.spec.job import Tag, TrainingJobSpec
 from orchestrator.spec.record import TrainingJobRecord
 from orchestrator.spec.state import EndReason, TrainingJobStatus
@@ -40,7 +41,6 @@ from orchestrator.store.base import (
     SortBy,
     Store,
 )
-from orchestrator.group_commit import GroupCommit
 from orchestrator.store.engine import Database
 from orchestrator.store.failures import RowRefused
 from orchestrator.store.listing import Reader

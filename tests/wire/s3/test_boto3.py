@@ -307,9 +307,10 @@ def test_buckets_in_another_region(gateway, bucket):
 
 def test_the_bucket_may_be_in_the_host_name(gateway, s3, bucket):
     for host in (f"{bucket}.localhost:{gateway.port}", f"{bucket}.s3.localhost"):
-        sent = {"headers": {"host": host}}
-        assert httpx.put(f"{gateway.url}/a/b", content=b"x", **sent).status_code == 200
-        assert "<KeyCount>1</KeyCount>" in httpx.get(f"{gateway.url}/?list-type=2", **sent).text
+        headers = {"host": host}
+        assert httpx.put(f"{gateway.url}/a/b", content=b"x", headers=headers).status_code == 200
+        listed = httpx.get(f"{gateway.url}/?list-type=2", headers=headers)
+        assert "<KeyCount>1</KeyCount>" in listed.text
     assert body(s3, bucket, "a/b") == b"x"
 
 

@@ -27,7 +27,7 @@ LISTED = {
     "Contents", "CommonPrefixes", "Deleted", "Buckets", "Parts", "Uploads", "Errors",
 }  # fmt: skip
 
-Call = Callable[[Any, dict[str, Any]], Any]
+Call = Callable[[Any, dict[Any, Any]], Any]
 
 
 def put(key: str, body: bytes = b"content", **more: Any) -> Call:
@@ -57,7 +57,7 @@ def copied(source: str, key: str, **more: Any) -> Call:
 
 
 def begun(key: str) -> Call:
-    def call(s3: Any, memory: dict[str, Any]) -> Any:
+    def call(s3: Any, memory: dict[Any, Any]) -> Any:
         answer = s3.create_multipart_upload(Bucket=BUCKET, Key=key)
         memory["upload"] = {"Bucket": BUCKET, "Key": key, "UploadId": answer["UploadId"]}
         return answer
@@ -66,7 +66,7 @@ def begun(key: str) -> Call:
 
 
 def part(number: int, body: bytes) -> Call:
-    def call(s3: Any, memory: dict[str, Any]) -> Any:
+    def call(s3: Any, memory: dict[Any, Any]) -> Any:
         answer = s3.upload_part(**memory["upload"], PartNumber=number, Body=body)
         memory[number] = answer["ETag"]
         return answer
@@ -75,7 +75,7 @@ def part(number: int, body: bytes) -> Call:
 
 
 def completed(*numbers: int, etag: str | None = None) -> Call:
-    def call(s3: Any, memory: dict[str, Any]) -> Any:
+    def call(s3: Any, memory: dict[Any, Any]) -> Any:
         parts = [{"PartNumber": n, "ETag": etag or memory.get(n, "none")} for n in numbers]
         upload = {"Parts": parts}
         return s3.complete_multipart_upload(**memory["upload"], MultipartUpload=upload)
@@ -216,7 +216,7 @@ def answers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, tupl
     host, port = moto.get_host_and_port()
     with LiveGateway(tmp_path_factory.mktemp("home")) as gateway:
         clients = [client(f"http://{host}:{port}"), client(gateway.url)]
-        memories: list[dict[str, Any]] = [{}, {}]
+        memories: list[dict[Any, Any]] = [{}, {}]
         found = {}
         for name, call in CALLS.items():
             theirs, ours = (
@@ -229,7 +229,7 @@ def answers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, tupl
     moto.stop()
 
 
-def said(call: Call, s3: Any, memory: dict[str, Any]) -> Any:
+def said(call: Call, s3: Any, memory: dict[Any, Any]) -> Any:
     """An answer, less what must differ."""
     try:
         answer = call(s3, memory)

@@ -25,7 +25,7 @@ CRC_POLYNOMIALS = {
 class Checksum(Protocol):
     """A checksum in the making."""
 
-    def update(self, data: bytes, /) -> object:
+    def update(self, data: bytes | memoryview, /) -> object:
         """Take the next bytes."""
 
     def digest(self) -> bytes:
@@ -35,12 +35,12 @@ class Checksum(Protocol):
 class Crc:
     """A cyclic redundancy check as hashlib's objects are."""
 
-    def __init__(self, function: Callable[[bytes, int], int], size: int) -> None:
+    def __init__(self, function: Callable[[bytes | memoryview, int], int], size: int) -> None:
         self._function = function
         self._size = size
         self._value = 0
 
-    def update(self, data: bytes, /) -> None:
+    def update(self, data: bytes | memoryview, /) -> None:
         """Take the next bytes."""
         self._value = self._function(data, self._value)
 

@@ -16,8 +16,8 @@ from orchestrator.api.aws.s3.address import read_address, read_query
 from orchestrator.api.aws.s3.body import read_document
 from orchestrator.api.aws.s3.conditions import NotModified
 from orchestrator.api.aws.s3.context import Asked, check_supported
-from orchestrator.api.aws.s3.reading import Reading
 from orchestrator.api.aws.s3.model import Operation, route
+from orchestrator.api.aws.s3.reading import Reading
 from orchestrator.api.aws.s3.threads import Threads
 from orchestrator.api.aws.s3.wire import Values, answer, read_given, read_payload
 from orchestrator.blobs.buckets import BucketStore

@@ -19,6 +19,10 @@ from orchestrator.errors import (
 
 logger = logging.getLogger(__name__)
 
+NO_UPLOAD = (
+    "The specified upload does not exist. The upload ID may be invalid, or the upload may have been "
+    "aborted or completed."
+)
 # The most special classes first. AWS's text where it has one; else ours, which names the value.
 NAMES: tuple[tuple[type[OrchestratorError], str, int, str], ...] = (
     (refused.NoSuchBucket, "NoSuchBucket", 404, "The specified bucket does not exist"),
@@ -27,8 +31,7 @@ NAMES: tuple[tuple[type[OrchestratorError], str, int, str], ...] = (
         refused.NoSuchUpload,
         "NoSuchUpload",
         404,
-        "The specified upload does not exist. The upload ID may be invalid, or the upload may "
-        "have been aborted or completed.",
+        NO_UPLOAD,
     ),
     (
         refused.BucketExists,
