@@ -56,7 +56,7 @@ def editable(*extras: str) -> tuple[str, ...]:
 
 
 TORCH = Step("PyTorch, CPU build (about 200 MB)", ("-c", str(CONSTRAINTS)), needs_torch=True)
-DEV_EXTRAS = ("docker", "examples", "export", "notebook", "postgres", "test", "tools")
+DEV_EXTRAS = ("docker", "examples", "export", "notebook", "postgres", "s3", "test", "tools")
 GROUPS = {
     "demo": Group(".venv", (TORCH, Step("orchestrator and scikit-learn", editable("examples")))),
     "dev": Group(

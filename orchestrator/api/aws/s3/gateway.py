@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from urllib.parse import unquote
 
 from starlette.requests import Request
 from starlette.responses import Response
@@ -74,26 +73,17 @@ class S3Gateway:
         request_id = secrets.token_hex(8).upper()
         reading = Reading(request)
         request = Request(request.scope, reading)
-        resource = unquote(request.scope.get("raw_path", b"/").decode("latin-1"))
         try:
             found = await self._answer(request, caller)
         except NotModified:
             found = Response(status_code=304)
         except AwsError as error:
-            found = refusals.write(
-                error, method=request.method, resource=resource, request_id=request_id
-            )
+            found = refusals.write(error, request, request_id)
         except OrchestratorError as error:
-            found = refusals.write(
-                refusals.from_ours(error),
-                method=request.method,
-                resource=resource,
-                request_id=request_id,
-            )
+            found = refusals.write(refusals.from_ours(error), request, request_id)
         if found.status_code >= 400 and not await reading.drain():
             found.headers["connection"] = "close"
         found.headers["x-amz-request-id"] = request_id
-        found.headers["x-amz-id-2"] = request_id
         return found
 
     async def _answer(self, request: Request, caller: Caller) -> Response:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import logging
+from urllib.parse import unquote
 
+from starlette.requests import Request
 from starlette.responses import Response
 
 from orchestrator.api.aws.errors import AwsError, internal_failure
@@ -74,14 +76,14 @@ def from_ours(error: OrchestratorError) -> AwsError:
     return internal_failure()
 
 
-def write(error: AwsError, *, method: str, resource: str, request_id: str) -> Response:
+def write(error: AwsError, request: Request, request_id: str) -> Response:
     """Return an error as an answer; HEAD has no body to put it in."""
-    if method == "HEAD":
+    if request.method == "HEAD":
         return Response(status_code=error.status)
     fields = {
         "Code": "InternalError" if error.code == "InternalFailure" else error.code,
         "Message": error.message,
-        "Resource": resource,
+        "Resource": unquote(request.scope["raw_path"].decode("latin-1")),
         "RequestId": request_id,
         "HostId": request_id,
     }
