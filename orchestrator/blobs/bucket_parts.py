@@ -121,10 +121,11 @@ class PartFiles:
             at += part.size
         with self._lock:
             whole = self._wholes.get(upload_id)
-            if whole is not None and whole.name == parts[0].file:
-                del self._wholes[upload_id]  # later parts go elsewhere
-                if whole.writing:
-                    return False
+            if whole is None or whole.name != parts[0].file:
+                return False  # another process may still write to it
+            del self._wholes[upload_id]  # later parts go elsewhere
+            if whole.writing:
+                return False
         return self._shelf.incoming(parts[0].file).stat().st_size == size
 
     def _copied(self, parts: Sequence[Part]) -> Path:

@@ -6,11 +6,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from orchestrator.api.aws.caller import ChunkSigner
 from orchestrator.api.aws.errors import AwsError
 from orchestrator.api.aws.s3.chunked import ChunkedDecoder
 
 
-class Recorder:
+class Recorder(ChunkSigner):
     """A signer that accepts the signatures of its list, and notes what they were for."""
 
     def __init__(self, *good):
