@@ -42,7 +42,7 @@ class Operation:
         headers: Input members in headers, by lower-case name.
         query: Input members in the query.
         payload: The input member that is the body, unless it is a stream.
-        outputs: Output members.
+        outputs: Output members by name, in the model's order.
         status: Of a good answer.
     """
 
@@ -54,7 +54,7 @@ class Operation:
     headers: Mapping[str, Member]
     query: Mapping[str, Member]
     payload: Member | None
-    outputs: tuple[Member, ...]
+    outputs: Mapping[str, Member]
     status: int
 
 
@@ -126,7 +126,7 @@ def _operation(operation: Any) -> Operation:
         {one.wire.lower(): one for one in inputs if one.place in {"header", "headers"}},
         {one.wire: one for one in inputs if one.place == "querystring"},
         next((one for one in inputs if one.place == "payload"), None),
-        tuple(_members(operation.output_shape, "body")),
+        {one.name: one for one in _members(operation.output_shape, "body")},
         int(operation.http.get("responseCode") or 200),
     )
 
