@@ -34,6 +34,6 @@ class PatientSend:
             raise SlowClient from None
 
 
-def part(block: bytes, *, more: bool = True) -> Message:
+def part(block: bytes | bytearray, *, more: bool = True) -> Message:
     """Return the message with a part of a body; the last one says that no more follows."""
     return {"type": "http.response.body", "body": block, "more_body": more}

@@ -19,7 +19,7 @@ SMALL_BYTES = 16 * 1024
 class Hasher(Protocol):
     """What is shown all bytes on their way: hashlib's objects, and checksums."""
 
-    def update(self, data: bytes, /) -> object:
+    def update(self, data: bytes | memoryview, /) -> object:
         """Take the next bytes."""
 
 
@@ -64,7 +64,7 @@ class ContentWriter:
         """MD5 of all bytes so far."""
         return self._md5.hexdigest()
 
-    def write(self, data: bytes) -> None:
+    def write(self, data: bytes | memoryview) -> None:
         """Take the next bytes.
 
         Raises:
@@ -77,7 +77,9 @@ class ContentWriter:
             self._small += data
             return
         with disk_errors(self._shelf.root):
-            self._opened().write(data)
+            file, view = self._opened(), memoryview(data)
+            while view:
+                view = view[file.write(view) :]  # a full disk takes only some of it at first
 
     def _opened(self) -> BinaryIO:
         if self._file is None:

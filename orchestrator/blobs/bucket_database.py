@@ -4,13 +4,19 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from queue import Empty, LifoQueue
 from threading import Lock
 from typing import Any, TypeVar, cast
 
-from orchestrator.errors import InputError, OrchestratorError, StoreDamaged, StoreError
+from orchestrator.errors import (
+    InputError,
+    LimitExceeded,
+    OrchestratorError,
+    StoreDamaged,
+    StoreError,
+)
 from orchestrator.group_commit import GroupCommit
 
 T = TypeVar("T")
@@ -141,10 +147,13 @@ class BucketDatabase:
         with self._lock:
             if self._writer is None:
                 self.path.touch(mode=0o600)
-                connection = self._connect()
-                connection.execute("PRAGMA journal_mode = WAL")
-                connection.execute("PRAGMA synchronous = FULL")
-                self._make_tables(connection)
+                with ExitStack() as undo:
+                    connection = self._connect()
+                    undo.callback(connection.close)
+                    connection.execute("PRAGMA journal_mode = WAL")
+                    connection.execute("PRAGMA synchronous = FULL")
+                    self._make_tables(connection)
+                    undo.pop_all()
                 self._writer = connection
             return self._writer
 
@@ -168,7 +177,8 @@ class BucketDatabase:
                 replies = [_separately(connection, work) for work in works]
                 connection.execute("COMMIT")
             except BaseException:
-                connection.execute("ROLLBACK")
+                if connection.in_transaction:  # a full disk ends it by itself
+                    connection.execute("ROLLBACK")
                 raise
             return replies
 
@@ -191,6 +201,10 @@ def _translated(path: Path) -> Iterator[None]:
     except sqlite3.DatabaseError as error:
         if type(error) is sqlite3.DatabaseError:
             raise StoreDamaged(f"{path} must be a sound database: {error}") from error
+        if getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_FULL:
+            raise LimitExceeded(
+                f"no space is left to write {path}; free some space (`orchestrator gc`) and retry"
+            ) from error
         if isinstance(error, sqlite3.OperationalError):
             raise StoreError(f"{path} cannot be used now: {error}; retry") from error
         raise

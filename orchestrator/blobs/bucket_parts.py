@@ -121,10 +121,11 @@ class PartFiles:
             at += part.size
         with self._lock:
             whole = self._wholes.get(upload_id)
-            if whole is not None and whole.name == parts[0].file:
-                del self._wholes[upload_id]  # later parts go elsewhere
-                if whole.writing:
-                    return False
+            if whole is None or whole.name != parts[0].file:
+                return False  # another process may still write to it
+            del self._wholes[upload_id]  # later parts go elsewhere
+            if whole.writing:
+                return False
         return self._shelf.incoming(parts[0].file).stat().st_size == size
 
     def _copied(self, parts: Sequence[Part]) -> Path:
@@ -201,7 +202,7 @@ class PartWriter:
         """MD5 of all bytes so far."""
         return self._md5.hexdigest()
 
-    def write(self, data: bytes) -> None:
+    def write(self, data: bytes | memoryview) -> None:
         """Take the next bytes.
 
         Raises:

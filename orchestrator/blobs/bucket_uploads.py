@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import base64
 import hashlib
 import json
 import sqlite3
 from collections.abc import Sequence
+from itertools import pairwise
 
 from orchestrator.blobs.bucket_errors import (
     EntityTooSmall,
@@ -85,7 +85,10 @@ def parts(
         f"SELECT {PART_COLUMNS} FROM parts WHERE upload = ? AND number > ? ORDER BY number LIMIT ?",  # noqa: S608
         (upload_id, after, limit),
     )
-    return [Part(*row[:4], json.loads(row[4]), *row[5:]) for row in rows]
+    return [
+        Part(number, size, etag, sha256, json.loads(checksums), modified, file, place)
+        for number, size, etag, sha256, checksums, modified, file, place in rows
+    ]
 
 
 def uploads(
@@ -124,7 +127,7 @@ def choose(present: Sequence[Part], named: Sequence[NamedPart]) -> list[Part]:
     """
     by_number = {part.number: part for part in present}
     numbers = [part.number for part in named]
-    if not numbers or any(b <= a for a, b in zip(numbers, numbers[1:], strict=False)):
+    if not numbers or any(b <= a for a, b in pairwise(numbers)):
         raise InvalidPartOrder(f"parts must be named in ascending order, got {numbers[:20]}")
     chosen = []
     for want in named:
@@ -150,11 +153,3 @@ def etag_of(chosen: Sequence[Part]) -> str:
     """Return the ETag of an object made of parts."""
     digests = b"".join(bytes.fromhex(part.etag) for part in chosen)
     return f"{hashlib.md5(digests, usedforsecurity=False).hexdigest()}-{len(chosen)}"
-
-
-def raw_checksums(chosen: Sequence[Part], algorithm: str) -> list[bytes] | None:
-    """Return the checksums of all parts, or None when one has none of this algorithm."""
-    sums = [part.checksums.get(algorithm) for part in chosen]
-    if any(value is None for value in sums):
-        return None
-    return [base64.b64decode(value) for value in sums if value is not None]

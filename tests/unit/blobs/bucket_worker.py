@@ -7,6 +7,7 @@ import hashlib
 import itertools
 import os
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 from orchestrator.blobs.bucket_errors import BucketExists
@@ -43,10 +44,8 @@ def in_parts(store, key):
 def main(home):
     """Write until killed."""
     store = BucketStore(Path(home))
-    try:
+    with suppress(BucketExists):
         store.create_bucket("data")
-    except BucketExists:
-        pass
     for number in itertools.count():
         for kind, write in (
             ("small", lambda key: simple(store, key, 100)),

@@ -5,13 +5,13 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
 
 from orchestrator.blobs.bucket_values import ListQuery
 from orchestrator.blobs.buckets import BucketStore
+from tests.unit.blobs.bucket_calls import soon
 
 WORKER = Path(__file__).with_name("bucket_worker.py")
 ROOT = Path(__file__).resolve().parents[3]
@@ -26,6 +26,7 @@ def killed_after(home, lines):
         text=True,
         env={"PYTHONPATH": path},
     ) as worker:
+        assert worker.stdout is not None
         said = [worker.stdout.readline() for _ in range(lines)]
         worker.send_signal(signal.SIGKILL)
         said += worker.stdout.readlines()
@@ -47,7 +48,7 @@ def test_what_was_acknowledged_is_whole_and_the_rest_is_collected(tmp_path, line
     for upload in store.list_uploads("data"):
         store.abort_upload("data", upload)
     store.collect()
-    store.shelf.gc(store.referenced(), older_than=time.time() + 10)
+    store.shelf.gc(store.referenced(), older_than=soon())
     left = {path.name for path in store.shelf.root.rglob("*") if path.is_file()}
     assert left - {".lock"} == store.referenced()
     store.close()

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from orchestrator.blobs.bucket_values import Facts
 from orchestrator.blobs.local import LocalBlobStore
 from orchestrator.cli import main
 from orchestrator.cli.collecting import parse_age
@@ -87,6 +88,26 @@ def test_a_dry_run_finds_the_same_and_removes_nothing(service):
     assert collect_garbage(service) == dry
     assert not folder.exists()
     assert collect_garbage(service) == []
+
+
+def test_what_a_bucket_refers_to_stays(service):
+    service.buckets.create_bucket("data")
+    for key in ("a", "copy"):
+        with service.buckets.writer() as writer:
+            writer.write(b"x" * 100_000)
+            content = writer.finish()
+            service.buckets.put("data", key, content, writer.etag, Facts())
+    path = service.buckets.file_of(service.buckets.get("data", "a"))
+    old(path)
+    left = service.buckets.shelf.incoming("left-by-a-crash")
+    left.write_bytes(b"12345")
+    old(left)
+    assert names(collect_garbage(service)) == {("object", "left-by-a-crash")}
+    service.buckets.delete("data", ["a"])
+    assert collect_garbage(service) == []
+    service.buckets.delete("data", ["copy"])
+    assert names(collect_garbage(service)) == {("source", path.name)}
+    assert not path.exists()
 
 
 def old_folder(folder: Path, data: bytes) -> Path:

@@ -32,7 +32,8 @@ def body(s3, bucket, key, **arguments):
 
 
 @pytest.mark.parametrize(
-    "key", ["a", "ü ☃ é", "a b+c&d=e?f#g%20", "<&>\"'", "../../x", "/", "a//b", "\x01\x1f", "a" * 1024]
+    "key",
+    ["a", "ü ☃ é", "a b+c&d=e?f#g%20", "<&>\"'", "../../x", "/", "a//b", "\x01\x1f", "a" * 1024],
 )
 def test_any_key_is_put_got_headed_listed_and_deleted(s3, bucket, key):
     s3.put_object(Bucket=bucket, Key=key, Body=b"x" * 10)
@@ -192,7 +193,9 @@ def test_a_crc_of_the_whole_from_those_of_the_parts(s3, bucket):
     parts = [
         {"PartNumber": number, "ETag": sent["ETag"], "ChecksumCRC32": sent["ChecksumCRC32"]}
         for number, piece in enumerate(pieces, 1)
-        for sent in [s3.upload_part(**upload, PartNumber=number, Body=piece, ChecksumAlgorithm="CRC32")]
+        for sent in [
+            s3.upload_part(**upload, PartNumber=number, Body=piece, ChecksumAlgorithm="CRC32")
+        ]
     ]
     wanted = base64.b64encode(zlib.crc32(LARGE).to_bytes(4, "big")).decode()
     complete = {**upload, "MultipartUpload": {"Parts": parts}, "ChecksumType": "FULL_OBJECT"}
@@ -212,14 +215,22 @@ def test_parts_copied_from_an_object(s3, bucket):
         s3.upload_part_copy(**upload, PartNumber=number, CopySource=source, CopySourceRange=span)[
             "CopyPartResult"
         ]["ETag"]
-        for number, span in ((1, f"bytes=0-{5 * MIB - 1}"), (2, f"bytes={5 * MIB}-{len(LARGE) - 1}"))
+        for number, span in (
+            (1, f"bytes=0-{5 * MIB - 1}"),
+            (2, f"bytes={5 * MIB}-{len(LARGE) - 1}"),
+        )
     ]
     parts = [{"PartNumber": number, "ETag": etag} for number, etag in enumerate(etags, 1)]
     s3.complete_multipart_upload(**upload, MultipartUpload={"Parts": parts})
     assert body(s3, bucket, "a") == LARGE
     begun = s3.create_multipart_upload(Bucket=bucket, Key="b")
     upload = {"Bucket": bucket, "Key": "b", "UploadId": begun["UploadId"]}
-    behind = {**upload, "PartNumber": 1, "CopySource": source, "CopySourceRange": "bytes=0-999999999"}
+    behind = {
+        **upload,
+        "PartNumber": 1,
+        "CopySource": source,
+        "CopySourceRange": "bytes=0-999999999",
+    }
     assert code(s3.upload_part_copy, **behind) == ("InvalidRange", 416)
 
 
@@ -294,12 +305,13 @@ def test_buckets_in_another_region(gateway, bucket):
     s3.close()
 
 
-def test_the_bucket_may_be_in_the_host_name(gateway, bucket):
-    s3 = client(f"http://localhost:{gateway.port}", s3={"addressing_style": "virtual"})
-    s3.put_object(Bucket=bucket, Key="a/b", Body=b"x")
+def test_the_bucket_may_be_in_the_host_name(gateway, s3, bucket):
+    for host in (f"{bucket}.localhost:{gateway.port}", f"{bucket}.s3.localhost"):
+        headers = {"host": host}
+        assert httpx.put(f"{gateway.url}/a/b", content=b"x", headers=headers).status_code == 200
+        listed = httpx.get(f"{gateway.url}/?list-type=2", headers=headers)
+        assert "<KeyCount>1</KeyCount>" in listed.text
     assert body(s3, bucket, "a/b") == b"x"
-    assert s3.list_objects_v2(Bucket=bucket)["KeyCount"] == 1
-    s3.close()
 
 
 def test_readers_see_the_old_or_the_new_object_while_it_is_replaced(s3, bucket):

@@ -45,8 +45,8 @@ def test_unsigned_chunks_with_a_trailing_checksum(url, size):
     data = DATA[: 4000 * size]
     body = chunked(data, size, f"x-amz-checksum-crc32:{crc32(data)}")
     assert put_chunked(url, body, len(data)).status_code == 200
-    answer = httpx.get(f"{url}/a", headers={"accept-encoding": "identity"})
-    assert answer.read if False else answer.status_code == 200
+    with httpx.stream("GET", f"{url}/a") as answer:
+        assert b"".join(answer.iter_raw()) == data
     head = httpx.head(f"{url}/a", headers={"x-amz-checksum-mode": "ENABLED"})
     assert head.headers["content-length"] == str(len(data))
     assert head.headers["content-encoding"] == "gzip"
@@ -141,7 +141,7 @@ def wait_until(condition):
     ("path", "status", "code"),
     [
         ("/a%ff", 400, "InvalidURI"),
-        ("/a?partNumber=x&uploadId=y", 400, "InvalidArgument"),
+        ("/a?partNumber=x", 400, "InvalidArgument"),
         ("?max-keys=-1", 400, "InvalidArgument"),
         ("?max-keys=99999999999999999999999", 400, "InvalidArgument"),
         ("?list-type=2&continuation-token=%C3%A9", 400, "InvalidArgument"),
@@ -154,7 +154,9 @@ def wait_until(condition):
 )
 def test_odd_requests_are_answered_in_s3s_form(url, path, status, code):
     answer = httpx.get(f"{url}{path}")
-    assert (answer.status_code, f"<Code>{code}</Code>" in answer.text) == (status, True), answer.text
+    assert (answer.status_code, f"<Code>{code}</Code>" in answer.text) == (status, True), (
+        answer.text
+    )
     assert answer.headers["x-amz-request-id"] in answer.text
 
 

@@ -23,8 +23,10 @@ from orchestrator.api.aws.s3 import checksums
 from orchestrator.api.aws.s3.chunked import ChunkedDecoder
 from orchestrator.api.aws.s3.threads import Threads
 
-BLOCK_BYTES = 1024 * 1024
+BLOCK_BYTES = 512 * 1024
 """What goes to a thread at a time."""
+INLINE_BYTES = 64 * 1024
+"""What is left of a body and has no more bytes than these waits for the call that ends it."""
 MAX_OBJECT_BYTES = 5 * 1024**3
 """Of one request, as on AWS."""
 MAX_DOCUMENT_BYTES = 4 * 1024 * 1024
@@ -44,7 +46,7 @@ class Writer(Protocol):
     def etag(self) -> str:
         """MD5 of all bytes so far."""
 
-    def write(self, data: bytes) -> None:
+    def write(self, data: bytes | memoryview) -> None:
         """Take the next bytes."""
 
 
@@ -64,7 +66,7 @@ class Claims:
     """Name of the trailing header with the value."""
 
 
-def read_claims(headers: Mapping[str, str], caller: Caller) -> Claims:
+def read_claims(headers: Mapping[str, str], caller: Caller, *, has_checksum: bool) -> Claims:
     """Return what a request says of its body.
 
     Raises:
@@ -73,6 +75,8 @@ def read_claims(headers: Mapping[str, str], caller: Caller) -> Claims:
     """
     is_chunked = caller.payload in STREAMING
     size = _size(headers, is_chunked=is_chunked)
+    if not has_checksum:
+        return Claims(size, is_chunked, _md5(headers), None, None, None)
     trailer = headers.get("x-amz-trailer")
     algorithm, value = _checksum(headers)
     if trailer and algorithm is None:
@@ -135,10 +139,13 @@ class Intake:
         request: Whose body it is.
         caller: Who signed it.
         threads: Where hashing and writing are done.
+        has_checksum: A checksum in the headers is of this body.
     """
 
-    def __init__(self, request: Request, caller: Caller, threads: Threads) -> None:
-        self.claims = read_claims(request.headers, caller)
+    def __init__(
+        self, request: Request, caller: Caller, threads: Threads, *, has_checksum: bool = True
+    ) -> None:
+        self.claims = read_claims(request.headers, caller, has_checksum=has_checksum)
         self._request = request
         self._caller = caller
         self._threads = threads
@@ -163,26 +170,28 @@ class Intake:
         Raises:
             AwsError: IncompleteBody, or what a chunk is refused for.
         """
-        blocks: list[bytes] = []
-        waiting = 0
+        block = bytearray(min(self.claims.size, BLOCK_BYTES))  # the same one again and again
+        used = 0
         try:
             async for data in self._request.stream():
-                blocks.append(data)
-                waiting += len(data)
-                if waiting >= BLOCK_BYTES:
-                    await self._threads.run(self._write, writer, blocks)
-                    blocks, waiting = [], 0
+                if used + len(data) > len(block):
+                    await self._threads.run(self._write, writer, memoryview(block)[:used])
+                    used = 0
+                if len(data) > len(block):
+                    await self._threads.run(self._write, writer, data)
+                    continue
+                block[used : used + len(data)] = data
+                used += len(data)
         except ClientDisconnect:
             raise _incomplete() from None
-        if waiting > BLOCK_BYTES // 8:
-            await self._threads.run(self._write, writer, blocks)
-        else:  # a thread costs more than these bytes
-            self._last = b"".join(blocks)
+        if used > INLINE_BYTES:
+            await self._threads.run(self._write, writer, memoryview(block)[:used])
+            used = 0
+        self._last = memoryview(block)[:used]
 
-    _last = b""
+    _last: bytes | memoryview = b""
 
-    def _write(self, writer: Writer, blocks: list[bytes]) -> None:
-        data = b"".join(blocks)
+    def _write(self, writer: Writer, data: bytes | memoryview) -> None:
         if self._decoder is not None:
             data = self._decoder.feed(data)
         if writer.size + len(data) > self.claims.size:
@@ -196,7 +205,7 @@ class Intake:
             AwsError: IncompleteBody, BadDigest, XAmzContentSHA256Mismatch or InvalidRequest.
             LimitExceeded: No space is left.
         """
-        self._write(writer, [self._last])
+        self._write(writer, self._last)
         if self._decoder is not None:
             self._decoder.end()
         if writer.size != self.claims.size:
@@ -236,10 +245,10 @@ class Document:
 
     def __init__(self, also: Sequence[checksums.Checksum] = ()) -> None:
         self._also = also
-        self.data = b""
+        self.data = bytearray()
         self.size = 0
 
-    def write(self, data: bytes) -> None:
+    def write(self, data: bytes | memoryview) -> None:
         """Take the next bytes.
 
         Raises:
@@ -265,19 +274,27 @@ class Document:
         return hashlib.md5(self.data, usedforsecurity=False).hexdigest()
 
 
-async def read_document(request: Request, caller: Caller, threads: Threads) -> bytes:
+async def read_document(
+    request: Request, caller: Caller, threads: Threads, *, has_checksum: bool
+) -> bytes:
     """Return a short body, checked against its claims.
+
+    Args:
+        request: Whose body it is.
+        caller: Who signed it.
+        threads: For long ones.
+        has_checksum: A checksum in the headers is of this body, not of an object.
 
     Raises:
         AwsError: As those of ``Intake``.
     """
     if not request.headers.get("content-length") and "transfer-encoding" not in request.headers:
         return b""
-    intake = Intake(request, caller, threads)
+    intake = Intake(request, caller, threads, has_checksum=has_checksum)
     document = Document(intake.observers)
     await intake.into(document)
     intake.finish(document)
-    return document.data
+    return bytes(document.data)
 
 
 def _incomplete() -> AwsError:

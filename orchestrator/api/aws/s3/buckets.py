@@ -156,6 +156,6 @@ def _as_token(after: str) -> str:
 
 def _token(text: str | None) -> str:
     try:
-        return base64.urlsafe_b64decode((text or "").encode("ascii")).decode()
+        return base64.b64decode((text or "").encode("ascii"), b"-_", validate=True).decode()
     except (binascii.Error, UnicodeError):
         raise AwsError("InvalidArgument", "The continuation token provided is incorrect") from None

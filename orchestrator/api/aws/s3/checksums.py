@@ -25,7 +25,7 @@ CRC_POLYNOMIALS = {
 class Checksum(Protocol):
     """A checksum in the making."""
 
-    def update(self, data: bytes, /) -> object:
+    def update(self, data: bytes | memoryview, /) -> object:
         """Take the next bytes."""
 
     def digest(self) -> bytes:
@@ -35,12 +35,12 @@ class Checksum(Protocol):
 class Crc:
     """A cyclic redundancy check as hashlib's objects are."""
 
-    def __init__(self, function: Callable[[bytes, int], int], size: int) -> None:
+    def __init__(self, function: Callable[[bytes | memoryview, int], int], size: int) -> None:
         self._function = function
         self._size = size
         self._value = 0
 
-    def update(self, data: bytes, /) -> None:
+    def update(self, data: bytes | memoryview, /) -> None:
         """Take the next bytes."""
         self._value = self._function(data, self._value)
 
@@ -110,23 +110,26 @@ def joined(sums: Sequence[tuple[bytes, int]], algorithm: str) -> str:
     bits, polynomial = CRC_POLYNOMIALS[algorithm]
     value = 0
     for digest, size in sums:
-        value = _append_zeros(value, size, bits, polynomial) ^ int.from_bytes(digest, "big")
+        shifted = _times(_zeros(size, bits, polynomial), value)
+        value = shifted ^ int.from_bytes(digest, "big")
     return encoded(value.to_bytes(bits // 8, "big"))
 
 
-def _append_zeros(value: int, size: int, bits: int, polynomial: int) -> int:
-    """Return the raw CRC register after as many zero bytes: a power of a matrix over GF(2)."""
-    matrix = [polynomial, *(1 << bit for bit in range(bits - 1))]  # of one zero bit
+@functools.lru_cache(maxsize=64)
+def _zeros(size: int, bits: int, polynomial: int) -> tuple[int, ...]:
+    """Return what as many zero bytes do to a checksum: a matrix over GF(2), by squaring."""
+    result = tuple(1 << bit for bit in range(bits))
+    power = (polynomial, *result[:-1])  # of one zero bit
     count = size * 8
     while count:
         if count & 1:
-            value = _times(matrix, value)
-        matrix = [_times(matrix, row) for row in matrix]
+            result = tuple(_times(power, row) for row in result)
+        power = tuple(_times(power, row) for row in power)
         count >>= 1
-    return value
+    return result
 
 
-def _times(matrix: list[int], vector: int) -> int:
+def _times(matrix: Sequence[int], vector: int) -> int:
     total = 0
     for row in matrix:
         if vector & 1:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable
 
 from orchestrator.api.aws.caller import ChunkSigner
 from orchestrator.api.aws.errors import AwsError
@@ -27,11 +28,11 @@ class ChunkedDecoder:
         self._left = 0
         self._signature = ""
         self._hasher = hashlib.sha256()
-        self._state = self._size_line
+        self._state: Callable[[list[bytes]], bool] = self._size_line
         self.trailers: dict[str, str] = {}
         self.is_complete = False
 
-    def feed(self, data: bytes) -> bytes:
+    def feed(self, data: bytes | memoryview) -> bytes:
         """Take bytes of the body; return those that it carries.
 
         Raises:

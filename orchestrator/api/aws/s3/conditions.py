@@ -15,7 +15,7 @@ _RANGE = re.compile(r"bytes\s*=\s*(\d*)\s*-\s*(\d*)\s*", re.ASCII)
 _COPY_RANGE = re.compile(r"bytes=(\d{1,18})-(\d{1,18})", re.ASCII)
 
 
-class NotModified(Exception):  # no error: the answer 304
+class NotModified(Exception):
     """The client has the present state already."""
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
@@ -55,7 +55,6 @@ class Asked:
         caller: Who signed it.
         store: The buckets.
         threads: For what blocks.
-        resource: The path, for errors.
     """
 
     operation: Operation
@@ -66,7 +65,6 @@ class Asked:
     caller: Caller
     store: BucketStore
     threads: Threads
-    resource: str = field(default="")
 
 
 def check_supported(given: Mapping[str, Any]) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from urllib.parse import unquote
 
 from starlette.requests import Request
 from starlette.responses import Response
@@ -17,6 +16,7 @@ from orchestrator.api.aws.s3.body import read_document
 from orchestrator.api.aws.s3.conditions import NotModified
 from orchestrator.api.aws.s3.context import Asked, check_supported
 from orchestrator.api.aws.s3.model import Operation, route
+from orchestrator.api.aws.s3.reading import Reading
 from orchestrator.api.aws.s3.threads import Threads
 from orchestrator.api.aws.s3.wire import Values, answer, read_given, read_payload
 from orchestrator.blobs.buckets import BucketStore
@@ -71,24 +71,19 @@ class S3Gateway:
     async def __call__(self, request: Request, caller: Caller) -> Response:
         """Answer one request; errors are answers, too."""
         request_id = secrets.token_hex(8).upper()
-        resource = unquote(request.scope.get("raw_path", b"/").decode("latin-1"))
+        reading = Reading(request)
+        request = Request(request.scope, reading)
         try:
             found = await self._answer(request, caller)
         except NotModified:
             found = Response(status_code=304)
         except AwsError as error:
-            found = refusals.write(
-                error, method=request.method, resource=resource, request_id=request_id
-            )
+            found = refusals.write(error, request, request_id)
         except OrchestratorError as error:
-            found = refusals.write(
-                refusals.from_ours(error),
-                method=request.method,
-                resource=resource,
-                request_id=request_id,
-            )
+            found = refusals.write(refusals.from_ours(error), request, request_id)
+        if found.status_code >= 400 and not await reading.drain():
+            found.headers["connection"] = "close"
         found.headers["x-amz-request-id"] = request_id
-        found.headers["x-amz-id-2"] = request_id
         return found
 
     async def _answer(self, request: Request, caller: Caller) -> Response:
@@ -96,7 +91,12 @@ class S3Gateway:
         name = asked.operation.name
         if name in STREAMED:
             return await STREAMED[name](asked)
-        document = await read_document(request, caller, self._threads)
+        document = await read_document(
+            request,
+            caller,
+            self._threads,
+            has_checksum="x-amz-sdk-checksum-algorithm" in asked.operation.headers,
+        )
         asked.given.update(read_payload(asked.operation, document))
         values = await self._threads.run(SHORT[name], asked)
         return answer(asked.operation, values, {})

@@ -42,7 +42,7 @@ class Operation:
         headers: Input members in headers, by lower-case name.
         query: Input members in the query.
         payload: The input member that is the body, unless it is a stream.
-        outputs: Output members.
+        outputs: Output members by name, in the model's order.
         status: Of a good answer.
     """
 
@@ -54,7 +54,7 @@ class Operation:
     headers: Mapping[str, Member]
     query: Mapping[str, Member]
     payload: Member | None
-    outputs: tuple[Member, ...]
+    outputs: Mapping[str, Member]
     status: int
 
 
@@ -76,27 +76,34 @@ def route(
         query: Its parameters.
         headers: Its headers' names, lower case.
     """
-    present = {*query, *(f"{name}:" for name in headers)}
-    fitting = (
-        [
-            operation
-            for operation in _by_place()[method, level]
-            if operation.required <= present
-            and all(query.get(key, None) == value for key, value in operation.literals.items())
-        ]
-        if (method, level) in _by_place()
-        else []
-    )
+    marks = _marks()
+    asked = frozenset((name, text) for name, text in query.items() if name in marks)
+    return _routed(method, level, asked, marks.intersection(f"{name}:" for name in headers))
+
+
+@functools.lru_cache(maxsize=256)
+def _routed(
+    method: str, level: int, query: frozenset[tuple[str, str]], headers: frozenset[str]
+) -> Operation | None:
+    present = {name for name, _ in query} | headers
+    fitting = [
+        operation
+        for operation in operations().values()
+        if (operation.method, operation.level) == (method, level)
+        and operation.name not in _NEVER
+        and operation.required <= present
+        and operation.literals.items() <= query
+    ]
     return max(fitting, key=lambda one: (len(one.literals), len(one.required)), default=None)
 
 
 @functools.cache
-def _by_place() -> Mapping[tuple[str, int], list[Operation]]:
-    found: dict[tuple[str, int], list[Operation]] = {}
+def _marks() -> frozenset[str]:
+    """Return the names by which operations are told apart; of headers with a colon."""
+    found: set[str] = set()
     for operation in operations().values():
-        if operation.name not in _NEVER:
-            found.setdefault((operation.method, operation.level), []).append(operation)
-    return found
+        found |= operation.required | operation.literals.keys()
+    return frozenset(found)
 
 
 _NEVER = {"ListDirectoryBuckets", "WriteGetObjectResponse", "CreateSession"}
@@ -119,7 +126,7 @@ def _operation(operation: Any) -> Operation:
         {one.wire.lower(): one for one in inputs if one.place in {"header", "headers"}},
         {one.wire: one for one in inputs if one.place == "querystring"},
         next((one for one in inputs if one.place == "payload"), None),
-        tuple(_members(operation.output_shape, "body")),
+        {one.name: one for one in _members(operation.output_shape, "body")},
         int(operation.http.get("responseCode") or 200),
     )
 

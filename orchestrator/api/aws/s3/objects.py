@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack
+from io import BytesIO
 from typing import Any, BinaryIO
 
 from starlette.responses import Response
@@ -70,11 +72,13 @@ async def get_object(asked: Asked) -> Response:
         return found, asked.store.open(found)
 
     found, stream = await asked.threads.run(opened)
-    try:
+    with ExitStack() as closing:
+        closing.callback(stream.close)
         status, span, headers = _reading(asked, found)
-    except BaseException:
-        stream.close()
-        raise
+        if isinstance(stream, BytesIO):  # nothing to wait for
+            data = stream.getvalue()[span.start : span.end]
+            return Response(data, status_code=status, headers=headers)
+        closing.pop_all()
     return ObjectAnswer(stream, span, status, headers, asked.threads)
 
 

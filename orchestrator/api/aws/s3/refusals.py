@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import logging
+from urllib.parse import unquote
 
+from starlette.requests import Request
 from starlette.responses import Response
 
 from orchestrator.api.aws.errors import AwsError, internal_failure
@@ -19,6 +21,10 @@ from orchestrator.errors import (
 
 logger = logging.getLogger(__name__)
 
+NO_UPLOAD = (
+    "The specified upload does not exist. The upload ID may be invalid, or the upload may have been "
+    "aborted or completed."
+)
 # The most special classes first. AWS's text where it has one; else ours, which names the value.
 NAMES: tuple[tuple[type[OrchestratorError], str, int, str], ...] = (
     (refused.NoSuchBucket, "NoSuchBucket", 404, "The specified bucket does not exist"),
@@ -27,8 +33,7 @@ NAMES: tuple[tuple[type[OrchestratorError], str, int, str], ...] = (
         refused.NoSuchUpload,
         "NoSuchUpload",
         404,
-        "The specified upload does not exist. The upload ID may be invalid, or the upload may "
-        "have been aborted or completed.",
+        NO_UPLOAD,
     ),
     (
         refused.BucketExists,
@@ -71,14 +76,14 @@ def from_ours(error: OrchestratorError) -> AwsError:
     return internal_failure()
 
 
-def write(error: AwsError, *, method: str, resource: str, request_id: str) -> Response:
+def write(error: AwsError, request: Request, request_id: str) -> Response:
     """Return an error as an answer; HEAD has no body to put it in."""
-    if method == "HEAD":
+    if request.method == "HEAD":
         return Response(status_code=error.status)
     fields = {
         "Code": "InternalError" if error.code == "InternalFailure" else error.code,
         "Message": error.message,
-        "Resource": resource,
+        "Resource": unquote(request.scope["raw_path"].decode("latin-1")),
         "RequestId": request_id,
         "HostId": request_id,
     }

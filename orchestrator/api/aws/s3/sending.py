@@ -12,7 +12,7 @@ from orchestrator.api.aws.s3.conditions import Span
 from orchestrator.api.aws.s3.threads import Threads
 from orchestrator.api.sending import PatientSend, part
 
-BLOCK_BYTES = 1024 * 1024
+BLOCK_BYTES = 256 * 1024
 SLOW_CLIENT_SECONDS = 60.0
 
 
@@ -52,16 +52,17 @@ class ObjectAnswer(Response):
         left = self._span.end - self._span.start
         try:
             await patient(start)
+            if not left:
+                await patient(part(b"", more=False))
             while left:
-                block = await self._threads.run(self._read, left)
+                block = bytearray(min(left, BLOCK_BYTES))
+                await self._threads.run(self._read_into, block, self._span.end - left)
                 left -= len(block)
                 await patient(part(block, more=left > 0))
         finally:
             self._stream.close()
 
-    def _read(self, left: int) -> bytes:
-        self._stream.seek(self._span.end - left)
-        block = self._stream.read(min(left, BLOCK_BYTES))
-        if not block:
+    def _read_into(self, block: bytearray, offset: int) -> None:
+        self._stream.seek(offset)
+        if self._stream.readinto(block) != len(block):  # type: ignore[attr-defined]
             raise EOFError("a stored object must have all its bytes")
-        return block

@@ -131,7 +131,7 @@ def answer(operation: Operation, values: Values, headers: Mapping[str, str]) -> 
         headers: Further ones.
     """
     sent = {**headers, **output_headers(operation, values)}
-    members = [one for one in operation.outputs if one.place in {"body", "payload"}]
+    members = [one for one in operation.outputs.values() if one.place in {"body", "payload"}]
     has_body = operation.name in ROOTS or any(one.place == "payload" for one in members)
     if not has_body:
         return Response(status_code=operation.status, headers=sent)
@@ -148,14 +148,14 @@ def answer(operation: Operation, values: Values, headers: Mapping[str, str]) -> 
 def output_headers(operation: Operation, values: Values) -> dict[str, str]:
     """Return the headers that values of the model become."""
     sent: dict[str, str] = {}
-    for member in operation.outputs:
-        value = values.get(member.name)
-        if value is None:
+    for name, value in values.items():
+        member = operation.outputs.get(name)
+        if member is None or value is None:
             continue
         if member.place == "header":
             sent[member.wire] = _header_text(value)
         elif member.place == "headers":
-            sent |= {f"{member.wire}{name}": text for name, text in value.items()}
+            sent |= {f"{member.wire}{key}": text for key, text in value.items()}
     return sent
 
 
