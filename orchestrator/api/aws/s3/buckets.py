@@ -11,7 +11,14 @@ from starlette.responses import Response
 
 from orchestrator.api.aws.errors import AwsError
 from orchestrator.api.aws.s3 import xml
-from orchestrator.api.aws.s3.context import DEFAULT_REGION, OWNER, Asked, modified, quoted
+from orchestrator.api.aws.s3.context import (
+    DEFAULT_REGION,
+    OWNER,
+    Asked,
+    as_header,
+    modified,
+    quoted,
+)
 from orchestrator.api.aws.s3.wire import NAMESPACE, Values
 from orchestrator.blobs.bucket_errors import BucketExists
 from orchestrator.blobs.bucket_values import ListQuery, Page, StoredObject
@@ -49,7 +56,7 @@ def create_bucket(asked: Asked) -> Values:
 def head_bucket(asked: Asked) -> Values:
     """Say whether a bucket is there."""
     asked.store.bucket_created(asked.bucket)
-    return {"BucketRegion": asked.caller.region, "AccessPointAlias": False}
+    return {"BucketRegion": as_header(asked.caller.region), "AccessPointAlias": False}
 
 
 def delete_bucket(asked: Asked) -> Values:

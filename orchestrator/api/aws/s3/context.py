@@ -112,6 +112,17 @@ def checksum_members(sums: Mapping[str, str]) -> dict[str, str]:
     return {**found, "ChecksumType": sums["type"]} if "type" in sums else found
 
 
+def as_header(text: str) -> str:
+    """Return text that did not come in a header as one that is sent: UTF-8, on one line.
+
+    Raises:
+        AwsError: InvalidArgument: it would be more than one header.
+    """
+    if any(ord(letter) < 32 or ord(letter) == 127 for letter in text):
+        raise AwsError("InvalidArgument", "a header must not have control characters")
+    return text.encode().decode("latin-1")  # how Starlette takes bytes
+
+
 def quoted(etag: str) -> str:
     """Return an ETag as it is sent."""
     return f'"{etag}"'
