@@ -199,3 +199,11 @@ def test_headers_asked_for_in_the_query_are_single_lines(url):
     assert raw.decode() == "inline;filename=ü☃"
     dated = httpx.get(f"{url}/a?response-expires=Thu,%2001%20Dec%202033%2016:00:00%20GMT")
     assert dated.headers["expires"] == "Thu, 01 Dec 2033 16:00:00 GMT"
+
+
+@pytest.mark.parametrize("query", ["max-parts=-1", "max-parts=x", "part-number-marker=x"])
+def test_odd_pages_of_parts_are_refused(s3, bucket, url, query):
+    upload = s3.create_multipart_upload(Bucket=bucket, Key="a")["UploadId"]
+    answer = httpx.get(f"{url}/a?uploadId={upload}&{query}")
+    assert (answer.status_code, "<Code>InvalidArgument</Code>" in answer.text) == (400, True)
+    assert httpx.get(f"{url}/a?uploadId={upload}&max-parts=0").status_code == 200

@@ -73,7 +73,7 @@ def _scalar(member: Member, text: str) -> Any:
 
 
 def _number(text: str) -> int:
-    if len(text) > 19:
+    if len(text) > 18:  # SQLite has 64 bits
         raise ValueError(text)
     return int(text)
 
