@@ -187,3 +187,23 @@ def test_a_range_that_is_none_gives_the_whole(url, header):
     httpx.put(f"{url}/a", content=b"12345")
     answer = httpx.get(f"{url}/a", headers={"range": header})
     assert (answer.status_code, answer.content) == (200, b"12345")
+
+
+def test_headers_asked_for_in_the_query_are_single_lines(url):
+    httpx.put(f"{url}/a", content=b"x")
+    evil = httpx.get(f"{url}/a?response-content-type=a/b%0d%0ax-evil:%201")
+    assert evil.status_code == 400
+    assert "x-evil" not in evil.headers
+    named = httpx.get(f"{url}/a?response-content-disposition=inline;filename=%C3%BC%E2%98%83")
+    raw = dict(named.headers.raw)[b"content-disposition"]
+    assert raw.decode() == "inline;filename=ü☃"
+    dated = httpx.get(f"{url}/a?response-expires=Thu,%2001%20Dec%202033%2016:00:00%20GMT")
+    assert dated.headers["expires"] == "Thu, 01 Dec 2033 16:00:00 GMT"
+
+
+@pytest.mark.parametrize("query", ["max-parts=-1", "max-parts=x", "part-number-marker=x"])
+def test_odd_pages_of_parts_are_refused(s3, bucket, url, query):
+    upload = s3.create_multipart_upload(Bucket=bucket, Key="a")["UploadId"]
+    answer = httpx.get(f"{url}/a?uploadId={upload}&{query}")
+    assert (answer.status_code, "<Code>InvalidArgument</Code>" in answer.text) == (400, True)
+    assert httpx.get(f"{url}/a?uploadId={upload}&max-parts=0").status_code == 200

@@ -11,13 +11,21 @@ from starlette.responses import Response
 
 from orchestrator.api.aws.errors import AwsError
 from orchestrator.api.aws.s3 import xml
-from orchestrator.api.aws.s3.context import DEFAULT_REGION, OWNER, Asked, modified, quoted
+from orchestrator.api.aws.s3.context import (
+    DEFAULT_REGION,
+    OWNER,
+    Asked,
+    as_header,
+    modified,
+    page_size,
+    quoted,
+)
 from orchestrator.api.aws.s3.wire import NAMESPACE, Values
 from orchestrator.blobs.bucket_errors import BucketExists
 from orchestrator.blobs.bucket_values import ListQuery, Page, StoredObject
 from orchestrator.clock import from_epoch
 
-MOST_KEYS = 1000
+MOST_BUCKETS = 10_000
 
 
 def list_buckets(asked: Asked) -> Values:
@@ -25,7 +33,7 @@ def list_buckets(asked: Asked) -> Values:
     prefix = asked.given.get("Prefix", "")
     rows = [row for row in asked.store.list_buckets() if row[0].startswith(prefix)]
     after = _token(asked.given.get("ContinuationToken"))
-    most = asked.given.get("MaxBuckets", 10_000)
+    most = page_size(asked.given, "MaxBuckets", MOST_BUCKETS)
     rows = [row for row in rows if row[0] > after]
     shown = rows[:most]
     return {
@@ -49,7 +57,7 @@ def create_bucket(asked: Asked) -> Values:
 def head_bucket(asked: Asked) -> Values:
     """Say whether a bucket is there."""
     asked.store.bucket_created(asked.bucket)
-    return {"BucketRegion": asked.caller.region, "AccessPointAlias": False}
+    return {"BucketRegion": as_header(asked.caller.region), "AccessPointAlias": False}
 
 
 def delete_bucket(asked: Asked) -> Values:
@@ -103,14 +111,9 @@ def list_objects(asked: Asked) -> Values:
 
 def _page(asked: Asked, after: str) -> tuple[int, Page]:
     given = asked.given
-    limit = given.get("MaxKeys", MOST_KEYS)
-    if limit < 0:
-        raise AwsError(
-            "InvalidArgument", "Argument maxKeys must be an integer between 0 and 2147483647"
-        )
+    limit = page_size(given, "MaxKeys")
     if given.get("EncodingType", "url") != "url":
         raise AwsError("InvalidArgument", "Invalid Encoding Method specified in Request")
-    limit = min(limit, MOST_KEYS)
     if limit == 0:
         asked.store.bucket_created(asked.bucket)
         return 0, Page()

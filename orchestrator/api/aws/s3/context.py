@@ -112,6 +112,31 @@ def checksum_members(sums: Mapping[str, str]) -> dict[str, str]:
     return {**found, "ChecksumType": sums["type"]} if "type" in sums else found
 
 
+def page_size(given: Mapping[str, Any], member: str, most: int = 1000) -> int:
+    """Return how many entries a page may have.
+
+    Raises:
+        AwsError: InvalidArgument: it is negative.
+    """
+    asked = int(given.get(member, most))
+    if asked < 0:
+        raise AwsError(
+            "InvalidArgument", f"Argument {member} must be an integer between 0 and 2147483647"
+        )
+    return min(asked, most)
+
+
+def as_header(text: str) -> str:
+    """Return text that did not come in a header as one that is sent: UTF-8, on one line.
+
+    Raises:
+        AwsError: InvalidArgument: it would be more than one header.
+    """
+    if any(ord(letter) < 32 or ord(letter) == 127 for letter in text):
+        raise AwsError("InvalidArgument", "a header must not have control characters")
+    return text.encode().decode("latin-1")  # how Starlette takes bytes
+
+
 def quoted(etag: str) -> str:
     """Return an ETag as it is sent."""
     return f'"{etag}"'

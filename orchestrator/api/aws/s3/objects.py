@@ -19,6 +19,7 @@ from orchestrator.api.aws.s3.conditions import (
 )
 from orchestrator.api.aws.s3.context import (
     Asked,
+    as_header,
     checksum_members,
     facts_of,
     modified,
@@ -26,7 +27,7 @@ from orchestrator.api.aws.s3.context import (
     with_type,
 )
 from orchestrator.api.aws.s3.sending import ObjectAnswer
-from orchestrator.api.aws.s3.wire import Values, answer, output_headers
+from orchestrator.api.aws.s3.wire import Values, answer, header_text, output_headers
 from orchestrator.blobs.bucket_content import ContentWriter
 from orchestrator.blobs.bucket_values import Facts, StoredObject
 
@@ -102,7 +103,11 @@ def _reading(asked: Asked, found: StoredObject) -> tuple[int, Span, dict[str, st
     # A checksum of the whole beside a part of it makes clients refuse the part.
     if given.get("ChecksumMode") == "ENABLED" and span is None:
         headers |= output_headers(asked.operation, checksum_members(found.facts.checksums))
-    headers |= {wire: given[name] for name, wire in OVERRIDES.items() if given.get(name)}
+    headers |= {
+        wire: as_header(header_text(given[name]))
+        for name, wire in OVERRIDES.items()
+        if given.get(name)
+    }
     if span is None:
         return 200, Span(0, found.size), headers | {"content-length": str(found.size)}
     headers["content-range"] = f"bytes {span.start}-{span.end - 1}/{found.size}"

@@ -13,7 +13,14 @@ from orchestrator.api.aws.errors import AwsError
 from orchestrator.api.aws.s3 import checksums
 from orchestrator.api.aws.s3.body import Intake
 from orchestrator.api.aws.s3.conditions import copy_range, write_condition
-from orchestrator.api.aws.s3.context import OWNER, Asked, checksum_members, facts_of, quoted
+from orchestrator.api.aws.s3.context import (
+    OWNER,
+    Asked,
+    checksum_members,
+    facts_of,
+    page_size,
+    quoted,
+)
 from orchestrator.api.aws.s3.objects import source_of
 from orchestrator.api.aws.s3.wire import Values, answer
 from orchestrator.blobs.bucket_errors import NoSuchKey, NoSuchUpload
@@ -28,7 +35,6 @@ from orchestrator.blobs.bucket_values import (
 )
 from orchestrator.clock import from_epoch
 
-MOST_LISTED = 1000
 BLOCK_BYTES = 1024 * 1024
 ALGORITHM = "algorithm"
 TYPE = "type"
@@ -195,19 +201,19 @@ def abort_multipart_upload(asked: Asked) -> Values:
 def list_parts(asked: Asked) -> Values:
     """One page of an upload's parts."""
     upload = _upload(asked)
-    marker = asked.given.get("PartNumberMarker") or 0
-    most = min(asked.given.get("MaxParts", MOST_LISTED), MOST_LISTED)
-    found = asked.store.list_parts(upload, int(marker), most + 1)
+    marker = asked.given.get("PartNumberMarker", 0)
+    most = page_size(asked.given, "MaxParts")
+    found = asked.store.list_parts(upload, marker, most + 1)
     shown = found[:most]
     sums = upload.facts.checksums
     return {
         "Bucket": asked.bucket,
         "Key": asked.key,
         "UploadId": upload.upload_id,
-        "PartNumberMarker": int(marker),
+        "PartNumberMarker": marker,
         "NextPartNumberMarker": shown[-1].number if shown else 0,
         "MaxParts": most,
-        "IsTruncated": len(found) > most,
+        "IsTruncated": len(found) > most > 0,
         "Parts": [_listed(part) for part in shown],
         "Initiator": OWNER,
         "Owner": OWNER,
@@ -232,7 +238,7 @@ def list_multipart_uploads(asked: Asked) -> Values:
     given = asked.given
     if given.get("Delimiter"):
         raise AwsError("NotImplemented", "uploads cannot be listed by delimiter here", 501)
-    most = min(given.get("MaxUploads", MOST_LISTED), MOST_LISTED)
+    most = page_size(given, "MaxUploads")
     prefix, key_marker = given.get("Prefix", ""), given.get("KeyMarker", "")
     # Without an id, all uploads of the marker's key are behind; ids are hexadecimal.
     id_marker = given.get("UploadIdMarker") or ("~" if key_marker else "")

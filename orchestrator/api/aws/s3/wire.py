@@ -73,7 +73,7 @@ def _scalar(member: Member, text: str) -> Any:
 
 
 def _number(text: str) -> int:
-    if len(text) > 19:
+    if len(text) > 18:  # SQLite has 64 bits
         raise ValueError(text)
     return int(text)
 
@@ -153,13 +153,14 @@ def output_headers(operation: Operation, values: Values) -> dict[str, str]:
         if member is None or value is None:
             continue
         if member.place == "header":
-            sent[member.wire] = _header_text(value)
+            sent[member.wire] = header_text(value)
         elif member.place == "headers":
             sent |= {f"{member.wire}{key}": text for key, text in value.items()}
     return sent
 
 
-def _header_text(value: Any) -> str:
+def header_text(value: Any) -> str:
+    """Return a value of the model as headers have it."""
     if isinstance(value, datetime):
         return format_datetime(value.astimezone(UTC).replace(microsecond=0), usegmt=True)
     return str(value).lower() if isinstance(value, bool) else str(value)
