@@ -195,8 +195,9 @@ class S3BlobStore(BlobStore):
         except Unavailable as error:
             logger.info("whether %s can be written to is not known: %s", uri, error.message)
         except InputError as error:
-            if not _is_forbidden(error.__cause__):
+            if not hasattr(error.__cause__, "response"):  # no credentials, no such region
                 raise
+            logger.info("whether %s can be written to is not said: %s", uri, error.message)
 
     def discard_partial(self, uri: str) -> None:
         """Abort uploads in parts that were begun; see ``BlobStore.discard_partial``."""
@@ -387,11 +388,6 @@ def _s3_errors(uri: str) -> Iterator[None]:
         raise Unavailable(f"{uri} could not be reached: {error}; retry") from error
     except exceptions.BotoCoreError as error:
         raise InputError(f"{uri} could not be used: {error}") from error
-
-
-def _is_forbidden(error: Any) -> bool:
-    response: dict[str, Any] = getattr(error, "response", {})
-    return bool(response.get("Error", {}).get("Code") == "403")
 
 
 def _no_bucket(uri: str) -> str:

@@ -257,7 +257,7 @@ def test_a_bucket_that_is_not_there_cannot_be_written_to(store):
         store.check_writable("s3://none-such/out")
 
 
-@pytest.mark.parametrize("status", [403, 503])
+@pytest.mark.parametrize("status", [400, 403, 503])
 def test_a_bucket_that_does_not_say_whether_it_can_be_written_to_passes(store, bucket, status):
     def refuse(**_):
         return AWSResponse("http://s3", status, {}, HTTPResponse(BytesIO(), preload_content=False))
