@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
 from collections.abc import Iterator
@@ -48,6 +49,14 @@ def kept_environment() -> Iterator[None]:
     if os.environ != before:
         os.environ.clear()
         os.environ.update(before)
+
+
+@pytest.fixture
+def no_log_records() -> Iterator[None]:
+    """Log nothing: of tests that provoke faults for minutes pytest would keep gigabytes of records."""
+    logging.disable()
+    yield
+    logging.disable(logging.NOTSET)
 
 
 def refuse_the_internet(event: str, arguments: tuple[Any, ...]) -> None:

@@ -187,16 +187,18 @@ class S3BlobStore(BlobStore):
 
     def check_writable(self, uri: str) -> None:
         """See ``BlobStore.check_writable``; a bucket that may not be looked at passes."""
+        from botocore.exceptions import ClientError  # noqa: PLC0415 - loaded only when used
+
         try:
             with _s3_errors(uri):
                 self.client.head_bucket(Bucket=parse_s3_uri(uri).bucket)
         except NotFound as error:
             raise InputError(_no_bucket(uri)) from error
-        except Unavailable as error:
-            logger.info("whether %s can be written to is not known: %s", uri, error.message)
-        except InputError as error:
-            if not _is_forbidden(error.__cause__):
+        except OrchestratorError as error:
+            unsaid = isinstance(error, Unavailable) or isinstance(error.__cause__, ClientError)
+            if not unsaid:  # no credentials, no such region
                 raise
+            logger.info("whether %s can be written to is not known: %s", uri, error.message)
 
     def discard_partial(self, uri: str) -> None:
         """Abort uploads in parts that were begun; see ``BlobStore.discard_partial``."""
@@ -387,11 +389,6 @@ def _s3_errors(uri: str) -> Iterator[None]:
         raise Unavailable(f"{uri} could not be reached: {error}; retry") from error
     except exceptions.BotoCoreError as error:
         raise InputError(f"{uri} could not be used: {error}") from error
-
-
-def _is_forbidden(error: Any) -> bool:
-    response: dict[str, Any] = getattr(error, "response", {})
-    return bool(response.get("Error", {}).get("Code") == "403")
 
 
 def _no_bucket(uri: str) -> str:

@@ -53,7 +53,8 @@ def _absolute(path: str) -> str:
         )
     if posixpath.normpath(path) in {"/", "//"}:
         raise ValueError(
-            f"local_path must be a directory below the root, got {path!r}; it would hide all else"
+            f"local_path must be a directory below the root, which would hide all else, got "
+            f"{path!r}; use one such as /opt/ml/checkpoints"
         )
     return _no_nul(path)
 

@@ -10,13 +10,13 @@ from typing import Any
 
 from sqlalchemy import Connection, Row, and_, or_, select, text
 
-from orchestrator.errors import NotFound
 from orchestrator.spec.record import TrainingJobRecord
 from orchestrator.store import records, rules
 from orchestrator.store.tables import jobs
 
-_RECORDS_KEPT = 2048
+RECORDS_KEPT = 2048
 _FEW = 32
+"""So many that are not known are read by their numbers, more by the condition itself."""
 
 Identity = tuple[int, int]
 Version = tuple[int, int]
@@ -29,10 +29,12 @@ class RecordCache:
 
     Args:
         specs: The specifications.
+        most: So many records are kept: those that were asked for last.
     """
 
-    def __init__(self, specs: records.SpecCache) -> None:
+    def __init__(self, specs: records.SpecCache, most: int = RECORDS_KEPT) -> None:
         self._specs = specs
+        self._most = most
         self._lock = Lock()
         self._known: OrderedDict[Identity, tuple[Version, TrainingJobRecord]] = OrderedDict()
 
@@ -42,10 +44,8 @@ class RecordCache:
         Raises:
             NotFound: There is none.
         """
-        found = self._load(connection, records.NAMED, {"name_key": rules.name_key(name)})
-        if not found:
-            raise NotFound(rules.no_such_job(name))
-        return found[0]
+        wanted = {"name_key": rules.name_key(name)}
+        return records.only(self._load(connection, records.NAMED, wanted), name)
 
     def active(
         self, connection: Connection, scope: str, backends: Collection[str], queued_limit: int
@@ -86,7 +86,7 @@ class RecordCache:
         with self._lock:
             for row, record in read:
                 self._known[_identity(row)] = (_version(row), record)
-            while len(self._known) > _RECORDS_KEPT:
+            while len(self._known) > self._most:
                 self._known.popitem(last=False)
 
 

@@ -125,7 +125,15 @@ def by_name(connection: Connection, name: str, specs: SpecCache) -> TrainingJobR
     Raises:
         NotFound: There is none.
     """
-    found = load(connection, NAMED, specs, {"name_key": rules.name_key(name)})
+    return only(load(connection, NAMED, specs, {"name_key": rules.name_key(name)}), name)
+
+
+def only(found: Sequence[TrainingJobRecord], name: str) -> TrainingJobRecord:
+    """Return the one job that was found under a name.
+
+    Raises:
+        NotFound: None was.
+    """
     if not found:
         raise NotFound(rules.no_such_job(name))
     return found[0]

@@ -45,6 +45,7 @@ def test_the_api_over_sqlite_does_what_the_model_says() -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("no_log_records")
 @pytest.mark.timeout(3600)
 @pytest.mark.parametrize("machine", [OverMemory, OverSqlite])
 def test_the_api_does_what_the_model_says_for_a_long_time(machine: type[ApiMachine]) -> None:

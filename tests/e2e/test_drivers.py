@@ -10,6 +10,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -108,13 +109,16 @@ def test_whoever_is_killed_when_jobs_run_on_and_each_runs_once(
 ) -> None:
     home = orchestrator_home
     where = str(gate.directory)
-    with other(NOTEBOOK, script, where, "cell") as notebook, other(SERVICE) as service:
-        notebook.says("submitted")
+    with ExitStack() as stack:
+        notebook = stack.enter_context(other(NOTEBOOK, script, where, "cell"))
+        notebook.says("submitted")  # to a driver: the service, which comes later, stands by
+        service = stack.enter_context(other(SERVICE))
         service.says("ready")
         with other(SHELL, script, where, "detached") as shell:
             shell.says("submitted")
             assert shell.join() == 0
         eventually(lambda: runs_now(home, "cell") and runs_now(home, "detached"))
+        assert driver_pid(home) not in {None, service.pid, notebook.pid}
         victims = {"service": service.kill, "notebook": notebook.kill}
         for victim in order:
             if victim == "driver":  # whoever drives now

@@ -15,8 +15,8 @@ from orchestrator import Compute, ModelTrainer, OutputDataConfig, SourceCode
 from orchestrator.embedded import LocalTransport
 from orchestrator.errors import InvalidSpec
 from orchestrator.spec.record import TrainingJobRecord
-from tests.e2e.conftest import eventually
-from tests.e2e.machine import ended, request
+from tests.e2e.conftest import eventually, training
+from tests.e2e.machine import GATED, Gate, ended, request
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(300)]
 
@@ -263,15 +263,34 @@ for path in (home + "/token", home + "/store.sqlite3", "/opt/ml/../../etc/evil",
     assert not [line for line in written if "/etc" in line or "/opt/orchestrator" in line]
 
 
-def test_an_output_location_that_cannot_be_used_fails_the_job_and_keeps_the_artifacts(
+def test_an_output_location_that_cannot_be_used_is_found_before_anything_runs(
     orchestrator_home: Path, trainer: Make, tmp_path: Path
 ) -> None:
     (tmp_path / "file").write_text("this is no directory")
     job = trainer(
-        "open('/opt/ml/model/weights', 'w').write('w')",
+        "print('ran')",
         output_data_config=OutputDataConfig(s3_output_path=str(tmp_path / "file" / "below")),
     ).train(logs=False)
     assert (job.status, job.record.end_reason) == ("Failed", "input_error")
+    assert f"s3_output_path: {tmp_path / 'file'} must be a directory" in job.record.message
+    assert list(job.logs()) == []
+
+
+def test_an_output_location_that_is_lost_meanwhile_fails_the_job_and_keeps_the_artifacts(
+    orchestrator_home: Path, trainer: Make, tmp_path: Path
+) -> None:
+    gate, place = Gate(tmp_path / "gate"), tmp_path / "place"
+    place.mkdir()
+    job = trainer(
+        GATED + "open('/opt/ml/model/weights', 'w').write('w')",
+        input_data_config=[gate.channel],
+        output_data_config=OutputDataConfig(s3_output_path=str(place / "below")),
+    ).train(wait=False)
+    training(job)
+    place.rmdir()
+    place.write_text("this is no directory")
+    gate.open()
+    assert (job.wait().status, job.record.end_reason) == ("Failed", "input_error")
     assert "the artifacts could not be published" in (job.record.failure_reason or "")
     kept = orchestrator_home / "jobs" / job.name / "attempts" / "1"
     assert str(kept) in (job.record.failure_reason or "")

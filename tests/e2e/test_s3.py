@@ -8,7 +8,7 @@ import tarfile
 from collections.abc import Callable
 from contextlib import ExitStack, closing
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import pytest
 
@@ -334,6 +334,20 @@ def test_a_checkpoint_bucket_that_is_not_there_is_found_before_anything_runs(
     assert lines(job) == []
 
 
+def gated(
+    trainer: Trainer, bucket: Bucket, tmp_path: Path, **more: Any
+) -> tuple[TrainingJob, Gate]:
+    """Start a job that leaves a model, results and a checkpoint when its gate is opened."""
+    gate = Gate(tmp_path / "gate")
+    job = trainer(
+        GATED + LEAVE + "open('/opt/ml/checkpoints/last', 'w').write('l')\n",
+        output_data_config=OutputDataConfig(s3_output_path=f"{bucket.uri}/out"),
+        input_data_config=[gate.channel],
+        **more,
+    ).train(wait=False)
+    return job, gate
+
+
 def test_an_output_bucket_that_is_not_there_is_found_before_anything_runs(
     bucket: Bucket, trainer: Trainer
 ) -> None:
@@ -347,11 +361,7 @@ def test_an_output_bucket_that_is_not_there_is_found_before_anything_runs(
 def test_an_output_bucket_that_goes_for_good_loses_nothing(
     bucket: Bucket, trainer: Trainer, orchestrator_home: Path, tmp_path: Path
 ) -> None:
-    gate = Gate(tmp_path / "gate")
-    config = OutputDataConfig(s3_output_path=f"{bucket.uri}/out")
-    job = trainer(
-        GATED + LEAVE, output_data_config=config, input_data_config=[gate.channel]
-    ).train(wait=False)
+    job, gate = gated(trainer, bucket, tmp_path)
     training(job)
     bucket.client.delete_bucket(Bucket=bucket.name)
     gate.open()
@@ -411,14 +421,7 @@ def uploading(
 def test_a_server_that_goes_away_during_upload_is_waited_for(
     bucket: Bucket, trainer: Trainer, tmp_path: Path, ending: str
 ) -> None:
-    gate = Gate(tmp_path / "gate")
-    config = OutputDataConfig(s3_output_path=f"{bucket.uri}/out")
-    job = trainer(
-        GATED + LEAVE + "open('/opt/ml/checkpoints/last', 'w').write('l')\n",
-        output_data_config=config,
-        input_data_config=[gate.channel],
-        checkpoint_config=checkpoints(bucket),
-    ).train(wait=False)
+    job, gate = gated(trainer, bucket, tmp_path, checkpoint_config=checkpoints(bucket))
     uploading(bucket, job, gate, cuts=6, ending=ending)  # more than one call's own tries
     bucket.server.come_back()
     assert job.wait().status == "Completed"
@@ -429,11 +432,7 @@ def test_a_server_that_goes_away_during_upload_is_waited_for(
 def test_another_driver_publishes_what_the_last_one_could_not(
     bucket: Bucket, trainer: Trainer, orchestrator_home: Path, tmp_path: Path
 ) -> None:
-    gate = Gate(tmp_path / "gate")
-    config = OutputDataConfig(s3_output_path=f"{bucket.uri}/out")
-    job = trainer(
-        GATED + LEAVE, output_data_config=config, input_data_config=[gate.channel]
-    ).train(wait=False)
+    job, gate = gated(trainer, bucket, tmp_path)
     uploading(bucket, job, gate, cuts=1)
     driver = driver_pid(orchestrator_home)
     assert driver is not None

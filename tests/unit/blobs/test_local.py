@@ -3,6 +3,8 @@
 import errno
 import hashlib
 import os
+import subprocess
+import sys
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -14,6 +16,7 @@ from orchestrator.blobs.files import disk_errors, remove_tree
 from orchestrator.blobs.local import LocalBlobStore, path_from
 from orchestrator.errors import InputError, LimitExceeded, NotFound
 from orchestrator.testing.blob_contract import BlobContract
+from tests.runtime.hosts import need_fence
 from tests.unit.blobs.system_calls import system_calls
 
 
@@ -353,3 +356,17 @@ def test_nothing_can_be_written_below_a_file(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(InputError, match="file must be a directory"):
         LocalBlobStore(tmp_path / "blobs").check_writable(str(tmp_path / "file" / "out"))
+
+
+def test_nothing_can_be_written_where_all_is_read_only(tmp_path):
+    need_fence("bubblewrap")
+    LocalBlobStore(tmp_path / "blobs")
+    look = (
+        "import sys; from pathlib import Path; from orchestrator.blobs.local import LocalBlobStore; "
+        "LocalBlobStore(Path(sys.argv[1])).check_writable(sys.argv[2])"
+    )
+    command = [sys.executable, "-c", look, tmp_path / "blobs", tmp_path / "out"]
+    subprocess.run(command, check=True)
+    fenced = ["/usr/bin/bwrap", "--ro-bind", "/", "/", *command]
+    done = subprocess.run(fenced, check=False, capture_output=True, text=True)
+    assert f"{tmp_path} must be writable, it is not; check its permissions" in done.stderr

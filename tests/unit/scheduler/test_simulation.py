@@ -45,6 +45,7 @@ def test_no_job_is_lost_or_doubled_whatever_goes_wrong(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("no_log_records")
 @pytest.mark.timeout(3600)
 def test_ten_thousand_worlds(tmp_path: Path) -> None:
     assert explore(SEEDS, FULL_SEEDS, tmp_path) > FULL_SEEDS

@@ -12,7 +12,10 @@ import pytest
 from sqlalchemy import event
 
 from orchestrator.errors import NotFound
+from orchestrator.spec.record import TrainingJobRecord
 from orchestrator.spec.state import EndReason
+from orchestrator.store.record_cache import RecordCache
+from orchestrator.store.records import SpecCache
 from orchestrator.store.sql import SqlStore, open_store
 from orchestrator.store.sqlite import SqliteDatabase
 from orchestrator.testing.store_jobs import (
@@ -117,13 +120,15 @@ def test_a_revision_that_a_crashed_server_gives_twice_is_another_version(
     assert reader.get_job("job").message == "another"
 
 
-def test_no_more_records_are_kept_than_may_be(
-    writer: SqlStore, reader: SqlStore, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("orchestrator.store.record_cache._RECORDS_KEPT", 2)
+def test_the_records_that_were_asked_for_last_are_kept(writer: SqlStore) -> None:
+    cache = RecordCache(SpecCache(), most=2)
     for name in ("one", "two", "three"):
         submit(writer, name)
-        reader.get_job(name)
-        reader.get_job("one")
-    kept = [record.name for _, record in reader._records._known.values()]
-    assert kept == ["three", "one"]
+
+    def ask(name: str) -> TrainingJobRecord:
+        return writer._database.ask(lambda connection: cache.named(connection, name))
+
+    first = {name: ask(name) for name in ("one", "two", "one", "three")}
+    assert ask("three") is first["three"]
+    assert ask("one") is first["one"]
+    assert ask("two") is not first["two"]
