@@ -19,8 +19,12 @@ from orchestrator.spec.job import TrainingJobSpec
 class BucketOf(LocalBlobStore):
     """A folder that answers to ``s3://``."""
 
+    def __init__(self, folder: Path) -> None:
+        super().__init__(folder / "blobs")
+        self._folder = folder
+
     def _resolve(self, uri: str) -> Path:
-        return self._objects.parent.parent / uri.removeprefix("s3://")
+        return self._folder / uri.removeprefix("s3://")
 
 
 @pytest.fixture
@@ -30,7 +34,7 @@ def sources(tmp_path: Path) -> LocalBlobStore:
 
 @pytest.fixture
 def mode(tmp_path: Path, sources: LocalBlobStore) -> ScriptMode:
-    return ScriptMode(BucketOf(tmp_path / "s3"), sources, tmp_path)
+    return ScriptMode(BucketOf(tmp_path), sources, tmp_path)
 
 
 def upload(folder: Path, *names: str) -> None:
