@@ -135,18 +135,6 @@ def _undocumented(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return {k: v for k, v in pairs if k != "documentation" or not isinstance(v, str)}
 
 
-def input_shape(operation: str, service: str = "sagemaker") -> Shape:
-    """Return what an operation takes.
-
-    Raises:
-        LookupError: It takes nothing.
-    """
-    found = load(service, [operation]).operations[operation].input
-    if found is None:
-        raise LookupError(f"{service}:{operation} takes nothing")
-    return found
-
-
 def _operation(whole: Any, name: str, shapes: Shapes) -> Operation:
     model = whole.operation_model(name)
     return Operation(

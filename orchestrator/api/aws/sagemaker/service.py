@@ -6,11 +6,11 @@ from collections.abc import Mapping
 from functools import cached_property
 from typing import TYPE_CHECKING
 
-from orchestrator.api.aws.model import input_shape
 from orchestrator.api.aws.operations import Handler
 from orchestrator.api.aws.sagemaker.jobs import TrainingJobs
+from orchestrator.api.aws.sagemaker.search import Search
+from orchestrator.api.aws.sagemaker.shapes import JobShapes, job_shapes
 from orchestrator.api.aws.sagemaker.tags import Tags
-from orchestrator.api.aws.shapes import Shape
 
 if TYPE_CHECKING:
     from orchestrator.service.assemble import Service
@@ -25,14 +25,17 @@ class SageMaker:
 
     def __init__(self, service: Service) -> None:
         self._jobs = TrainingJobs(
-            service.jobs, lambda: self._create_shape, lambda spec: service.placement.placed(spec)
+            service.jobs,
+            lambda: self._shapes.request,
+            lambda spec: service.placement.placed(spec),
         )
         self._tags = Tags(service.jobs)
+        self._search = Search(service.jobs, lambda: self._shapes)
 
     def handlers(self) -> Mapping[str, Handler]:
         """Return what answers each operation."""
-        return {**self._jobs.handlers(), **self._tags.handlers()}
+        return {**self._jobs.handlers(), **self._tags.handlers(), **self._search.handlers()}
 
     @cached_property
-    def _create_shape(self) -> Shape:
-        return input_shape("CreateTrainingJob")
+    def _shapes(self) -> JobShapes:
+        return job_shapes()

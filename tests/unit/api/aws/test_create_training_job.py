@@ -8,17 +8,17 @@ from typing import Any
 
 import pytest
 
-from orchestrator.api.aws.model import input_shape
 from orchestrator.api.aws.sagemaker.create import specification
 from orchestrator.api.aws.sagemaker.describe import NOT_ECHOED, description, requested
 from orchestrator.api.aws.sagemaker.members import MEMBERS, Treatment, treated
+from orchestrator.api.aws.sagemaker.shapes import job_shapes
 from orchestrator.api.aws.shapes import Shape
 from orchestrator.errors import InvalidSpec
 from orchestrator.spec.job import TrainingJobSpec
 from orchestrator.spec.record import TrainingJobRecord
 from orchestrator.spec.state import SecondaryStatus, TrainingJobStatus
 
-SHAPE = input_shape("CreateTrainingJob")
+SHAPE = job_shapes().request
 ROLE = "arn:aws:iam::000000000000:role/trainer"
 LEAST: dict[str, Any] = {
     "TrainingJobName": "job",
