@@ -105,9 +105,9 @@ MUTANTS = (
     ),
     Mutant(
         "a collection keeps writers out",
-        "orchestrator/blobs/local.py",
-        "        with self._lock(exclusive=True):\n",
-        "        with self._lock(exclusive=False):\n",
+        "orchestrator/blobs/shelf.py",
+        "        with self.lock(exclusive=True):\n",
+        "        with self.lock(exclusive=False):\n",
         BLOBS,
         "collection_waits_for_a_writer",
     ),

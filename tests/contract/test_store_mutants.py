@@ -156,11 +156,11 @@ MUTANTS = (
     ),
     Mutant(
         "answers only after the commit",
-        "commit.py",
+        "../group_commit.py",
         "            replies = self._run([member.request for member in batch])\n",
         "            for member in batch[1:]:\n                member.wake.set()\n"
         "            replies = self._run([member.request for member in batch])\n",
-        f"{UNIT}/test_commit.py",
+        "tests/unit/test_group_commit.py",
     ),
     Mutant(
         "the write lock from the beginning of a transaction",

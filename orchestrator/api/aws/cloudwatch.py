@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from datetime import datetime
@@ -55,13 +56,14 @@ class CloudWatch:
             raise AwsError(
                 "MissingParameter", "At least one of Statistics and ExtendedStatistics is needed."
             )
+        functions = {name: _statistic(name) for name in (*plain, *extended)}
         points = self._series(asked, asked["StartTime"], asked["EndTime"])
         given = []
         for begin, values in periods(points, asked["Period"]):
             datapoint: dict[str, Any] = {"Timestamp": from_epoch(begin), "Unit": "None"}
-            datapoint |= {name: _statistic(name)(values) for name in plain}
+            datapoint |= {name: functions[name](values) for name in plain}
             if extended:
-                datapoint["ExtendedStatistics"] = {n: _statistic(n)(values) for n in extended}
+                datapoint["ExtendedStatistics"] = {n: functions[n](values) for n in extended}
             given.append(datapoint)
         return {"Label": asked["MetricName"], "Datapoints": given}
 
@@ -77,6 +79,8 @@ class CloudWatch:
             if not query.get("ReturnData", True):
                 continue
             wanted = query["MetricStat"]
+            if not {"Namespace", "MetricName"} <= set(wanted["Metric"]):
+                raise _invalid(f"query {query['Id']!r} must have a Namespace and a MetricName.")
             points = self._series(wanted["Metric"], asked["StartTime"], asked["EndTime"])
             function = _statistic(wanted["Stat"])
             found = [(from_epoch(at), function(v)) for at, v in periods(points, wanted["Period"])]
@@ -140,8 +144,12 @@ class CloudWatch:
         if values is None:
             raise _invalid("A datum needs Value or Values; StatisticValues are not served.")
         counts = datum.get("Counts", [1.0] * len(values))
+        if len(counts) != len(values):
+            raise _invalid("The parameters Values and Counts must have the same length.")
+        if not all(math.isfinite(number) for number in (*values, *counts)):
+            raise _invalid("Special values (NaN, +Infinity, -Infinity) are not supported.")
         name = _name(datum["MetricName"], dimensions)
-        for value, count in zip(values, counts, strict=False):
+        for value, count in zip(values, counts, strict=True):
             for _ in range(min(int(count), 1000)):
                 yield dimensions, GivenValue(name, float(value), time_us)
 

@@ -1,4 +1,4 @@
-"""The operations that this project serves or is to serve, as botocore and as we see them."""
+"""The operations that this project serves, or is to serve, as botocore and as we see them."""
 
 from __future__ import annotations
 
@@ -21,11 +21,6 @@ SERVED = {
         "ListTags",
         "DeleteTags",
         "Search",
-        "CreateHyperParameterTuningJob",
-        "DescribeHyperParameterTuningJob",
-        "ListHyperParameterTuningJobs",
-        "ListTrainingJobsForHyperParameterTuningJob",
-        "StopHyperParameterTuningJob",
     ),
     "logs": ("DescribeLogGroups", "DescribeLogStreams", "GetLogEvents", "FilterLogEvents"),
     "iam": ("GetRole", "SimulatePrincipalPolicy"),
@@ -34,7 +29,16 @@ SERVED = {
     "cloudwatch": ("GetMetricStatistics", "GetMetricData", "ListMetrics", "PutMetricData"),
     "sagemaker-metrics": ("BatchPutMetrics",),
 }
-PAIRS = [(service, name) for service, names in SERVED.items() for name in names]
+TO_COME = {
+    "sagemaker": (
+        "CreateHyperParameterTuningJob",
+        "DescribeHyperParameterTuningJob",
+        "ListHyperParameterTuningJobs",
+        "ListTrainingJobsForHyperParameterTuningJob",
+        "StopHyperParameterTuningJob",
+    )
+}
+PAIRS = [(s, name) for known in (SERVED, TO_COME) for s, names in known.items() for name in names]
 
 
 @cache
@@ -46,4 +50,4 @@ def botocores(service: str) -> Any:
 @cache
 def ours(service: str) -> Model:
     """Our model of what is served of a service."""
-    return load(service, SERVED[service])
+    return load(service, (*SERVED[service], *TO_COME.get(service, ())))
