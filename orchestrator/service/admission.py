@@ -101,6 +101,16 @@ class Admission:
         wanted = max(lookup.gpus(instance_type) for _, _, instance_type in spec.hosts)
         return min(wanted, len(self._machine.gpus))
 
+    def hosts_possible(self, spec: TrainingJobSpec) -> int:
+        """Return how many hosts of a job this machine could run, up to those that it asks for."""
+        try:
+            self._check_instances(spec)
+        except CapacityUnavailable:
+            return 0
+        counts = range(len(spec.hosts), 0, -1)
+        fit = (n for n in counts if impossible(self._demand(spec, n), self._machine) is None)
+        return next(fit, 0)
+
     def _backend(self, spec: TrainingJobSpec) -> Backend:
         try:
             return self._backends[spec.backend]
@@ -152,16 +162,18 @@ class Admission:
         return tuple(warnings)
 
     def _check_capacity(self, spec: TrainingJobSpec) -> None:
-        demand = Demand(
+        why = impossible(self._demand(spec, len(spec.hosts)), self._machine)
+        if why is not None:
+            raise CapacityUnavailable(why)
+
+    def _demand(self, spec: TrainingJobSpec, hosts: int) -> Demand:
+        return Demand(
             number=0,
             name=spec.training_job_name,
-            hosts=len(spec.hosts),
+            hosts=hosts,
             resources=spec.resources,
             gpus_per_host=self.gpus_per_host(spec),
         )
-        why = impossible(demand, self._machine)
-        if why is not None:
-            raise CapacityUnavailable(why)
 
 
 def not_enforced(spec: TrainingJobSpec) -> tuple[str, ...]:

@@ -234,6 +234,10 @@ class JobService:
             return False
         return True
 
+    def hosts_possible(self, spec: TrainingJobSpec) -> int:
+        """Return how many of a job's hosts this machine could run, when they are too many."""
+        return self._admission.hosts_possible(spec)
+
     def describe(self, name: str) -> TrainingJobRecord:
         """Return the present state of a job.
 

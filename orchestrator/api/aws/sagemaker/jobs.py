@@ -11,7 +11,7 @@ from orchestrator.api.aws.operations import Handler
 from orchestrator.api.aws.sagemaker.create import specification
 from orchestrator.api.aws.sagemaker.describe import description, summary
 from orchestrator.api.aws.shapes import Shape
-from orchestrator.errors import AlreadyExists, InvalidState, NotFound
+from orchestrator.errors import AlreadyExists, CapacityUnavailable, InvalidState, NotFound
 from orchestrator.service.jobs import JobService
 from orchestrator.spec.job import TrainingJobSpec
 from orchestrator.spec.state import TrainingJobStatus
@@ -71,6 +71,8 @@ class TrainingJobs:
             job = self._jobs.submit(spec)
         except AlreadyExists as error:
             raise AwsError("ResourceInUse", TAKEN) from error
+        except CapacityUnavailable as error:
+            raise self._too_many(spec, error.message) from error
         return {"TrainingJobArn": job.arn}
 
     def describe(self, asked: dict[str, Any], _caller: Caller) -> dict[str, Any]:
@@ -133,6 +135,17 @@ class TrainingJobs:
         except InvalidState as error:
             raise AwsError("ResourceInUse", error.message) from error
         return {}
+
+    def _too_many(self, spec: TrainingJobSpec, why: str) -> AwsError:
+        """Return AWS's words for a quota, which SDK v3 reads; then what is so here."""
+        kinds = {kind for _, _, kind in spec.hosts}
+        usage = f"{min(kinds)} for training job usage"
+        return AwsError(
+            "ResourceLimitExceeded",
+            f"The account-level service limit '{usage}' is {self._jobs.hosts_possible(spec)} "
+            "Instances, with current utilization of 0 Instances and a request delta of "
+            f"{len(spec.hosts)} Instances. {why[:1].upper()}{why[1:]}.",
+        )
 
     def _rejected(self, name: str) -> AwsError:
         status = self._jobs.describe(name).status.value
