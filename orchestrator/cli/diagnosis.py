@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import importlib.util
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import StrEnum
+from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
+from orchestrator.catalogue.images import DEFAULT_PYTHON, SHIPPED, ImageRule
 from orchestrator.report.words import size
 from orchestrator.settings import without_password
 
@@ -62,6 +65,7 @@ def diagnose(facts: Facts) -> list[Check]:
         _cgroup(facts),
         _docker(facts),
         _gpus(facts),
+        *_images(facts),
         _service(facts),
     ]
 
@@ -191,6 +195,35 @@ def _gpus(facts: Facts) -> Check:
         detail = "nvidia-smi is here, but there is no /dev/nvidia0: the driver is not loaded"
         return Check("gpus", Level.WARN, detail, (f"{_sudo(facts)}nvidia-modprobe -c 0 -u",))
     return Check("gpus", Level.OK, "none; jobs train on the CPU")
+
+
+def _images(facts: Facts) -> Iterator[Check]:
+    """Yield what stands for images that requests made for AWS name: a row for each place."""
+    if facts.images_error is not None:
+        remedy = ("orchestrator doctor  # again, once the file is corrected",)
+        yield Check("images", Level.WARN, facts.images_error, remedy)
+    for place, rules in groupby(facts.images, _place):
+        names = ", ".join(_short(rule.pattern) for rule in rules)
+        yield Check("images", Level.OK, f"{names} -> {place}")
+
+
+def _place(rule: ImageRule) -> str:
+    """Return where the images of a rule run, in words."""
+    python = "job python" if rule.process == DEFAULT_PYTHON else rule.process
+    return " or ".join(
+        text
+        for text, given in (
+            (f"{rule.docker} (docker)", rule.docker),
+            (f"{python} (process)", python),
+        )
+        if given is not None
+    )
+
+
+def _short(pattern: str) -> str:
+    """Return a shipped pattern's own name of the image; any other pattern as it is."""
+    is_shipped = any(rule.pattern == pattern for rule in SHIPPED)
+    return re.sub(r"\[.*|\*$", "", pattern.rpartition("/")[2]) if is_shipped else pattern
 
 
 def _service(facts: Facts) -> Check:

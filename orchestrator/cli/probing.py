@@ -14,9 +14,11 @@ from pathlib import Path
 from typing import Any
 
 from orchestrator.backends.gpus import present_gpus
+from orchestrator.catalogue import images
+from orchestrator.catalogue.images import ImageRule
 from orchestrator.cli.environment import running_service
 from orchestrator.embedded import LocalTransport
-from orchestrator.errors import BackendError, OrchestratorError
+from orchestrator.errors import BackendError, InvalidSpec, OrchestratorError
 from orchestrator.home import home_directory
 from orchestrator.sdk.transport import URL_VARIABLE
 from orchestrator.settings import Settings
@@ -61,6 +63,8 @@ class Facts:
         docker: What the engine says, or an error.
         gpus: Indices of GPUs by device node.
         nvidia_smi: Path of nvidia-smi.
+        images: Rules of the image map, in order.
+        images_error: Why ``images.toml`` cannot be used; None when it can, or is not there.
     """
 
     system: str
@@ -82,6 +86,8 @@ class Facts:
     docker: dict[str, Any]
     gpus: tuple[int, ...]
     nvidia_smi: str | None
+    images: tuple[ImageRule, ...]
+    images_error: str | None
 
 
 def probe(home: Path | None) -> Facts:
@@ -89,6 +95,7 @@ def probe(home: Path | None) -> Facts:
     place = home.expanduser().absolute() if home else home_directory()
     info, error = _service_info(place)
     process = info.get("backends", {}).get("process", {})
+    image_rules, images_error = _image_map(place)
     return Facts(
         system=platform.system(),
         is_root=hasattr(os, "geteuid") and os.geteuid() == 0,
@@ -109,7 +116,18 @@ def probe(home: Path | None) -> Facts:
         docker=ask_engine(),
         gpus=present_gpus(),
         nvidia_smi=shutil.which("nvidia-smi"),
+        images=image_rules,
+        images_error=images_error,
     )
+
+
+def _image_map(home: Path) -> tuple[tuple[ImageRule, ...], str | None]:
+    try:
+        return images.load(home), None
+    except InvalidSpec as error:
+        return (), error.message
+    except OSError as error:
+        return (), f"{home / images.FILE_NAME}: {error.strerror or error}"
 
 
 def _service_info(home: Path) -> tuple[dict[str, Any], str | None]:

@@ -11,6 +11,7 @@ import pytest
 
 import orchestrator
 from orchestrator.cli.verbs import VERBS
+from tests.docs import members
 from tests.docs.markdown import ROOT, blocks, code, links
 
 OURS = ("orchestrator", "containers", "jobs", "tests", "infra")
@@ -113,6 +114,12 @@ class TestTheCommand:
             ]
             verbs = {re.sub(r"^\$ ", "", line).split()[1] for line in typed}
             assert {verb for verb in verbs if re.fullmatch("[a-z]+", verb)} <= set(VERBS), document
+
+
+class TestTheTableOfMembers:
+    def test_is_what_the_code_says(self):
+        text = members.DOCUMENT.read_text("utf-8")
+        assert text == members.written(text), "write it anew: python -m tests.docs.members"
 
 
 class TestThePublicNames:

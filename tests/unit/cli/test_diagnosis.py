@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import pytest
 
+from orchestrator.catalogue.images import SHIPPED, ImageRule
 from orchestrator.cli import main, probing
 from orchestrator.cli.diagnosis import Check, Level, diagnose
 from orchestrator.cli.probing import Facts, ask_interpreter, read_sysctls, writable_cgroup
@@ -31,6 +32,8 @@ GOOD = Facts(
     docker={"architecture": "amd64", "rootless": False, "cgroup_version": 2, "cpus": 8},
     gpus=(0, 1),
     nvidia_smi=None,
+    images=SHIPPED,
+    images_error=None,
 )
 
 
@@ -201,3 +204,17 @@ def test_doctor_fails_where_the_home_is_damaged(tmp_path, capsys):
     shown = capsys.readouterr().out
     assert "fail  home" in shown
     assert probing.Facts is Facts
+
+
+def test_the_image_map_is_shown_with_the_user_s_rules_first():
+    mine = ImageRule(pattern="mine:*", docker="mine-here:{tag}", process="/opt/python")
+    found = [c for c in diagnose(replace(GOOD, images=(mine, *SHIPPED))) if c.name == "images"]
+    assert found[0].detail == "mine:* -> mine-here:{tag} (docker) or /opt/python (process)"
+    assert all("pytorch-training" in c.detail and "job python" in c.detail for c in found[1:2])
+    assert "dkr.ecr" not in found[1].detail
+
+
+def test_an_image_map_that_is_broken_is_told():
+    broken = check("images", images=(), images_error="images.toml must be TOML")
+    assert (broken.level, broken.detail) == (Level.WARN, "images.toml must be TOML")
+    assert broken.remedy
