@@ -35,7 +35,7 @@ from orchestrator.service.driving import WAKE_SOCKET, Driving, WakeSocket, machi
 from orchestrator.service.jobs import JobService
 from orchestrator.service.logs import LogService
 from orchestrator.service.metrics import MetricService
-from orchestrator.service.placement import Placement
+from orchestrator.service.placement import Placement, Remembered
 from orchestrator.service.runtime import install_runtime
 from orchestrator.service.script_mode import ScriptMode
 from orchestrator.service.storage import check_not_lost, check_shared, check_unshared
@@ -124,7 +124,7 @@ class Service:
             self.home,
             self.settings.aws_backend,
             ScriptMode(self.blobs, sources, self.home),
-            self._docker.has_image,
+            Remembered(self._docker.has_image, self.clock),
         )
 
     @cached_property

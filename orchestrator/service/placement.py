@@ -11,8 +11,38 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
+    from orchestrator.clock import Clock
     from orchestrator.service.script_mode import ScriptMode
     from orchestrator.spec.job import TrainingJobSpec
+
+
+REMEMBERED_SECONDS = 1.0
+MOST_REMEMBERED = 1000
+
+
+class Remembered:
+    """Answers of a question that costs some milliseconds, for a moment: a burst of jobs asks once.
+
+    Args:
+        ask: The question.
+        clock: The time.
+    """
+
+    def __init__(self, ask: Callable[[str], bool], clock: Clock) -> None:
+        self._ask = ask
+        self._clock = clock
+        self._answers: dict[str, tuple[float, bool]] = {}
+
+    def __call__(self, about: str) -> bool:
+        """Return the answer, at most a moment old."""
+        now = self._clock.monotonic()
+        at, answer = self._answers.get(about, (-REMEMBERED_SECONDS, False))
+        if now - at >= REMEMBERED_SECONDS:
+            answer = self._ask(about)
+            if len(self._answers) >= MOST_REMEMBERED:
+                self._answers.clear()
+            self._answers[about] = (now, answer)
+        return answer
 
 
 class Placement:

@@ -28,6 +28,7 @@ GROUPS = {
     "logs": "tests.benchmarks.bench_logs",
     "restart": "tests.benchmarks.bench_restart",
     "s3": "tests.benchmarks.bench_s3",
+    "aws": "tests.benchmarks.bench_aws",
 }
 """Name and module of each group of rows; a module has `rows(options)`."""
 

@@ -1,7 +1,4 @@
-"""S3 servers, each in a process of its own: ours, moto's and rclone's.
-
-python -m tests.benchmarks.s3_servers PORT HOME     serves ours
-"""
+"""S3 servers, each in a process of its own: the whole service, moto's server and rclone's."""
 
 from __future__ import annotations
 
@@ -15,11 +12,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from orchestrator.api.aws.keys import issue
+from orchestrator.home import TOKEN_FILE, prepare_home
 from tests.benchmarks.measure import eventually
 from tests.benchmarks.processes import cpu_seconds, status_mb
-from tests.benchmarks.world import ROOT, clean_variables
+from tests.benchmarks.world import ORCHESTRATOR, ROOT, clean_variables
 
-KEY, SECRET = "AKIAEXAMPLE", "an-example-secret"
+TOKEN = "a-token-for-measuring"  # of a service that ends with the run
+KEY = issue(TOKEN)
 BENCH_BIN = ROOT / ".venv-bench" / "bin"
 
 
@@ -56,8 +56,8 @@ class Running:
             "s3",
             endpoint_url=self.url,
             region_name="us-east-1",
-            aws_access_key_id=KEY,
-            aws_secret_access_key=SECRET,
+            aws_access_key_id=KEY.id,
+            aws_secret_access_key=KEY.secret,
             config=Config(s3={"addressing_style": "path"}, max_pool_connections=20),
         )
 
@@ -65,16 +65,16 @@ class Running:
 def commands(folder: Path) -> dict[str, list[str]]:
     """How each server that is installed is started; the port takes the place of `PORT`."""
     ours, rclone = folder / "ours", folder / "rclone"
-    for place in (ours, rclone):
-        place.mkdir(exist_ok=True)
-    python = sys.executable
+    rclone.mkdir(exist_ok=True)
+    prepare_home(ours)
+    (ours / TOKEN_FILE).write_text(TOKEN, encoding="ascii")
     found = {
-        "ours": [python, "-m", "tests.benchmarks.s3_servers", "PORT", str(ours)],
-        "moto server": [python, "-c", "from moto.server import main; main(['-pPORT'])"],
+        "ours": [ORCHESTRATOR, "serve", "--port", "PORT", "--home", str(ours)],
+        "moto server": [sys.executable, "-c", "from moto.server import main; main(['-pPORT'])"],
     }
     if (BENCH_BIN / "rclone").exists():
         found["rclone"] = [
-            str(BENCH_BIN / "rclone"), "serve", "s3", "--auth-key", f"{KEY},{SECRET}",
+            str(BENCH_BIN / "rclone"), "serve", "s3", "--auth-key", f"{KEY.id},{KEY.secret}",
             "--addr", "127.0.0.1:PORT", "--vfs-cache-mode", "off", str(rclone),
         ]  # fmt: skip
     return found
@@ -112,19 +112,3 @@ def _answers(port: int) -> bool:
     except OSError:
         return False
     return True
-
-
-def main(port: str, home: str) -> None:
-    """Serve ours, with everybody's signature believed."""
-    import uvicorn
-
-    from orchestrator.api.aws.s3.gateway import S3Gateway
-    from orchestrator.blobs.buckets import BucketStore
-    from tests.wire.s3.live import UncheckedApp
-
-    app = UncheckedApp(S3Gateway(BucketStore(Path(home))))
-    uvicorn.run(app, port=int(port), lifespan="off", log_config=None, access_log=False)
-
-
-if __name__ == "__main__":
-    main(*sys.argv[1:])

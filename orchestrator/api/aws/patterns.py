@@ -8,8 +8,9 @@ from typing import Any
 
 import regex  # type: ignore[import-untyped]
 
-MATCH_SECONDS = 0.05
-"""Longest time of one match; a text that needs more is refused."""
+MATCH_SECONDS = 2.0
+"""Longest time of one match; a text that needs more is refused. It is time by the clock, so that a
+busy machine must not make a good text fail: a thread can wait for tenths of a second for its turn."""
 # The commonest expressions, of each hyperparameter's and each variable's value: no engine needed.
 _ALL = frozenset({r"[\S\s]*", r"[\s\S]*"})
 _LINES = frozenset({".*"})

@@ -1,4 +1,4 @@
-"""The gateway on a live loopback server; whoever asks is the same caller."""
+"""The gateway on a live loopback server: signatures are verified, as in a service; who signs nothing is believed."""
 
 from __future__ import annotations
 
@@ -13,31 +13,42 @@ from starlette.requests import Request
 from starlette.types import Receive, Scope, Send
 
 from orchestrator.api.aws.caller import UNSIGNED_PAYLOAD, Caller
+from orchestrator.api.aws.endpoint import Endpoint
+from orchestrator.api.aws.keys import Keys, issue
 from orchestrator.api.aws.s3.gateway import S3Gateway
+from orchestrator.api.aws.sigv4 import Verifier
+from orchestrator.api.pools import Pool
 from orchestrator.blobs.buckets import BucketStore
+from orchestrator.clock import SystemClock
 
 REGION = "us-east-1"
+TOKEN = "a-token-for-tests"
+KEY = issue(TOKEN)
 
 
-class UncheckedApp:
-    """Believes every signature; the rooms around the gateway verify them."""
+class Doors:
+    """A signed request is verified; any other reaches the gateway as it is, which no service allows."""
 
     def __init__(self, gateway: S3Gateway) -> None:
         self._gateway = gateway
+        self._pool = Pool("unused", 1, 1)
+        verifier = Verifier(Keys([TOKEN]), SystemClock(), verifies=True)
+        self._endpoint = Endpoint(self._pool, self._pool, verifier, {}, gateway)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
         request = Request(scope, receive)
+        if "authorization" in request.headers or "X-Amz-Signature" in request.query_params:
+            await self._endpoint(scope, receive, send)
+            return
         payload = request.headers.get("x-amz-content-sha256", UNSIGNED_PAYLOAD)
-        caller = Caller("AKIAEXAMPLE", _region(request), "s3", payload)
-        answer = await self._gateway(request, caller)
+        answer = await self._gateway(request, Caller("nobody", REGION, "s3", payload))
         await answer(scope, receive, send)
 
-
-def _region(request: Request) -> str:
-    credential = request.headers.get("authorization", "").partition("Credential=")[2]
-    parts = credential.split("/")
-    return parts[2] if len(parts) > 3 else REGION
+    def close(self) -> None:
+        """End the threads."""
+        self._gateway.close()
+        self._pool.close()
 
 
 class LiveGateway:
@@ -50,14 +61,12 @@ class LiveGateway:
 
     def __init__(self, home: Path) -> None:
         self.store = BucketStore(home)
-        self._gateway = S3Gateway(self.store)
+        self._doors = Doors(S3Gateway(self.store))
         self._socket = socket.create_server(("127.0.0.1", 0))
         self.port = self._socket.getsockname()[1]
         self.url = f"http://127.0.0.1:{self.port}"
         self._server = uvicorn.Server(
-            uvicorn.Config(
-                UncheckedApp(self._gateway), lifespan="off", log_config=None, access_log=False
-            )
+            uvicorn.Config(self._doors, lifespan="off", log_config=None, access_log=False)
         )
         self._thread = threading.Thread(target=self._run)
 
@@ -74,7 +83,7 @@ class LiveGateway:
         self._server.should_exit = True
         self._thread.join(30)
         self._socket.close()
-        self._gateway.close()
+        self._doors.close()
         self.store.close()
 
 
@@ -88,7 +97,7 @@ def client(url: str, **options: Any) -> Any:
         "s3",
         endpoint_url=url,
         region_name=options.pop("region", REGION),
-        aws_access_key_id="AKIAEXAMPLE",
-        aws_secret_access_key="an-example-secret",
+        aws_access_key_id=KEY.id,
+        aws_secret_access_key=KEY.secret,
         config=Config(s3=s3, retries={"max_attempts": 1}, **options),
     )

@@ -9,7 +9,7 @@ import pytest
 from orchestrator.blobs.base import BlobStore
 from orchestrator.blobs.s3 import S3BlobStore, S3Settings
 from orchestrator.testing.blob_contract import BlobContract
-from tests.wire.s3.live import LiveGateway
+from tests.wire.s3.live import KEY, LiveGateway
 
 
 class TestS3BlobStoreOnTheGateway(BlobContract):
@@ -17,8 +17,8 @@ class TestS3BlobStoreOnTheGateway(BlobContract):
     def store(
         self, gateway: LiveGateway, bucket: str, monkeypatch: pytest.MonkeyPatch
     ) -> Iterator[BlobStore]:
-        monkeypatch.setenv("AWS_ACCESS_KEY_ID", "AKIAEXAMPLE")
-        monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "an-example-secret")
+        monkeypatch.setenv("AWS_ACCESS_KEY_ID", KEY.id)
+        monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", KEY.secret)
         root = f"s3://{bucket}/blobs"
         store = S3BlobStore(S3Settings(gateway.url, region="us-east-1", root=root))
         yield store

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tests.wire.s3.live import LiveGateway
+from tests.wire.s3.live import KEY, LiveGateway
 
 obstore: Any = pytest.importorskip("obstore", reason="obstore is not installed")
 
@@ -23,8 +23,8 @@ def store(gateway: LiveGateway) -> Any:
         name,
         endpoint=gateway.url,
         region="us-east-1",
-        access_key_id="AKIAEXAMPLE",
-        secret_access_key="an-example-secret",
+        access_key_id=KEY.id,
+        secret_access_key=KEY.secret,
         client_options={"allow_http": True},
     )
 
