@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from orchestrator_runtime import contract, launch
 
-from orchestrator.backends import staging
+from orchestrator.backends import inputs, staging
 from orchestrator.backends.base import AttemptContext
 from orchestrator.backends.docker_values import (
     LABEL_ATTEMPT,
@@ -323,8 +323,8 @@ def mounts(around: Surroundings, context: AttemptContext, host: str) -> list[dic
         *(_bind(kept.directory, kept.target) for kept in staging.kept_directories(context)),
     ]
     bound += [
-        _bind(mount.source, f"{contract.ML}/{mount.target}", read_only=mount.read_only)
-        for mount in staging.channel_mounts(context, host)
+        _bind(mount.source, f"{contract.ML}/{mount.target}", read_only=True)
+        for mount in inputs.channel_mounts(context, host)
     ]
     if around.inside:
         runtime = around.image.runtime or around.settings.runtime

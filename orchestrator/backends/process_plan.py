@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from orchestrator_runtime import contract, launch
 
-from orchestrator.backends import gpus, sandbox, staging
+from orchestrator.backends import gpus, inputs, sandbox, staging
 from orchestrator.backends.environment import inherited_environment
 from orchestrator.backends.requirements import wanted
 from orchestrator.packaging.requirements import (
@@ -209,7 +209,7 @@ class Planner:
             ),
             *(
                 (str(mount.source), f"{contract.ML}/{mount.target}")
-                for mount in staging.channel_mounts(context, host)
+                for mount in inputs.channel_mounts(context, host)
             ),
         ]
         covered = (SCRATCH_TARGET, "/run", *self._hidden)

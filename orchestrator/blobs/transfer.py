@@ -41,9 +41,12 @@ def select_files(store: BlobStore, uri: str, selection: Selection) -> list[Plann
     else:
         objects = list(store.list(uri))
         if not objects and not store.exists(uri):
-            raise InputError(f"an input location must exist, nothing is at {uri!r}")
+            raise InputError(
+                f"an input location must exist, nothing is at {uri!r}; give an object, or the "
+                "whole name of a folder"
+            )
     if selection.distribution == "ShardedByS3Key":
-        objects = shard_for_host(objects, selection.rank, selection.hosts)
+        objects = shard_for_host(objects, selection.rank, selection.hosts, selection.seed)
     return plan_files(objects)
 
 

@@ -19,10 +19,6 @@ GIVEN: dict[str, Any] = {
     "resource_config.volume_size_in_gb": 31,
     "resource_config.keep_alive_period_in_seconds": 60,
     "resources.shm_size_mib": 2048,
-    "input_data_config.compression_type": "Gzip",
-    "input_data_config.record_wrapper_type": "RecordIO",
-    "input_data_config.shuffle_config": {"seed": 1},
-    "input_data_config.attribute_names": ["a"],
 }
 
 
@@ -37,8 +33,6 @@ def spec_with(backend: str, *paths: str) -> TrainingJobSpec:
         name, _, member = path.partition(".")
         if not member:
             request[name] = GIVEN[path]
-        elif name == "input_data_config":
-            request[name] = [{"channel_name": "a", "uri": "/tmp", member: GIVEN[path]}]
         else:
             request[name] = {**request.get(name, {}), member: GIVEN[path]}
     return TrainingJobSpec.parse(request)
@@ -99,8 +93,12 @@ def test_gpus_that_are_not_there_are_told_and_refused_where_that_is_wished(
         ),
         ({"backend": "kubernetes"}, "got 'kubernetes'; choose one of these"),
         (
-            {"input_data_config": [{"channel_name": "a", "uri": "/tmp", "input_mode": "Pipe"}]},
-            "for channel 'a'; use File",
+            {
+                "input_data_config": [
+                    {"channel_name": "a", "uri": "/tmp", "compression_type": "Gzip"}
+                ]
+            },
+            "for channel 'a'; leave this field unset or set it to None, or use Pipe",
         ),
     ],
 )
