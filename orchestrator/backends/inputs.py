@@ -24,7 +24,11 @@ if TYPE_CHECKING:
     from orchestrator.spec.job import Channel, TrainingJobSpec
 
 INPUTS_DIRECTORY = "inputs"
-"""Of a job: ``inputs/<attempt>/<host>/<channel>``."""
+"""Of a job: ``inputs/<attempt>/<host>/<mode>/<channel>``."""
+FILES, PIPES = "file", "pipe"
+"""Modes whose directories are shown to supervisors: what may take space, and what is streamed."""
+ITEMS_FILE, OBJECTS_DIRECTORY = "items", "objects"
+"""Of a channel in Pipe mode."""
 
 
 class View(Enum):
@@ -48,7 +52,7 @@ class Fetch:
         directory: Where it goes.
         rank: Index of the host among those that get the channel.
         hosts: Number of these.
-        room_bytes: Size of the host's volume; None = no limit.
+        room_bytes: Size of the host's volume; None = no limit. Only files take space of it.
     """
 
     channel: Channel
@@ -137,6 +141,11 @@ def _attempt_inputs(context: AttemptContext) -> Path:
     return context.job_directory / INPUTS_DIRECTORY / str(context.attempt)
 
 
+def _place_of(context: AttemptContext, host: str, channel: Channel) -> Path:
+    mode = context.spec.input_mode_of(channel).lower()
+    return inputs_directory(context, host) / mode / channel.channel_name
+
+
 def channel_mounts(
     context: AttemptContext, host: str, *, can_mount: bool = True
 ) -> tuple[Mount, ...]:
@@ -152,8 +161,58 @@ def channel_mounts(
         if view is View.IN_PLACE and place is not None:
             mounts.append(Mount(place, target if place.is_dir() else f"{target}/{place.name}"))
         elif view is View.LINK:
-            mounts.append(Mount(inputs_directory(context, host) / channel.channel_name, target))
+            mounts.append(Mount(_place_of(context, host, channel), target))
     return tuple(mounts)
+
+
+def volume_bytes(spec: TrainingJobSpec) -> int | None:
+    """Return how much space the files of a host may take; None = no limit."""
+    size = spec.resource_config.volume_size_in_gb
+    return None if size is None else size << 30
+
+
+def pipe_channels(context: AttemptContext, host: str) -> tuple[Channel, ...]:
+    """Return the channels of a host in Pipe mode."""
+    return tuple(c for c in channels_of(context, host) if context.spec.input_mode_of(c) == "Pipe")
+
+
+def pipe_plans(
+    context: AttemptContext,
+    host: str,
+    pipes: str,
+    place: Callable[[Channel, Path], str] = lambda _channel, path: str(path),
+) -> list[contract.PipePlan]:
+    """Return what the supervisor streams.
+
+    Args:
+        context: The attempt.
+        host: Which of its hosts.
+        pipes: The directory PIPES of its inputs as the supervisor sees it.
+        place: How the supervisor sees the path of a channel that is read in place.
+    """
+    plans: list[contract.PipePlan] = []
+    for channel in pipe_channels(context, host):
+        directory = f"{pipes}/{channel.channel_name}"
+        local = pipe_source(channel)
+        shuffle = channel.shuffle_config
+        deals = shuffle is not None and is_sharded(channel)
+        plans.append(
+            {
+                "channel": channel.channel_name,
+                "items": f"{directory}/{ITEMS_FILE}",
+                "root": place(channel, local) if local else f"{directory}/{OBJECTS_DIRECTORY}",
+                "gzip": channel.compression_type == "Gzip",
+                "record_io": channel.record_wrapper_type == "RecordIO",
+                "seed": shuffle.seed if shuffle is not None else None,
+                "share": list(share_of(context, host, channel)) if deals else None,
+            }
+        )
+    return plans
+
+
+def pipe_source(channel: Channel) -> Path | None:
+    """Return the path of this machine that a channel is streamed from as it is, else None."""
+    return local_path(channel.uri) if channel.s3_data_type == "S3Prefix" else None
 
 
 def place_channels(
@@ -167,6 +226,7 @@ def place_channels(
     ml = context.host_directory(host) / contract.ML_DIRECTORY
     for channel in channels_of(context, host):
         _check_there(channel)
+        mode = context.spec.input_mode_of(channel)
         view = view_of(context.spec, channel, can_mount=can_mount)
         target = ml / contract.INPUT_DATA / channel.channel_name
         if view is not View.PIPE:
@@ -175,10 +235,11 @@ def place_channels(
             continue
         place = target
         if view is not View.COPY:
-            place = inputs_directory(context, host) / channel.channel_name
+            place = _place_of(context, host, channel)
             place.mkdir(parents=True, exist_ok=True)
         rank, hosts = share_of(context, host, channel)
-        fetch(Fetch(channel, place, view, rank, hosts))
+        room = volume_bytes(context.spec) if mode == "File" else None
+        fetch(Fetch(channel, place, view, rank, hosts, room))
     for mount in channel_mounts(context, host, can_mount=can_mount):
         _place_mount(mount, ml, can_mount)
 

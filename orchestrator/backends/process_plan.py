@@ -154,6 +154,9 @@ class Planner:
             "limits": limits(spec, self.settings.log_bytes),
             "compression": spec.output_data_config.compression_type,
             "notify": str(self.settings.notify) if self.settings.notify else None,
+            "pipes": inputs.pipe_plans(
+                context, host, str(inputs.inputs_directory(context, host) / inputs.PIPES)
+            ),
         }
 
     def _environment(self, context: AttemptContext, host: str) -> dict[str, str]:

@@ -46,7 +46,7 @@ class Selection:
     """Which objects of a location a host gets: SageMaker's S3DataSource without the address."""
 
     data_type: Literal["S3Prefix", "ManifestFile", "AugmentedManifestFile"] = "S3Prefix"
-    """``download`` takes all but the last, which names no files; see ``streams``."""
+    """``download`` takes all but the last, whose lines are no files; see ``streams``."""
     distribution: Literal["FullyReplicated", "ShardedByS3Key"] = "FullyReplicated"
     rank: int = 0
     """Index of the host in the sorted host names."""

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from orchestrator.backends.inputs import View
+from orchestrator.backends.inputs import ITEMS_FILE, OBJECTS_DIRECTORY, View, pipe_source
 from orchestrator.blobs.base import Selection
+from orchestrator.blobs.streams import stage_stream, stream_items
 from orchestrator.blobs.transfer import select_files
 from orchestrator.errors import InputError
 
@@ -34,12 +35,30 @@ class Inputs:
             InputError: It is missing, hostile, or larger than the volume.
         """
         channel = wanted.channel
+        if wanted.view is View.PIPE:
+            self._stage_stream(wanted)
+            return
         own = wanted.view is View.COPY
         selection = selection_of(channel, wanted.rank, wanted.hosts)
         if wanted.room_bytes is not None and (own or not self._blobs.lends(channel.uri)):
             files = select_files(self._blobs, channel.uri, selection)
             _check_room(channel, sum(file.source.size for file in files), wanted.room_bytes)
         self._blobs.download(channel.uri, wanted.directory, selection=selection, writable=own)
+
+    def _stage_stream(self, wanted: Fetch) -> None:
+        channel = wanted.channel
+        items = stream_items(
+            self._blobs,
+            channel.uri,
+            selection_of(channel, wanted.rank, wanted.hosts),
+            channel.attribute_names,
+        )
+        stage_stream(
+            self._blobs,
+            items,
+            wanted.directory / ITEMS_FILE,
+            None if pipe_source(channel) else wanted.directory / OBJECTS_DIRECTORY,
+        )
 
 
 def selection_of(channel: Channel, rank: int, hosts: int) -> Selection:

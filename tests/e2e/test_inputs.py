@@ -34,11 +34,11 @@ def where(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> st
 @pytest.fixture
 def runner(
     request: pytest.FixtureRequest, where: str, orchestrator_home: Path, tmp_path: Path
-) -> Iterator[Runner]:
+) -> Runner:
     """A home whose jobs run there."""
     image = request.getfixturevalue("base_image") if where in {"docker", "root"} else None
     transport: LocalTransport = request.getfixturevalue("orchestrator_transport")
-    yield Runner(transport, orchestrator_home, tmp_path, image)
+    return Runner(transport, orchestrator_home, tmp_path, image)
 
 
 @pytest.fixture
@@ -158,7 +158,7 @@ class TestShares:
         everything = [f"{n:02}" for n in range(10)]
         for name in ("train", "mixed"):
             shares = [list(of["data"][name]) for of in said.values()]
-            assert sorted(sum(shares, [])) == everything
+            assert sorted(name for share in shares for name in share) == everything
             assert sorted(map(len, shares)) == [3, 3, 4]
         assert said["algo-1"]["data"]["train"].keys() == {"00", "03", "06", "09"}
         assert said["algo-1"]["data"]["mixed"].keys() != {"00", "03", "06", "09"}

@@ -19,6 +19,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from orchestrator_runtime.contract import ArtifactRecord, ExitRecord, HostPlan, Outcome
     from orchestrator_runtime.exitrecord import Ending
+    from orchestrator_runtime.feed import Feeders
     from orchestrator_runtime.signals import Signals
 
 
@@ -57,6 +58,7 @@ class HostRun:
             max_runtime_seconds=limits["max_runtime_seconds"],
         )
         self._started_at: float | None = None
+        self._feeders: Feeders | None = None
         for name in ("SM_HPS", "SM_TRAINING_ENV"):
             if name not in self._environment:
                 self._pump.note(f"{name} is longer than the system allows and is not set")
@@ -95,7 +97,12 @@ class HostRun:
     def _train(self) -> Ending:
         self._status.enter(contract.PHASE_TRAINING)
         self._started_at = now()
-        return self._watch.run(self._launch(self._plan["argv"], self._environment))
+        if self._plan.get("pipes"):
+            from orchestrator_runtime.feed import Feeders  # noqa: PLC0415 -- only where needed
+
+            self._feeders = Feeders(self._plan["pipes"], self._plan["ml"])
+        launch = self._launch(self._plan["argv"], self._environment)
+        return self._watch.run(launch, self._feeders)
 
     def _launch(self, argv: list[str], environment: dict[str, str]) -> Launch:
         plan = self._plan
@@ -199,6 +206,8 @@ class HostRun:
             message = f"stopped ({self._watch.stop.intent}): {told}"
         elif outcome == "max_runtime":
             message = f"the time limit of {limits['max_runtime_seconds']:g} s was reached: {told}"
+        elif outcome == "input_failed" and self._feeders is not None:
+            message = self._feeders.failure or told
         elif outcome == "out_of_memory":
             message = f"the memory limit of {limits['memory_bytes']} bytes was reached: {told}"
         else:
