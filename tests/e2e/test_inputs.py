@@ -3,51 +3,18 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from orchestrator.blobs.buckets import BucketStore
-from orchestrator.embedded import LocalTransport
 from orchestrator.errors import InvalidSpec
 from tests.e2e.channels import Runner, put, read
-from tests.e2e.conftest import KINDS, eventually
+from tests.e2e.conftest import eventually
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(240)]
 
 LARGE = b"0123456789abcdef" * 4096
-DOCKER = pytest.param("docker", marks=pytest.mark.docker)
-
-
-@pytest.fixture(params=[*KINDS, DOCKER, pytest.param("root", marks=pytest.mark.docker)])
-def where(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
-    """Each kind of fence of the process back end; containers, also with root inside."""
-    kind: str = request.param
-    if kind == "root":
-        monkeypatch.setenv("ORCHESTRATOR_DOCKER_PROFILE", "compatible")
-    elif kind != "docker":
-        monkeypatch.setenv("ORCHESTRATOR_ISOLATION", kind)
-    return kind
-
-
-@pytest.fixture
-def runner(
-    request: pytest.FixtureRequest, where: str, orchestrator_home: Path, tmp_path: Path
-) -> Runner:
-    """A home whose jobs run there."""
-    image = request.getfixturevalue("base_image") if where in {"docker", "root"} else None
-    transport: LocalTransport = request.getfixturevalue("orchestrator_transport")
-    return Runner(transport, orchestrator_home, tmp_path, image)
-
-
-@pytest.fixture
-def buckets(orchestrator_home: Path) -> Iterator[BucketStore]:
-    orchestrator_home.mkdir(parents=True, exist_ok=True)
-    store = BucketStore(orchestrator_home)
-    yield store
-    store.close()
-
 
 VANDAL = """
 import json, os, pathlib, subprocess, sys

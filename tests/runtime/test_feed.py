@@ -86,13 +86,13 @@ print(read("test_0").decode())
         folder = channel(host, "train", [b"head"])
         with (folder / "objects" / "0-0").open("r+b") as file:
             file.truncate(size)  # a hole: nothing on the disk
-        program = f"""
+        program = """
 for epoch in range(20):
-    assert read(f"train_{{epoch}}", 4) == b"head"
-    while not os.path.exists(f"{{folder}}/train_{{epoch + 1}}"):
+    assert read(f"train_{epoch}", 4) == b"head"
+    while not os.path.exists(f"{folder}/train_{epoch + 1}"):
         pass
 total = 0
-with open(f"{{folder}}/train_20", "rb") as fifo:
+with open(f"{folder}/train_20", "rb") as fifo:
     while chunk := fifo.read(1 << 20):
         total += len(chunk)
 print(total)
@@ -225,7 +225,7 @@ class TestFailures:
     def test_a_program_cannot_make_a_feeder_write_elsewhere(self, fenced: Host, tmp_path: Path):
         victim = tmp_path / "victim"
         victim.write_bytes(b"precious")
-        channel(fenced, "train", [b"EVIL"])
+        channel(fenced, "train", [b"EVIL" * (1 << 20)])  # more than a FIFO holds
         program = f"""
 fifo = open(f"{{folder}}/train_0", "rb")
 os.symlink({str(victim)!r}, f"{{folder}}/train_1")
