@@ -219,7 +219,23 @@ def host_plan(
         "compression": spec.output_data_config.compression_type,
         "notify": notify,
         "pipes": _pipes(around, context, host),
+        "volume": _volume(around, context, host),
     }
+
+
+def _volume(
+    around: Surroundings, context: AttemptContext, host: str
+) -> contract.VolumePlan | None:
+    """Return the quota; inside, only the host directory shows the tree without what is mounted."""
+    files = inputs.files_directory(context, host)
+    plan = staging.volume_plan(context, host, str(files) if files else None)
+    if plan is None or not around.inside:
+        return plan
+    own = [f"{HOST}/{contract.ML_DIRECTORY}", f"{HOST}/{contract.SCRATCH_DIRECTORY}"]
+    kept = staging.kept_directories(context)
+    own += [one.target for one in kept if staging.is_own(context, one)]
+    shown = f"{INPUTS}/{inputs.FILES}" if files else None
+    return {"bytes": plan["bytes"], "written": own, "inputs": shown}
 
 
 def _pipes(around: Surroundings, context: AttemptContext, host: str) -> list[contract.PipePlan]:

@@ -171,6 +171,17 @@ def volume_bytes(spec: TrainingJobSpec) -> int | None:
     return None if size is None else size << 30
 
 
+def files_directory(context: AttemptContext, host: str) -> Path | None:
+    """Return where files of channels are put that are no part of the tree; None if none are."""
+    spec = context.spec
+    modes = {
+        spec.input_mode_of(channel)
+        for channel in channels_of(context, host)
+        if view_of(spec, channel) is View.LINK
+    }
+    return inputs_directory(context, host) / FILES if "File" in modes else None
+
+
 def pipe_channels(context: AttemptContext, host: str) -> tuple[Channel, ...]:
     """Return the channels of a host in Pipe mode."""
     return tuple(c for c in channels_of(context, host) if context.spec.input_mode_of(c) == "Pipe")

@@ -157,7 +157,12 @@ class Planner:
             "pipes": inputs.pipe_plans(
                 context, host, str(inputs.inputs_directory(context, host) / inputs.PIPES)
             ),
+            "volume": self._volume(context, host),
         }
+
+    def _volume(self, context: AttemptContext, host: str) -> contract.VolumePlan | None:
+        files = inputs.files_directory(context, host) if self._fenced else None
+        return staging.volume_plan(context, host, str(files) if files else None)
 
     def _environment(self, context: AttemptContext, host: str) -> dict[str, str]:
         member = next(h for h in context.hosts if h.host == host)

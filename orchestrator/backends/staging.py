@@ -61,6 +61,30 @@ def _kept(context: AttemptContext, name: str, target: str, uri: str | None) -> K
     return Kept(name, where or context.job_directory / name, target, remote)
 
 
+def volume_plan(
+    context: AttemptContext, host: str, files: str | None
+) -> contract.VolumePlan | None:
+    """Return the quota of a host's files, as a supervisor on this machine sees them.
+
+    Args:
+        context: The attempt.
+        host: Which of its hosts.
+        files: Directory of inputs beside its tree, if there is one.
+    """
+    size = inputs.volume_bytes(context.spec)
+    if size is None:
+        return None
+    directory = context.host_directory(host)
+    written = [directory / contract.ML_DIRECTORY, directory / contract.SCRATCH_DIRECTORY]
+    written += [kept.directory for kept in kept_directories(context) if is_own(context, kept)]
+    return {"bytes": size, "written": [str(path) for path in written], "inputs": files}
+
+
+def is_own(context: AttemptContext, kept: Kept) -> bool:
+    """Return whether a kept directory is the job's own, not a place of its user's."""
+    return kept.directory.is_relative_to(context.job_directory)
+
+
 def config_files(context: AttemptContext, host: str, network_interface: str) -> dict[str, Any]:
     """Return the content of ``input/config/*.json`` by file name."""
     return {

@@ -32,7 +32,6 @@ LOCAL = frozenset({"process", "docker"})
 NOT_ENFORCED: tuple[tuple[str, frozenset[str]], ...] = (
     ("role_arn", LOCAL),
     ("output_data_config.kms_key_id", LOCAL),
-    ("resource_config.volume_size_in_gb", LOCAL),
     ("resource_config.keep_alive_period_in_seconds", LOCAL),
     ("resources.shm_size_mib", frozenset({"process"})),
 )

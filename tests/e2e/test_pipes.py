@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from orchestrator import TrainingJob
 from orchestrator.blobs.buckets import BucketStore
 from orchestrator.errors import InvalidSpec
 from tests.e2e.channels import Runner, put
@@ -210,7 +211,7 @@ print(4 + len(fifo.read()))
         kill(driver)
         (gate / "open").touch()
         eventually(lambda: str(8 * len(LARGE)).encode() in log.read_bytes())
-        runner.transport.list_jobs()  # who asks starts a driver
+        TrainingJob.get(name, runner.transport).wait(timeout_seconds=60)  # starts a driver
         assert runner.end(name).record.status == "Completed"
 
     def test_members_that_only_pipe_mode_has_are_refused_elsewhere(self, runner: Runner) -> None:

@@ -13,6 +13,7 @@ from orchestrator_runtime.mask import Masker
 from orchestrator_runtime.pump import LogPump, last_lines
 from orchestrator_runtime.scratch import Scratch
 from orchestrator_runtime.status import Status, now
+from orchestrator_runtime.volume import VolumeWatch
 from orchestrator_runtime.watch import Watch
 
 TYPE_CHECKING = False
@@ -47,6 +48,7 @@ class HostRun:
         name = f"{cgroups.PREFIX}{plan['job_name']}-{plan['attempt']}-{plan['host']}-{os.getpid()}"
         self._group = cgroups.create(name, limits)
         self._memory = MemoryWatch(limits["memory_bytes"], self._group)
+        self._volume = VolumeWatch(plan.get("volume"))
         self._watch = Watch(
             directory,
             watcher=watcher,
@@ -54,6 +56,7 @@ class HostRun:
             intake=self._intake,
             status=status,
             memory=self._memory,
+            volume=self._volume,
             grace_seconds=limits["grace_seconds"],
             max_runtime_seconds=limits["max_runtime_seconds"],
         )
@@ -208,6 +211,8 @@ class HostRun:
             message = f"the time limit of {limits['max_runtime_seconds']:g} s was reached: {told}"
         elif outcome == "input_failed" and self._feeders is not None:
             message = self._feeders.failure or told
+        elif outcome == "disk_quota":
+            message = self._volume.message
         elif outcome == "out_of_memory":
             message = f"the memory limit of {limits['memory_bytes']} bytes was reached: {told}"
         else:

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from orchestrator_runtime.limits import MemoryWatch
     from orchestrator_runtime.pump import Pump
     from orchestrator_runtime.status import Status
+    from orchestrator_runtime.volume import VolumeWatch
 else:
     import _signal
 
@@ -45,6 +46,7 @@ class Watch:
         intake: RecordIntake | None,
         status: Status,
         memory: MemoryWatch,
+        volume: VolumeWatch,
         grace_seconds: float,
         max_runtime_seconds: float | None,
     ) -> None:
@@ -57,6 +59,7 @@ class Watch:
         self._intake = intake
         self._status = status
         self._memory = memory
+        self._volume = volume
         self._grace = grace_seconds
         self._max_runtime = max_runtime_seconds
         self._expires_at = float("inf")
@@ -66,9 +69,10 @@ class Watch:
         self._feeders: Feeders | None = None
 
     def may_start(self) -> bool:
-        """Look for a stop before a program is started; False if there was one."""
+        """Look for a stop, or a full volume, before a program is started; False if there was one."""
         self._on_signals()
         self._look_for_stop()
+        self._on_volume(self._volume.measure())
         return self.stop.outcome is None
 
     def run(self, launch: Launch, feeders: Feeders | None = None) -> Ending:
@@ -94,6 +98,8 @@ class Watch:
         try:
             while not child.ended:
                 self._turn(child)
+            if self.stop.outcome is None:
+                self._on_volume(self._volume.measure())  # whenever the last look was
             self._on_feeders()  # who fails says so before the program can see the stream's end
         finally:
             self._clear(child)
@@ -131,7 +137,7 @@ class Watch:
         return sources
 
     def _timeout(self) -> float:
-        due = [self._look_at, self._expires_at, self._memory.due_at]
+        due = [self._look_at, self._expires_at, self._memory.due_at, self._volume.due_at]
         if self.stop.wake_at is not None:
             due.append(self.stop.wake_at)
         return max(min(due) - time.monotonic(), 0.0)
@@ -148,6 +154,10 @@ class Watch:
     def _on_feeders(self) -> None:
         if self._feeders is not None and self._feeders.read():
             self._ask("input_failed", None, 0.0)
+
+    def _on_volume(self, exceeded: bool) -> None:
+        if exceeded:
+            self._ask("disk_quota", None, 0.0)
 
     def _on_signals(self) -> None:
         if self._watcher.take() & signals.STOP and not self._look_for_stop():
@@ -173,6 +183,8 @@ class Watch:
             self._ask("max_runtime", None, self._grace)
         if moment >= self._memory.due_at and self._memory.exceeded():
             self._ask("out_of_memory", None, 0.0)
+        if moment >= self._volume.due_at:
+            self._on_volume(self._volume.exceeded())
         if self.stop.outcome is not None and self.stop.tick(child.pid):
             tree.kill_everything(child.pid)
 

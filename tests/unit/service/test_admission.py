@@ -16,7 +16,6 @@ from orchestrator.testing.fake_backend import FakeBackend, FakeEngine
 GIVEN: dict[str, Any] = {
     "role_arn": "arn:aws:iam::123456789012:role/trainer",
     "output_data_config.kms_key_id": "key",
-    "resource_config.volume_size_in_gb": 31,
     "resource_config.keep_alive_period_in_seconds": 60,
     "resources.shm_size_mib": 2048,
 }
@@ -48,12 +47,12 @@ def test_a_member_without_effect_is_named(path: str, where: frozenset[str], back
 
 
 def test_there_is_one_warning_however_many_they_are(tmp_path: Path):
-    spec = spec_with("process", "role_arn", "resource_config.volume_size_in_gb")
+    spec = spec_with("process", "role_arn", "resource_config.keep_alive_period_in_seconds")
     admission = Admission(tmp_path, {"process": FakeBackend(FakeEngine())}, Machine(1, 1, ()))
     (warning,) = admission.check(spec, {}, None)
     assert warning == (
         "kept, but not enforced on the process back end: role_arn, "
-        "resource_config.volume_size_in_gb"
+        "resource_config.keep_alive_period_in_seconds"
     )
 
 
