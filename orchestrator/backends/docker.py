@@ -19,7 +19,14 @@ from typing import TYPE_CHECKING, Any
 
 from orchestrator_runtime import contract
 
-from orchestrator.backends import claims, docker_leftovers, docker_outside, docker_records, staging
+from orchestrator.backends import (
+    claims,
+    docker_leftovers,
+    docker_outside,
+    docker_records,
+    inputs,
+    staging,
+)
 from orchestrator.backends.base import (
     AttemptContext,
     Backend,
@@ -88,7 +95,7 @@ class DockerBackend(Backend):
     def __init__(
         self,
         settings: DockerSettings,
-        fetch: staging.InputFetcher,
+        fetch: inputs.InputFetcher,
         wake: Callable[[], None] = lambda: None,
         clock: Clock | None = None,
     ) -> None:
@@ -335,6 +342,7 @@ class DockerBackend(Backend):
             docker_records.discard_all_but_records(directory)
             self._outside.reap()
             self._witness.forget(directory)
+        inputs.discard_inputs(context)
         failpoint("cleanup.after_remove")
 
     def find_leftovers(self) -> list[Leftover]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
-from orchestrator.backends import gpus, staging
+from orchestrator.backends import gpus, inputs
 from orchestrator.backends.docker_plan import reserved_target
 from orchestrator.backends.docker_stage import unreadable_channels
 from orchestrator.errors import CapacityUnavailable, ImageError, InvalidSpec
@@ -38,7 +38,7 @@ def check_job(
     places = tuple(
         (channel.channel_name, path)
         for channel in spec.input_data_config
-        if (path := staging.local_path(channel.uri)) is not None and not channel.writable
+        if (path := inputs.local_path(channel.uri)) is not None and not channel.writable
     )
     warnings += [
         f"channel {name!r} cannot be read by user {user[0]}, as whom the container runs; make it "

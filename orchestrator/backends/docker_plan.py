@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from orchestrator_runtime import contract, launch
 
-from orchestrator.backends import staging
+from orchestrator.backends import inputs, staging
 from orchestrator.backends.base import AttemptContext
 from orchestrator.backends.docker_values import (
     LABEL_ATTEMPT,
@@ -34,10 +34,12 @@ from orchestrator.spec.redact import masked_values
 if TYPE_CHECKING:
     from orchestrator_runtime.contract import HostPlan, SandboxPlan
 
-    from orchestrator.spec.job import TrainingJobSpec
+    from orchestrator.spec.job import Channel, TrainingJobSpec
 
 HOST = "/run/orchestrator/host"
 NOTIFY = "/run/orchestrator/notify"
+INPUTS = "/run/orchestrator/inputs"
+SOURCES = "/run/orchestrator/sources"
 SCRATCH = "/tmp"  # noqa: S108  # the container's own
 SECRETS_FILE = "secrets.json"
 SHARED_FILES = (contract.LOG_FILE, contract.LOG_INDEX_FILE, contract.RECORDS_FILE)
@@ -216,7 +218,38 @@ def host_plan(
         },
         "compression": spec.output_data_config.compression_type,
         "notify": notify,
+        "pipes": _pipes(around, context, host),
+        "volume": _volume(around, context, host),
     }
+
+
+def _volume(
+    around: Surroundings, context: AttemptContext, host: str
+) -> contract.VolumePlan | None:
+    """Return the quota; inside, only the host directory shows the tree without what is mounted."""
+    files = inputs.files_directory(context, host)
+    plan = staging.volume_plan(context, host, str(files) if files else None)
+    if plan is None or not around.inside:
+        return plan
+    own = [f"{HOST}/{contract.ML_DIRECTORY}", f"{HOST}/{contract.SCRATCH_DIRECTORY}"]
+    kept = staging.kept_directories(context)
+    own += [one.target for one in kept if staging.is_own(context, one)]
+    shown = f"{INPUTS}/{inputs.FILES}" if files else None
+    return {"bytes": plan["bytes"], "written": own, "inputs": shown}
+
+
+def _pipes(around: Surroundings, context: AttemptContext, host: str) -> list[contract.PipePlan]:
+    if around.inside:
+        return inputs.pipe_plans(
+            context, host, f"{INPUTS}/{inputs.PIPES}", lambda channel, _: _source(channel)
+        )
+    return inputs.pipe_plans(
+        context, host, str(inputs.inputs_directory(context, host) / inputs.PIPES)
+    )
+
+
+def _source(channel: Channel) -> str:
+    return f"{SOURCES}/{channel.channel_name}"
 
 
 # -- the container ---------------------------------------------------------------------------
@@ -323,8 +356,8 @@ def mounts(around: Surroundings, context: AttemptContext, host: str) -> list[dic
         *(_bind(kept.directory, kept.target) for kept in staging.kept_directories(context)),
     ]
     bound += [
-        _bind(mount.source, f"{contract.ML}/{mount.target}", read_only=mount.read_only)
-        for mount in staging.channel_mounts(context, host)
+        _bind(mount.source, f"{contract.ML}/{mount.target}", read_only=True)
+        for mount in inputs.channel_mounts(context, host)
     ]
     if around.inside:
         runtime = around.image.runtime or around.settings.runtime
@@ -334,10 +367,24 @@ def mounts(around: Surroundings, context: AttemptContext, host: str) -> list[dic
         bound.append(_bind(directory / artifacts, f"{HOST}/{artifacts}"))
         if around.notify is not None:
             bound.append(_bind(around.notify, NOTIFY))
+        bound += _supervised_inputs(context, host)
     if around.installed is not None:
         installed = around.installed
         complete = installed.install is None
         bound.append(_bind(installed.directory, installed.target, read_only=complete))
+    return bound
+
+
+def _supervised_inputs(context: AttemptContext, host: str) -> list[dict[str, Any]]:
+    """Return what only the supervisor needs of the inputs."""
+    views = {inputs.view_of(context.spec, c) for c in inputs.channels_of(context, host)}
+    bound = []
+    if views & {inputs.View.LINK, inputs.View.PIPE}:
+        bound.append(_bind(inputs.inputs_directory(context, host), INPUTS, read_only=True))
+    for channel in inputs.pipe_channels(context, host):
+        place = inputs.pipe_source(channel)
+        if place is not None:
+            bound.append(_bind(place, _source(channel), read_only=True))
     return bound
 
 

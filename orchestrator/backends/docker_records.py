@@ -52,6 +52,8 @@ _OUTCOMES = (
     "stopped",
     "max_runtime",
     "out_of_memory",
+    "input_failed",
+    "disk_quota",
     "install_failed",
     "not_started",
     "internal",

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+import shutil
 from pathlib import Path
 
-from orchestrator.backends import staging
+from orchestrator.backends import inputs, staging
 from orchestrator.backends.base import AttemptContext
 from orchestrator.backends.docker_plan import SECRETS_FILE, SHARED_FILES
+from orchestrator.blobs.files import partial_file
 
 User = tuple[int, int]
 
@@ -17,7 +19,7 @@ def stage_host(
     host: str,
     *,
     network_interface: str,
-    fetch: staging.InputFetcher,
+    fetch: inputs.InputFetcher,
     user: User,
 ) -> None:
     """Prepare one host's directory for a container.
@@ -30,13 +32,16 @@ def stage_host(
         host,
         network_interface=network_interface,
         fetch=fetch,
-        link_channels=False,
+        can_mount=True,
     )
     for name in SHARED_FILES:
         (directory / name).touch(mode=0o600)
     if context.secrets:
         staging.write_json(directory / SECRETS_FILE, context.secrets, mode=0o600)
     hand_over(directory, user)
+    staged = inputs.inputs_directory(context, host)
+    if staged.is_dir():
+        lend(staged, user)
     for kept in staging.kept_directories(context):
         hand_over(kept.directory, user)
 
@@ -59,6 +64,21 @@ def _give(path: Path, user: User) -> None:
     several_names = found.st_nlink > 1 and not path.is_dir()
     if found.st_uid == 0 and not several_names:
         os.chown(path, *user, follow_symlinks=False)
+
+
+def lend(root: Path, user: User) -> None:
+    """Let a container's user read inputs; links that only their owner may read become copies."""
+    hand_over(root, user)
+    if os.geteuid() != 0 or user == (0, 0):
+        return
+    for folder, _, names in os.walk(root):
+        for path in (Path(folder, name) for name in names):
+            found = path.lstat()
+            if found.st_nlink > 1 and not found.st_mode & 0o004:
+                with partial_file(path) as copy:
+                    shutil.copyfile(path, copy)
+                    os.chown(copy, *user)
+                    copy.replace(path)
 
 
 def make_readable(root: Path) -> None:

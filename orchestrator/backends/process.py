@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from orchestrator_runtime import contract
 
-from orchestrator.backends import claims, gpus, sandbox, staging
+from orchestrator.backends import claims, gpus, inputs, sandbox, staging
 from orchestrator.backends.base import (
     AttemptContext,
     Backend,
@@ -53,7 +53,7 @@ class ProcessBackend(Backend):
 
     name = "process"
 
-    def __init__(self, settings: ProcessSettings, fetch: staging.InputFetcher) -> None:
+    def __init__(self, settings: ProcessSettings, fetch: inputs.InputFetcher) -> None:
         self._settings = settings
         self._fetch = fetch
         self._spawned: dict[Path, int] = {}
@@ -197,7 +197,7 @@ class ProcessBackend(Backend):
                 member.host,
                 network_interface="lo",
                 fetch=self._fetch,
-                link_channels=self.isolation == "none",
+                can_mount=self.isolation != "none",
             )
             (directory / HOSTS_FILE).write_text(sandbox.hosts_file(addresses), encoding="utf-8")
             (directory / EMPTY_FILE).touch()
@@ -292,6 +292,7 @@ class ProcessBackend(Backend):
         for host_directory in attempt.iterdir() if attempt.is_dir() else ():
             staging.discard_work(host_directory)
             (host_directory / SECRETS_FILE).unlink(missing_ok=True)  # no supervisor took them
+        inputs.discard_inputs(context)
         failpoint("cleanup.after_remove")
 
     def close(self) -> None:

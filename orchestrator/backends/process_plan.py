@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from orchestrator_runtime import contract, launch
 
-from orchestrator.backends import gpus, sandbox, staging
+from orchestrator.backends import gpus, inputs, sandbox, staging
 from orchestrator.backends.environment import inherited_environment
 from orchestrator.backends.requirements import wanted
 from orchestrator.packaging.requirements import (
@@ -154,7 +154,15 @@ class Planner:
             "limits": limits(spec, self.settings.log_bytes),
             "compression": spec.output_data_config.compression_type,
             "notify": str(self.settings.notify) if self.settings.notify else None,
+            "pipes": inputs.pipe_plans(
+                context, host, str(inputs.inputs_directory(context, host) / inputs.PIPES)
+            ),
+            "volume": self._volume(context, host),
         }
+
+    def _volume(self, context: AttemptContext, host: str) -> contract.VolumePlan | None:
+        files = inputs.files_directory(context, host) if self._fenced else None
+        return staging.volume_plan(context, host, str(files) if files else None)
 
     def _environment(self, context: AttemptContext, host: str) -> dict[str, str]:
         member = next(h for h in context.hosts if h.host == host)
@@ -209,7 +217,7 @@ class Planner:
             ),
             *(
                 (str(mount.source), f"{contract.ML}/{mount.target}")
-                for mount in staging.channel_mounts(context, host)
+                for mount in inputs.channel_mounts(context, host)
             ),
         ]
         covered = (SCRATCH_TARGET, "/run", *self._hidden)

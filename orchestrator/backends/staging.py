@@ -1,4 +1,4 @@
-"""The /opt/ml tree of one host, before it starts: config files, source code, channels.
+"""The /opt/ml tree of one host, before it starts: config files, source code, channels (``inputs``).
 
 Shared by the back ends that run on this machine. What files say is decided by pure functions;
 ``prepare_host`` writes them. Everything is idempotent: a half-staged host is staged again.
@@ -10,79 +10,20 @@ import json
 import os
 import shutil
 import threading
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from urllib.parse import unquote, urlparse
 
 from orchestrator_runtime import contract
 
+from orchestrator.backends import inputs
 from orchestrator.backends.requirements import INLINE_FILE
 from orchestrator.blobs.files import remove_tree
-from orchestrator.errors import InputError
 from orchestrator.packaging.archive import extract_archive
-from orchestrator.spec.job import Channel
 
 if TYPE_CHECKING:
     from orchestrator.backends.base import AttemptContext
-
-InputFetcher = Callable[[Channel, Path, int, int], None]
-"""Copies a channel into a directory: (channel, directory, rank, number of hosts)."""
-
-
-@dataclass(frozen=True)
-class Mount:
-    """A file or directory of this machine shown inside a job.
-
-    Attributes:
-        target: Path relative to the /opt/ml tree.
-    """
-
-    source: Path
-    target: str
-    read_only: bool
-
-
-def local_path(uri: str) -> Path | None:
-    """Return the path that a ``file://`` URI or plain path names; None for object URIs."""
-    if uri.startswith("/"):
-        return Path(uri)
-    if uri.startswith("file://"):
-        return Path(unquote(urlparse(uri).path))
-    return None
-
-
-def channels_of(context: AttemptContext, host: str) -> tuple[Channel, ...]:
-    """Return the channels that one host gets: all, or those that name its instance group."""
-    group = next(h.instance_group for h in context.hosts if h.host == host)
-    return tuple(
-        channel
-        for channel in context.spec.input_data_config
-        if not channel.instance_group_names or group in channel.instance_group_names
-    )
-
-
-def channel_mounts(context: AttemptContext, host: str) -> tuple[Mount, ...]:
-    """Return the read-only views of local paths; copies and downloads need no mount.
-
-    A single file appears in the channel under its own name, as SageMaker shows a single object.
-    """
-    mounts = []
-    for channel in channels_of(context, host):
-        source = local_path(channel.uri)
-        if source is None or channel.writable or is_sharded(channel):
-            continue
-        target = f"{contract.INPUT_DATA}/{channel.channel_name}"
-        if not source.is_dir():
-            target += f"/{source.name}"
-        mounts.append(Mount(source, target, read_only=True))
-    return tuple(mounts)
-
-
-def is_sharded(channel: Channel) -> bool:
-    """Return whether each host gets only its part of the channel."""
-    return channel.s3_data_distribution_type == "ShardedByS3Key"
+    from orchestrator.spec.job import Channel, TrainingJobSpec
 
 
 @dataclass(frozen=True)
@@ -115,9 +56,33 @@ def kept_directories(context: AttemptContext) -> tuple[Kept, ...]:
 
 
 def _kept(context: AttemptContext, name: str, target: str, uri: str | None) -> Kept:
-    where = local_path(uri) if uri else None
+    where = inputs.local_path(uri) if uri else None
     remote = uri if where is None else None
     return Kept(name, where or context.job_directory / name, target, remote)
+
+
+def volume_plan(
+    context: AttemptContext, host: str, files: str | None
+) -> contract.VolumePlan | None:
+    """Return the quota of a host's files, as a supervisor on this machine sees them.
+
+    Args:
+        context: The attempt.
+        host: Which of its hosts.
+        files: Directory of inputs beside its tree, if there is one.
+    """
+    size = inputs.volume_bytes(context.spec)
+    if size is None:
+        return None
+    directory = context.host_directory(host)
+    written = [directory / contract.ML_DIRECTORY, directory / contract.SCRATCH_DIRECTORY]
+    written += [kept.directory for kept in kept_directories(context) if is_own(context, kept)]
+    return {"bytes": size, "written": [str(path) for path in written], "inputs": files}
+
+
+def is_own(context: AttemptContext, kept: Kept) -> bool:
+    """Return whether a kept directory is the job's own, not a place of its user's."""
+    return kept.directory.is_relative_to(context.job_directory)
 
 
 def config_files(context: AttemptContext, host: str, network_interface: str) -> dict[str, Any]:
@@ -126,16 +91,15 @@ def config_files(context: AttemptContext, host: str, network_interface: str) -> 
         "hyperparameters.json": dict(context.spec.hyper_parameters),
         "inputdataconfig.json": {
             channel.channel_name: _channel_config(channel, context.spec)
-            for channel in channels_of(context, host)
+            for channel in inputs.channels_of(context, host)
         },
         "resourceconfig.json": _resource_config(context, host, network_interface),
     }
 
 
-def _channel_config(channel: Channel, spec: Any) -> dict[str, str]:
-    config = {
-        "TrainingInputMode": channel.input_mode
-        or spec.algorithm_specification.training_input_mode,
+def _channel_config(channel: Channel, spec: TrainingJobSpec) -> dict[str, str]:
+    config: dict[str, str] = {
+        "TrainingInputMode": spec.input_mode_of(channel),
         "S3DistributionType": channel.s3_data_distribution_type,
         "RecordWrapperType": channel.record_wrapper_type,
     }
@@ -173,8 +137,8 @@ def prepare_host(
     host: str,
     *,
     network_interface: str,
-    fetch: InputFetcher,
-    link_channels: bool,
+    fetch: inputs.InputFetcher,
+    can_mount: bool,
 ) -> Path:
     """Create one host's directory with everything the program reads; return it.
 
@@ -182,9 +146,9 @@ def prepare_host(
         context: The attempt.
         host: Which of its hosts.
         network_interface: What the host calls the interface to its peers.
-        fetch: Copies the channels that cannot be shown in place.
-        link_channels: Show local channels and kept directories by symbolic link, where
-            nothing can be mounted.
+        fetch: Brings the channels that cannot be shown in place.
+        can_mount: Whether the program gets mounts; elsewhere local channels and kept
+            directories are shown by symbolic link, and the others are copied.
 
     Raises:
         InputError: An input is missing or hostile.
@@ -197,18 +161,15 @@ def prepare_host(
     (host_directory / contract.ARTIFACTS_DIRECTORY).mkdir(exist_ok=True)
     for kept in kept_directories(context):
         kept.directory.mkdir(parents=True, exist_ok=True)
-        if link_channels and kept.target.startswith(f"{contract.ML}/"):
-            _link(kept.directory, ml / kept.target.removeprefix(f"{contract.ML}/"))
+        if not can_mount and kept.target.startswith(f"{contract.ML}/"):
+            inputs.show_by_link(kept.directory, ml / kept.target.removeprefix(f"{contract.ML}/"))
     for name, content in config_files(context, host, network_interface).items():
         write_json(ml / contract.INPUT_CONFIG / name, content)
     _place_source(context, ml)
     if context.spec.source_code is not None and context.spec.source_code.dependencies:
         lines = "".join(f"{line}\n" for line in context.spec.source_code.dependencies)
         (ml / contract.INPUT_CONFIG / INLINE_FILE).write_text(lines, encoding="utf-8")
-    for channel in channels_of(context, host):
-        _place_channel(context, host, channel, ml, fetch)
-    for mount in channel_mounts(context, host):
-        _place_mount(mount, ml, link_channels)
+    inputs.place_channels(context, host, fetch, can_mount=can_mount)
     return host_directory
 
 
@@ -221,41 +182,6 @@ def _place_source(context: AttemptContext, ml: Path) -> None:
     else:
         code.rmdir()
     extract_archive(context.source_archive, code)
-
-
-def _place_channel(
-    context: AttemptContext, host: str, channel: Channel, ml: Path, fetch: InputFetcher
-) -> None:
-    target = ml / contract.INPUT_DATA / channel.channel_name
-    source = local_path(channel.uri)
-    if source is not None and not source.exists():
-        raise InputError(
-            f"channel {channel.channel_name!r} must name an existing path, got {channel.uri!r}; "
-            "check the path on the machine that runs the job"
-        )
-    target.mkdir(exist_ok=True)
-    if source is None or channel.writable or is_sharded(channel):
-        rank = next(h.rank for h in context.hosts if h.host == host)
-        fetch(channel, target, rank, len(context.hosts))
-
-
-def _place_mount(mount: Mount, ml: Path, link: bool) -> None:
-    target = ml / mount.target
-    if link:
-        _link(mount.source, target)
-    elif mount.source.is_dir():
-        target.mkdir(exist_ok=True)
-    else:
-        target.touch()
-
-
-def _link(source: Path, target: Path) -> None:
-    if target.is_symlink():
-        return
-    if target.is_dir():
-        target.rmdir()
-    target.parent.mkdir(parents=True, exist_ok=True)
-    target.symlink_to(source)
 
 
 def write_json(

@@ -45,11 +45,14 @@ class Transfer:
 class Selection:
     """Which objects of a location a host gets: SageMaker's S3DataSource without the address."""
 
-    data_type: Literal["S3Prefix", "ManifestFile"] = "S3Prefix"
+    data_type: Literal["S3Prefix", "ManifestFile", "AugmentedManifestFile"] = "S3Prefix"
+    """``download`` takes all but the last, whose lines are no files; see ``streams``."""
     distribution: Literal["FullyReplicated", "ShardedByS3Key"] = "FullyReplicated"
     rank: int = 0
     """Index of the host in the sorted host names."""
     hosts: int = 1
+    seed: int | None = None
+    """Shuffles the objects before they are shared out; None = in order of their names."""
 
 
 EVERYTHING = Selection()
@@ -116,6 +119,11 @@ class BlobStore(ABC):
             NotFound: There is no such object.
             LimitExceeded: No space is left.
         """
+
+    def lends(self, uri: str) -> bool:
+        """Say whether ``fetch_to(writable=False)`` costs no space for most objects there."""
+        del uri
+        return False
 
     @abstractmethod
     def store_file(self, source: BinaryIO, uri: str) -> int:

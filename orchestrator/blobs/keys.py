@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import random
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
@@ -144,7 +145,9 @@ def plan_files(objects: Iterable[ObjectInfo]) -> list[PlannedFile]:
     return planned
 
 
-def shard_for_host(objects: Iterable[ObjectInfo], rank: int, hosts: int) -> list[ObjectInfo]:
+def shard_for_host(
+    objects: Iterable[ObjectInfo], rank: int, hosts: int, seed: int | None = None
+) -> list[ObjectInfo]:
     """Return the share of one host under ``ShardedByS3Key``.
 
     Every object goes to exactly one host, shares differ by at most one object, and hosts
@@ -154,10 +157,14 @@ def shard_for_host(objects: Iterable[ObjectInfo], rank: int, hosts: int) -> list
         objects: The whole listing, in any order.
         rank: Index of the host in the sorted host names, from 0.
         hosts: Number of hosts of the job.
+        seed: Shuffles them first; None = in order of keys.
     """
     if not 0 <= rank < hosts:
         raise ValueError(f"`0 <= rank < hosts` must hold, got rank {rank} of {hosts}")
-    return sorted(objects, key=lambda info: info.key)[rank::hosts]
+    ordered = sorted(objects, key=lambda info: info.key)
+    if seed is not None:
+        random.Random(seed).shuffle(ordered)  # noqa: S311  # a fixed order, no secret
+    return ordered[rank::hosts]
 
 
 def parse_manifest(text: bytes, uri: str) -> tuple[str, Sequence[str]]:

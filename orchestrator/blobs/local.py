@@ -183,6 +183,11 @@ class LocalBlobStore(BlobStore):
             with self.open(uri) as stream:
                 return write_file(path, stream, durable=False)
 
+    def lends(self, uri: str) -> bool:
+        """See ``BlobStore.lends``; only another file system costs a copy."""
+        del uri
+        return True
+
     def check_writable(self, uri: str) -> None:
         """See ``BlobStore.check_writable``; directories that are missing can be made."""
         target = self._target(uri)

@@ -75,6 +75,10 @@ class RoutedBlobStore(BlobStore):
         """Put one object at a path."""
         return self._store(uri).fetch_to(uri, path, writable=writable)
 
+    def lends(self, uri: str) -> bool:
+        """See ``BlobStore.lends``."""
+        return self._store(uri).lends(uri)
+
     def store_file(self, source: BinaryIO, uri: str) -> int:
         """Write one object."""
         return self._store(uri).store_file(source, uri)

@@ -37,17 +37,25 @@ def select_files(store: BlobStore, uri: str, selection: Selection) -> list[Plann
         InputError: Nothing is there, a manifest is malformed, or a name is hostile.
     """
     if selection.data_type == "ManifestFile":
-        objects = list(_manifest_objects(store, uri))
+        objects = list(manifest_objects(store, uri))
     else:
         objects = list(store.list(uri))
         if not objects and not store.exists(uri):
-            raise InputError(f"an input location must exist, nothing is at {uri!r}")
+            raise InputError(
+                f"an input location must exist, nothing is at {uri!r}; give an object, or the "
+                "whole name of a folder"
+            )
     if selection.distribution == "ShardedByS3Key":
-        objects = shard_for_host(objects, selection.rank, selection.hosts)
+        objects = shard_for_host(objects, selection.rank, selection.hosts, selection.seed)
     return plan_files(objects)
 
 
-def _manifest_objects(store: BlobStore, uri: str) -> Iterator[ObjectInfo]:
+def manifest_objects(store: BlobStore, uri: str) -> Iterator[ObjectInfo]:
+    """Yield the objects that a ``ManifestFile`` names, in its order.
+
+    Raises:
+        InputError: It is malformed, or one of them does not exist.
+    """
     with store.open(uri) as stream:
         text = stream.read(MAX_MANIFEST_BYTES + 1)
     prefix, suffixes = parse_manifest(text, uri)

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from orchestrator.logs.excerpt import ErrorExcerpt
     from orchestrator.scheduler.outcome import Verdict
 
+_PLATFORM_SPEAKS = frozenset({EndReason.DISK_QUOTA, EndReason.INPUT_ERROR})
+"""Reasons whose message has the remedy; the program only suffered from what it tells."""
 COMPLAINT_LINES = 5
 COMPLAINT_CHARACTERS = 300
 _COMPLAINS = re.compile(
@@ -65,6 +67,8 @@ def _summary(
     found: Verdict, record: ExitRecord | None, excerpt: ErrorExcerpt, killed_by: str | None
 ) -> str:
     own_words = record["failure"] if record else None
+    if found.reason in _PLATFORM_SPEAKS:
+        return found.message
     if own_words:
         return own_words.strip()
     if record is not None and record["outcome"] == "install_failed":
@@ -107,6 +111,8 @@ def _installer_said(excerpt: ErrorExcerpt) -> str | None:
 def _hint(found: Verdict, excerpt: ErrorExcerpt, killed_by: str | None) -> str | None:
     if found.reason is EndReason.OUT_OF_MEMORY:
         return "raise resources.memory_gib, or use a smaller batch or fewer data-loader workers"
+    if found.reason in _PLATFORM_SPEAKS:
+        return None
     hint = hint_for(excerpt)
     if hint is None and killed_by is not None:
         return f"look for the cause of {killed_by} at the end of the log"

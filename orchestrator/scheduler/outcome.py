@@ -21,6 +21,8 @@ PEER_FAILED = "peer_failed"
 _REASON_OF_OUTCOME: dict[str, EndReason] = {
     "exited": EndReason.EXIT_CODE,
     "out_of_memory": EndReason.OUT_OF_MEMORY,
+    "input_failed": EndReason.INPUT_ERROR,
+    "disk_quota": EndReason.DISK_QUOTA,
     "install_failed": EndReason.EXIT_CODE,
     "not_started": EndReason.EXIT_CODE,
     "internal": EndReason.INTERNAL,
@@ -146,5 +148,5 @@ def may_retry(reason: EndReason, attempt: int, policy: RetryStrategy) -> bool:
         return False
     if reason.is_infrastructure_fault:
         return True
-    user_error = reason in {EndReason.EXIT_CODE, EndReason.OUT_OF_MEMORY}
+    user_error = reason in {EndReason.EXIT_CODE, EndReason.OUT_OF_MEMORY, EndReason.DISK_QUOTA}
     return policy.retry_user_errors and user_error

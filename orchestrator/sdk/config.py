@@ -72,7 +72,8 @@ class Compute(Spec):
     instance_count: int = Field(default=1, ge=1)
     """Number of hosts, ``algo-1`` … ``algo-N``."""
     instance_groups: tuple[InstanceGroup, ...] = ()
-    volume_size_in_gb: int = Field(default=30, ge=1)
+    volume_size_in_gb: int | None = Field(default=None, ge=1)
+    """Space that each host's files may take, in GiB; None = no quota."""
     keep_alive_period_in_seconds: int = Field(default=0, ge=0, le=21600)
     cpus: float = Field(default=1, gt=0)
     gpus: int | None = Field(default=None, ge=0)

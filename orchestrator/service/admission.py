@@ -8,17 +8,16 @@ import shutil
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
-from orchestrator.backends.staging import local_path
 from orchestrator.catalogue import lookup
 from orchestrator.errors import (
     CapacityUnavailable,
-    InputError,
     InvalidSpec,
     LimitExceeded,
     StoreError,
 )
 from orchestrator.metrics.extract import compile_definitions
 from orchestrator.scheduler.capacity import Demand, Machine, impossible
+from orchestrator.service.channels import check_channels
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -33,13 +32,8 @@ LOCAL = frozenset({"process", "docker"})
 NOT_ENFORCED: tuple[tuple[str, frozenset[str]], ...] = (
     ("role_arn", LOCAL),
     ("output_data_config.kms_key_id", LOCAL),
-    ("resource_config.volume_size_in_gb", LOCAL),
     ("resource_config.keep_alive_period_in_seconds", LOCAL),
     ("resources.shm_size_mib", frozenset({"process"})),
-    ("input_data_config.compression_type", LOCAL),
-    ("input_data_config.record_wrapper_type", LOCAL),
-    ("input_data_config.shuffle_config", LOCAL),
-    ("input_data_config.attribute_names", LOCAL),
 )
 """Members that are accepted, kept and shown, and on which back ends they have no effect."""
 HOME_DIRECTORIES = ("jobs", "blobs", "runtime", "envs", "unreleased")
@@ -88,7 +82,7 @@ class Admission:
                 "source_code.digest must name a source archive that was uploaded, got "
                 f"{source_archive.name!r}; upload it first (the SDK and CLI do)"
             )
-        _check_channels(spec)
+        check_channels(spec)
         _check_definitions(spec.algorithm_specification.metric_definitions)
         warnings = self._check_instances(spec)
         self._check_capacity(spec)
@@ -211,19 +205,3 @@ def _check_secrets(spec: TrainingJobSpec, secrets: Mapping[str, str]) -> None:
     unnamed = sorted(set(secrets) - set(spec.secrets))
     if unnamed:
         raise InvalidSpec(f"secret values must be named in `secrets`, got {unnamed[0]!r} too")
-
-
-def _check_channels(spec: TrainingJobSpec) -> None:
-    for channel in spec.input_data_config:
-        mode = channel.input_mode or spec.algorithm_specification.training_input_mode
-        if mode == "Pipe" or channel.s3_data_type == "AugmentedManifestFile":
-            raise InvalidSpec(
-                f"input_mode must be File or FastFile here, got {mode} with "
-                f"{channel.s3_data_type} for channel {channel.channel_name!r}; use File"
-            )
-        path = local_path(channel.uri)
-        if path is not None and not path.exists():
-            raise InputError(
-                f"channel {channel.channel_name!r} must name an existing path, got "
-                f"{channel.uri!r}; check the path on the machine that runs the service"
-            )

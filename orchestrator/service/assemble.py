@@ -17,12 +17,10 @@ from orchestrator.backends.docker import DockerBackend
 from orchestrator.backends.docker_values import DockerSettings
 from orchestrator.backends.process import ProcessBackend
 from orchestrator.backends.process_plan import ProcessSettings
-from orchestrator.blobs.base import Selection
 from orchestrator.blobs.buckets import BucketStore
 from orchestrator.blobs.local import LocalBlobStore
 from orchestrator.blobs.places import open_blobs
 from orchestrator.clock import Clock, SystemClock
-from orchestrator.errors import InputError
 from orchestrator.home import METRICS_FILE, prepare_home, socket_path
 from orchestrator.scheduler.capacity import Machine
 from orchestrator.scheduler.effects import Effects
@@ -32,6 +30,7 @@ from orchestrator.scheduler.workspace import Workspace
 from orchestrator.service.admission import Admission
 from orchestrator.service.changes import Changes
 from orchestrator.service.driving import WAKE_SOCKET, Driving, WakeSocket, machine_scope
+from orchestrator.service.inputs import Inputs
 from orchestrator.service.jobs import JobService
 from orchestrator.service.logs import LogService
 from orchestrator.service.metrics import MetricService
@@ -45,7 +44,6 @@ from orchestrator.store.sql import open_store
 
 if TYPE_CHECKING:
     from orchestrator.backends.base import Backend
-    from orchestrator.spec.job import Channel
     from orchestrator.store.base import DriverLease, Store
 
 ACTION_THREADS = 16
@@ -144,7 +142,7 @@ class Service:
                 hidden=_credentials(),
                 log_bytes=self.settings.log_quota_bytes,
             ),
-            self._fetch,
+            Inputs(self.blobs).fetch,
         )
 
     def _docker_backend(self) -> DockerBackend:
@@ -157,7 +155,7 @@ class Service:
                 profile=self.settings.docker_profile,
                 log_bytes=self.settings.log_quota_bytes,
             ),
-            self._fetch,
+            Inputs(self.blobs).fetch,
             self.driving.wake,
             self.clock,
         )
@@ -170,14 +168,6 @@ class Service:
     @property
     def _notify_path(self) -> Path:
         return socket_path(self.home, WAKE_SOCKET)
-
-    def _fetch(self, channel: Channel, directory: Path, rank: int, hosts: int) -> None:
-        if channel.s3_data_type == "AugmentedManifestFile":
-            raise InputError(
-                "AugmentedManifestFile needs input_mode Pipe, which does not exist here"
-            )
-        selection = Selection(channel.s3_data_type, channel.s3_data_distribution_type, rank, hosts)
-        self.blobs.download(channel.uri, directory, selection=selection)
 
     def _poll_seconds(self) -> float:
         if not self.driving.is_driving:

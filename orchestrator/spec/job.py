@@ -210,7 +210,8 @@ class ResourceConfig(Spec):
     instance_type: str = "local"
     instance_count: int = Field(default=1, ge=1, le=MAX_INSTANCES)
     instance_groups: tuple[InstanceGroup, ...] = Field(default=(), max_length=5)
-    volume_size_in_gb: int = Field(default=30, ge=1)
+    volume_size_in_gb: int | None = Field(default=None, ge=1)
+    """Space that each host's files may take, in GiB; None = no quota."""
     keep_alive_period_in_seconds: int = Field(default=0, ge=0, le=21600)
 
     @model_validator(mode="after")
@@ -339,6 +340,15 @@ class TrainingJobSpec(Spec):
         if twice:
             raise ValueError(f"tag keys must be unique, got {twice[0]!r} twice; drop one")
         return self
+
+    def input_mode_of(self, channel: Channel) -> InputMode:
+        """Return how a channel is given: as it says itself, else as the job says.
+
+        A job cannot change what is streamed or lent, so writable channels are files.
+        """
+        if channel.input_mode is not None:
+            return channel.input_mode
+        return "File" if channel.writable else self.algorithm_specification.training_input_mode
 
     @property
     def hosts(self) -> tuple[tuple[str, str, str], ...]:

@@ -59,6 +59,7 @@ class EndReason(StrEnum):
     MAX_PENDING = "max_pending"
     EXIT_CODE = "exit_code"
     OUT_OF_MEMORY = "out_of_memory"
+    DISK_QUOTA = "disk_quota"
     IMAGE_ERROR = "image_error"
     INPUT_ERROR = "input_error"
     CAPACITY = "capacity"
@@ -98,6 +99,7 @@ _STATUS: dict[EndReason, TrainingJobStatus] = {
     EndReason.MAX_PENDING: _S.STOPPED,
     EndReason.EXIT_CODE: _S.FAILED,
     EndReason.OUT_OF_MEMORY: _S.FAILED,
+    EndReason.DISK_QUOTA: _S.FAILED,
     EndReason.IMAGE_ERROR: _S.FAILED,
     EndReason.INPUT_ERROR: _S.FAILED,
     EndReason.CAPACITY: _S.FAILED,
@@ -126,6 +128,7 @@ _FAILURE_PREFIX: dict[EndReason, str | None] = {
     EndReason.MAX_PENDING: None,
     EndReason.EXIT_CODE: "AlgorithmError",
     EndReason.OUT_OF_MEMORY: "AlgorithmError",
+    EndReason.DISK_QUOTA: "ClientError",
     EndReason.IMAGE_ERROR: "ClientError",
     EndReason.INPUT_ERROR: "ClientError",
     EndReason.CAPACITY: "CapacityError",

@@ -14,10 +14,10 @@ import pytest
 from orchestrator_runtime import contract
 
 from orchestrator.backends.base import AttemptContext, Backend
+from orchestrator.backends.inputs import Fetch
 from orchestrator.backends.process import ProcessBackend
 from orchestrator.backends.process_plan import ProcessSettings
 from orchestrator.service.runtime import install_runtime
-from orchestrator.spec.job import Channel
 from orchestrator.testing.backend_contract import (
     BackendContract,
     BackendHarness,
@@ -27,9 +27,9 @@ from orchestrator.testing.backend_contract import (
 )
 
 
-def no_fetch(channel: Channel, directory: Path, rank: int, hosts: int) -> None:
+def no_fetch(wanted: Fetch) -> None:
     """No test here has an object channel."""
-    raise AssertionError(channel)
+    raise AssertionError(wanted)
 
 
 class ProcessHarness(BackendHarness):

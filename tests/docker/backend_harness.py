@@ -14,8 +14,8 @@ import orchestrator_runtime
 
 from orchestrator.backends.base import AttemptContext, Backend
 from orchestrator.backends.docker import DockerBackend, DockerSettings
+from orchestrator.backends.inputs import Fetch
 from orchestrator.service.runtime import install_runtime
-from orchestrator.spec.job import Channel
 from orchestrator.testing.backend_contract import (
     BackendHarness,
     Wish,
@@ -33,10 +33,9 @@ def docker(*words: str, check: bool = True) -> str:
     return done.stdout.strip()
 
 
-def copy_channel(channel: Channel, directory: Path, rank: int, hosts: int) -> None:
+def copy_channel(wanted: Fetch) -> None:
     """Copy a channel that cannot be shown in place; only local ones occur here."""
-    del rank, hosts
-    shutil.copytree(channel.uri, directory, dirs_exist_ok=True)
+    shutil.copytree(wanted.channel.uri, wanted.directory, dirs_exist_ok=True)
 
 
 class DockerHarness(BackendHarness):

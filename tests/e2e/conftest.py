@@ -7,14 +7,18 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from orchestrator import ModelTrainer, TrainingJob
+from orchestrator.blobs.buckets import BucketStore
 from orchestrator.embedded import LocalTransport
 from orchestrator.home import prepare_home
 from orchestrator.testing.plugin import end_driver, end_jobs
+
+if TYPE_CHECKING:
+    from tests.e2e.channels import Runner
 
 
 @pytest.fixture
@@ -78,3 +82,37 @@ def isolation(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -
         pytest.skip("bubblewrap is not installed")
     monkeypatch.setenv("ORCHESTRATOR_ISOLATION", kind)
     return kind
+
+
+CONTAINERS = [pytest.param(kind, marks=pytest.mark.docker) for kind in ("docker", "root")]
+
+
+@pytest.fixture(params=[*KINDS, *CONTAINERS])
+def where(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Run the test with each kind of fence, and in containers, also with root inside."""
+    kind: str = request.param
+    if kind == "root":
+        monkeypatch.setenv("ORCHESTRATOR_DOCKER_PROFILE", "compatible")
+    elif kind != "docker":
+        monkeypatch.setenv("ORCHESTRATOR_ISOLATION", kind)
+    return kind
+
+
+@pytest.fixture
+def runner(
+    request: pytest.FixtureRequest, where: str, orchestrator_home: Path, tmp_path: Path
+) -> Runner:
+    """A home whose jobs run there."""
+    from tests.e2e.channels import Runner
+
+    image = request.getfixturevalue("base_image") if where in {"docker", "root"} else None
+    transport: LocalTransport = request.getfixturevalue("orchestrator_transport")
+    return Runner(transport, orchestrator_home, tmp_path, image)
+
+
+@pytest.fixture
+def buckets(orchestrator_home: Path) -> Iterator[BucketStore]:
+    """The buckets of a fresh home."""
+    store = BucketStore(orchestrator_home)
+    yield store
+    store.close()

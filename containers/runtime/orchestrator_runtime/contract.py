@@ -17,6 +17,8 @@ if TYPE_CHECKING:
         "stopped",  # it ended after a stop was asked for; stop_intent says by whom
         "max_runtime",  # the time limit was reached
         "out_of_memory",  # the memory limit was reached
+        "input_failed",  # a channel in Pipe mode could not be streamed
+        "disk_quota",  # the host's files take more space than its volume has
         "install_failed",  # requirements could not be installed
         "not_started",  # the program could not be executed at all
         "internal",  # the supervisor itself failed
@@ -69,7 +71,35 @@ if TYPE_CHECKING:
         argv: list[str]
         environment: dict[str, str]
 
-    class HostPlan(TypedDict):
+    class PipePlan(TypedDict):
+        """A channel in Pipe mode: what ``input/data/<channel>_<epoch>`` gives.
+
+        ``items`` is a file with a JSON line for each item, a list of its parts, which are
+        ``{"file": below root, or "" for root itself, "name": for messages}`` or ``{"text": ...}``.
+        """
+
+        channel: str
+        items: str
+        root: str
+        gzip: bool  # files are unpacked
+        record_io: bool  # each part becomes a record
+        seed: int | None  # shuffles the items anew for every epoch
+        share: list[int] | None  # [index of the host, hosts]: shuffled items are dealt out
+
+    class VolumePlan(TypedDict):
+        """How much space the files of a host may take."""
+
+        bytes: int
+        written: list[str]  # directories that the program writes
+        inputs: str | None  # directory of inputs that do not change; links in it take no space
+
+    class OptionalPlan(TypedDict, total=False):
+        """What a plan may leave out."""
+
+        pipes: list[PipePlan]
+        volume: VolumePlan | None
+
+    class HostPlan(OptionalPlan):
         """``plan.json``: all that the supervisor of one host needs."""
 
         format: int

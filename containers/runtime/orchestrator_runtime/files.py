@@ -8,7 +8,7 @@ from orchestrator_runtime import jsonlite
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
     from typing import Any
 
 
@@ -120,3 +120,13 @@ def read_head(root: str, name: str, limit: int) -> bytes | None:
 def _is_regular(name: str, directory: int) -> bool:
     mode = os.stat(name, dir_fd=directory, follow_symlinks=False).st_mode
     return mode & 0o170000 == 0o100000
+
+
+def close_all_but(kept: Iterable[int]) -> None:
+    """Close every descriptor of this process but some."""
+    low = 0
+    for number in sorted(kept):
+        if low < number:  # CPython takes an empty range that begins at 0 for all descriptors
+            os.closerange(low, number)
+        low = number + 1
+    os.closerange(low, os.sysconf("SC_OPEN_MAX"))

@@ -13,12 +13,14 @@ from orchestrator_runtime.mask import Masker
 from orchestrator_runtime.pump import LogPump, last_lines
 from orchestrator_runtime.scratch import Scratch
 from orchestrator_runtime.status import Status, now
+from orchestrator_runtime.volume import VolumeWatch
 from orchestrator_runtime.watch import Watch
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from orchestrator_runtime.contract import ArtifactRecord, ExitRecord, HostPlan, Outcome
     from orchestrator_runtime.exitrecord import Ending
+    from orchestrator_runtime.feed import Feeders
     from orchestrator_runtime.signals import Signals
 
 
@@ -46,6 +48,7 @@ class HostRun:
         name = f"{cgroups.PREFIX}{plan['job_name']}-{plan['attempt']}-{plan['host']}-{os.getpid()}"
         self._group = cgroups.create(name, limits)
         self._memory = MemoryWatch(limits["memory_bytes"], self._group)
+        self._volume = VolumeWatch(plan.get("volume"))
         self._watch = Watch(
             directory,
             watcher=watcher,
@@ -53,10 +56,12 @@ class HostRun:
             intake=self._intake,
             status=status,
             memory=self._memory,
+            volume=self._volume,
             grace_seconds=limits["grace_seconds"],
             max_runtime_seconds=limits["max_runtime_seconds"],
         )
         self._started_at: float | None = None
+        self._feeders: Feeders | None = None
         for name in ("SM_HPS", "SM_TRAINING_ENV"):
             if name not in self._environment:
                 self._pump.note(f"{name} is longer than the system allows and is not set")
@@ -95,7 +100,12 @@ class HostRun:
     def _train(self) -> Ending:
         self._status.enter(contract.PHASE_TRAINING)
         self._started_at = now()
-        return self._watch.run(self._launch(self._plan["argv"], self._environment))
+        if self._plan.get("pipes"):
+            from orchestrator_runtime.feed import Feeders  # noqa: PLC0415 -- only where needed
+
+            self._feeders = Feeders(self._plan["pipes"], self._plan["ml"])
+        launch = self._launch(self._plan["argv"], self._environment)
+        return self._watch.run(launch, self._feeders)
 
     def _launch(self, argv: list[str], environment: dict[str, str]) -> Launch:
         plan = self._plan
@@ -199,6 +209,10 @@ class HostRun:
             message = f"stopped ({self._watch.stop.intent}): {told}"
         elif outcome == "max_runtime":
             message = f"the time limit of {limits['max_runtime_seconds']:g} s was reached: {told}"
+        elif outcome == "input_failed" and self._feeders is not None:
+            message = self._feeders.failure or told
+        elif outcome == "disk_quota":
+            message = self._volume.message
         elif outcome == "out_of_memory":
             message = f"the memory limit of {limits['memory_bytes']} bytes was reached: {told}"
         else:

@@ -10,9 +10,8 @@ from __future__ import annotations
 
 import os
 import struct
-from collections.abc import Iterable
 
-from orchestrator_runtime import jsonlite, mounts, native
+from orchestrator_runtime import files, jsonlite, mounts, native
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -51,7 +50,7 @@ def enter(plan: NamespacePlan, *, report: int, info: int, parent: int) -> None:
         OSError: The system refused a step; the text names it.
     """
     native.die_with_parent(parent)
-    _close_all_but({0, 1, 2, report, info})
+    files.close_all_but({0, 1, 2, report, info})
     _unshare(plan)
     mounts.apply(plan)
     native.call("sethostname", plan["hostname"].encode(), len(plan["hostname"].encode()))
@@ -142,15 +141,6 @@ def _drop_privileges() -> None:
         except OSError:
             break  # the kernel knows no more of them, or we have none to give
     native.call("prctl", _PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
-
-
-def _close_all_but(kept: Iterable[int]) -> None:
-    low = 0
-    for number in sorted(kept):
-        if low < number:  # CPython takes an empty range that begins at 0 for all descriptors
-            os.closerange(low, number)
-        low = number + 1
-    os.closerange(low, os.sysconf("SC_OPEN_MAX"))
 
 
 def _write(path: str, text: str) -> None:

@@ -53,9 +53,13 @@ def unblock() -> None:
     _signal.pthread_sigmask(_signal.SIG_SETMASK, ())
 
 
-def restore_defaults() -> None:
-    """Give a new child the signal state that every program expects. Signals must be blocked."""
+def restore_defaults(ignored: frozenset[int] = frozenset()) -> None:
+    """Give a new child the signal state that every program expects. Signals must be blocked.
+
+    Args:
+        ignored: What it shall not hear.
+    """
     _signal.set_wakeup_fd(-1)
     for number in _RESTORED:
-        _signal.signal(number, _signal.SIG_DFL)
+        _signal.signal(number, _signal.SIG_IGN if number in ignored else _signal.SIG_DFL)
     unblock()

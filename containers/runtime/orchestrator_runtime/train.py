@@ -19,6 +19,7 @@ from orchestrator_runtime.mask import Masker
 from orchestrator_runtime.pump import ConsolePump, last_lines
 from orchestrator_runtime.signals import Signals
 from orchestrator_runtime.status import Status
+from orchestrator_runtime.volume import VolumeWatch
 from orchestrator_runtime.watch import Watch
 
 GRACE_SECONDS = 3600.0
@@ -53,6 +54,7 @@ def train(arguments: list[str]) -> int:
         intake=None,
         status=Status(None, None),
         memory=MemoryWatch(None, None),
+        volume=VolumeWatch(None),
         grace_seconds=GRACE_SECONDS,
         max_runtime_seconds=None,
     )

@@ -17,10 +17,12 @@ if TYPE_CHECKING:
 
     from orchestrator_runtime.child import Child, Launch
     from orchestrator_runtime.contract import Outcome
+    from orchestrator_runtime.feed import Feeders
     from orchestrator_runtime.intake import RecordIntake
     from orchestrator_runtime.limits import MemoryWatch
     from orchestrator_runtime.pump import Pump
     from orchestrator_runtime.status import Status
+    from orchestrator_runtime.volume import VolumeWatch
 else:
     import _signal
 
@@ -44,6 +46,7 @@ class Watch:
         intake: RecordIntake | None,
         status: Status,
         memory: MemoryWatch,
+        volume: VolumeWatch,
         grace_seconds: float,
         max_runtime_seconds: float | None,
     ) -> None:
@@ -56,28 +59,36 @@ class Watch:
         self._intake = intake
         self._status = status
         self._memory = memory
+        self._volume = volume
         self._grace = grace_seconds
         self._max_runtime = max_runtime_seconds
         self._expires_at = float("inf")
         if max_runtime_seconds is not None:
             self._expires_at = time.monotonic() + max_runtime_seconds
         self._look_at = 0.0
+        self._feeders: Feeders | None = None
 
     def may_start(self) -> bool:
-        """Look for a stop before a program is started; False if there was one."""
+        """Look for a stop, or a full volume, before a program is started; False if there was one."""
         self._on_signals()
         self._look_for_stop()
+        self._on_volume(self._volume.measure())
         return self.stop.outcome is None
 
-    def run(self, launch: Launch) -> Ending:
-        """Run one program; return when nothing of it is left."""
+    def run(self, launch: Launch, feeders: Feeders | None = None) -> Ending:
+        """Run one program; return when nothing of it is left, nor of what feeds it."""
         ending = Ending()
         ending.sandboxed = launch.kind == "bubblewrap"
+        self._feeders = feeders
         self._pump.open_pipe()
         try:
+            if feeders is not None:
+                feeders.start()
             child = spawn(launch, self._pump.writer)
         except OSError as error:
             self._pump.close_pipe()
+            if feeders is not None:
+                feeders.close()
             ending.error = f"no process could be started: {error.strerror}"
             return ending
         self._pump.close_writer()
@@ -87,6 +98,9 @@ class Watch:
         try:
             while not child.ended:
                 self._turn(child)
+            if self.stop.outcome is None:
+                self._on_volume(self._volume.measure())  # whenever the last look was
+            self._on_feeders()  # who fails says so before the program can see the stream's end
         finally:
             self._clear(child)
         ending.status, ending.error = child.status, child.error
@@ -114,6 +128,8 @@ class Watch:
             sources[self._intake.descriptor] = self._intake.read
         if self._pump.reader >= 0:
             sources[self._pump.reader] = self._on_output
+        if self._feeders is not None and self._feeders.report >= 0:
+            sources[self._feeders.report] = self._on_feeders
         if child.report >= 0:
             sources[child.report] = child.read_report
         if child.info >= 0:
@@ -121,7 +137,7 @@ class Watch:
         return sources
 
     def _timeout(self) -> float:
-        due = [self._look_at, self._expires_at, self._memory.due_at]
+        due = [self._look_at, self._expires_at, self._memory.due_at, self._volume.due_at]
         if self.stop.wake_at is not None:
             due.append(self.stop.wake_at)
         return max(min(due) - time.monotonic(), 0.0)
@@ -134,6 +150,14 @@ class Watch:
         if child.read_info():
             self._status.program_pid = child.program_pid
             self._status.write()
+
+    def _on_feeders(self) -> None:
+        if self._feeders is not None and self._feeders.read():
+            self._ask("input_failed", None, 0.0)
+
+    def _on_volume(self, exceeded: bool) -> None:
+        if exceeded:
+            self._ask("disk_quota", None, 0.0)
 
     def _on_signals(self) -> None:
         if self._watcher.take() & signals.STOP and not self._look_for_stop():
@@ -159,6 +183,8 @@ class Watch:
             self._ask("max_runtime", None, self._grace)
         if moment >= self._memory.due_at and self._memory.exceeded():
             self._ask("out_of_memory", None, 0.0)
+        if moment >= self._volume.due_at:
+            self._on_volume(self._volume.exceeded())
         if self.stop.outcome is not None and self.stop.tick(child.pid):
             tree.kill_everything(child.pid)
 
@@ -173,6 +199,8 @@ class Watch:
             self.peak_child_bytes = max(self.peak_child_bytes, peak_bytes(usage.ru_maxrss))
             if child is not None and pid == child.pid:
                 child.status = status
+            if self._feeders is not None:
+                self._feeders.forget(pid)
 
     def _clear(self, child: Child) -> None:
         """Kill what the program left behind, and read the last of its output."""
@@ -188,6 +216,8 @@ class Watch:
             select.select((), (), (), 0.002)
             self._reap(child)
         self._reap(child)
+        if self._feeders is not None:
+            self._feeders.close()
         self._drain()
 
     def _inner(self, child: Child) -> int:

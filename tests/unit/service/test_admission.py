@@ -16,13 +16,8 @@ from orchestrator.testing.fake_backend import FakeBackend, FakeEngine
 GIVEN: dict[str, Any] = {
     "role_arn": "arn:aws:iam::123456789012:role/trainer",
     "output_data_config.kms_key_id": "key",
-    "resource_config.volume_size_in_gb": 31,
     "resource_config.keep_alive_period_in_seconds": 60,
     "resources.shm_size_mib": 2048,
-    "input_data_config.compression_type": "Gzip",
-    "input_data_config.record_wrapper_type": "RecordIO",
-    "input_data_config.shuffle_config": {"seed": 1},
-    "input_data_config.attribute_names": ["a"],
 }
 
 
@@ -37,8 +32,6 @@ def spec_with(backend: str, *paths: str) -> TrainingJobSpec:
         name, _, member = path.partition(".")
         if not member:
             request[name] = GIVEN[path]
-        elif name == "input_data_config":
-            request[name] = [{"channel_name": "a", "uri": "/tmp", member: GIVEN[path]}]
         else:
             request[name] = {**request.get(name, {}), member: GIVEN[path]}
     return TrainingJobSpec.parse(request)
@@ -54,12 +47,12 @@ def test_a_member_without_effect_is_named(path: str, where: frozenset[str], back
 
 
 def test_there_is_one_warning_however_many_they_are(tmp_path: Path):
-    spec = spec_with("process", "role_arn", "resource_config.volume_size_in_gb")
+    spec = spec_with("process", "role_arn", "resource_config.keep_alive_period_in_seconds")
     admission = Admission(tmp_path, {"process": FakeBackend(FakeEngine())}, Machine(1, 1, ()))
     (warning,) = admission.check(spec, {}, None)
     assert warning == (
         "kept, but not enforced on the process back end: role_arn, "
-        "resource_config.volume_size_in_gb"
+        "resource_config.keep_alive_period_in_seconds"
     )
 
 
@@ -99,8 +92,12 @@ def test_gpus_that_are_not_there_are_told_and_refused_where_that_is_wished(
         ),
         ({"backend": "kubernetes"}, "got 'kubernetes'; choose one of these"),
         (
-            {"input_data_config": [{"channel_name": "a", "uri": "/tmp", "input_mode": "Pipe"}]},
-            "for channel 'a'; use File",
+            {
+                "input_data_config": [
+                    {"channel_name": "a", "uri": "/tmp", "compression_type": "Gzip"}
+                ]
+            },
+            "for channel 'a'; leave this field unset or set it to None, or use Pipe",
         ),
     ],
 )
