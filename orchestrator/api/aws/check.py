@@ -40,9 +40,32 @@ def _role(client: Any) -> str:
     return str(client.get_role(RoleName="orchestrator")["Role"]["Arn"])
 
 
+def _buckets(client: Any) -> str:
+    return f"{len(client.list_buckets()['Buckets'])} buckets"
+
+
+def _jobs(client: Any) -> str:
+    found = client.list_training_jobs(SortBy="CreationTime", SortOrder="Descending", MaxResults=1)
+    newest = [job["TrainingJobName"] for job in found["TrainingJobSummaries"]]
+    return f"newest job: {newest[0]}" if newest else "no jobs yet"
+
+
+def _groups(client: Any) -> str:
+    return str(client.describe_log_groups()["logGroups"][0]["logGroupName"])
+
+
+def _metrics(client: Any) -> str:
+    client.list_metrics(Namespace="/aws/sagemaker/TrainingJobs", MetricName="none")
+    return "answers"
+
+
 QUESTIONS: tuple[tuple[str, str, Ask], ...] = (
     ("sts", "GetCallerIdentity", _identity),
     ("iam", "GetRole", _role),
+    ("s3", "ListBuckets", _buckets),
+    ("sagemaker", "ListTrainingJobs", _jobs),
+    ("logs", "DescribeLogGroups", _groups),
+    ("cloudwatch", "ListMetrics", _metrics),
 )
 """Service, operation, and what asks it and returns what to show. Further services add theirs."""
 
