@@ -1,4 +1,4 @@
-"""The README's quick start, typed in as it stands: files, shell lines and Python, top to bottom."""
+"""The README's quick start, then the SDK's, typed in as they stand: files, shell lines and Python, top to bottom."""
 
 from __future__ import annotations
 
@@ -17,7 +17,8 @@ from orchestrator.embedded import LocalTransport
 from tests.docs.markdown import ROOT, Block, blocks
 
 README = (ROOT / "README.md").read_text("utf-8")
-BLOCKS = list(blocks(README))
+SDK = (ROOT / "orchestrator" / "sdk" / "README.md").read_text("utf-8")
+BLOCKS = [*blocks(README), *blocks(SDK)]
 PORT = "8765"
 BLOCK_SECONDS = 100
 
@@ -103,10 +104,11 @@ class TestTheQuickStart:
         assert Path(printed[2]).is_file()
         assert "1 passed" in reader.said[block_with("pytest -q").line]
         assert "epoch=2 loss=0.333" in reader.said[block_with("orchestrator serve").line]
+        assert "epoch=2 loss=0.333" in reader.said[block_with("orchestrator env").line]
         transport = LocalTransport(home)
         jobs = TrainingJob.list(transport=transport)
         transport.close()
-        assert [job.status for job in jobs] == ["Completed"] * 3
+        assert [job.status for job in jobs] == ["Completed"] * 4
 
     def test_types_nothing_that_would_not_be_tried(self):
         known = {"console", "python"}
