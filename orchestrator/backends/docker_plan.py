@@ -334,8 +334,8 @@ def mounts(around: Surroundings, context: AttemptContext, host: str) -> list[dic
         bound.append(_bind(directory / artifacts, f"{HOST}/{artifacts}"))
         if around.notify is not None:
             bound.append(_bind(around.notify, NOTIFY))
-    if around.installed is not None:
-        installed = around.installed
+    installed = around.installed
+    if installed is not None and installed.directory is not None:
         complete = installed.install is None
         bound.append(_bind(installed.directory, installed.target, read_only=complete))
     return bound
