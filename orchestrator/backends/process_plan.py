@@ -16,6 +16,7 @@ from orchestrator_runtime import contract, launch
 
 from orchestrator.backends import gpus, sandbox, staging
 from orchestrator.backends.environment import inherited_environment
+from orchestrator.backends.launchers import launched, launcher_environment
 from orchestrator.backends.requirements import OWN_DIRECTORY, may_install, wanted
 from orchestrator.packaging.requirements import (
     InstallPlan,
@@ -155,7 +156,7 @@ class Planner:
             "host": host,
             "ml": str(directory / contract.ML_DIRECTORY),
             "base": base,
-            "argv": program_argv(spec, python, cwd),
+            "argv": launched(context, host, program_argv(spec, python, cwd)),
             "cwd": cwd,
             "environment": environment,
             "secrets": str(directory / SECRETS_FILE) if context.secrets else None,
@@ -177,6 +178,7 @@ class Planner:
         environment["CUDA_VISIBLE_DEVICES"] = ",".join(map(str, member.gpus))
         if context.spec.source_code is not None:
             environment["SAGEMAKER_PROGRAM"] = context.spec.source_code.entry_script
+        environment |= launcher_environment(context, host)
         environment |= context.spec.environment
         fifo = context.host_directory(host) / contract.RECORDS_FIFO
         path = [environment["PYTHONPATH"]] if "PYTHONPATH" in environment else []

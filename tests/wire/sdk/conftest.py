@@ -10,6 +10,8 @@ import pytest
 
 from orchestrator.server import ServeOptions, Server
 from orchestrator.settings import Settings
+from orchestrator.testing.plugin import end_jobs
+from tests.setup.base_image import docker
 from tests.setup.images import BASE, PYTORCH, TENSORFLOW
 from tests.wire.sdk.place import HERE, Place, write_wheel
 
@@ -48,6 +50,7 @@ def place(
     settings = Settings(home=home, aws_backend=request.param, cpu_slots=16)
     with Server(settings, ServeOptions(port=0)) as running:
         yield Place(request.param, running, folder)
+        end_jobs(home)
 
 
 @pytest.fixture(scope="module")
@@ -58,6 +61,21 @@ def code(place: Place) -> Path:
     wheel = write_wheel(folder, "a_local_package", "NAME = 'from a wheel'\n")
     (folder / "requirements.txt").write_text(f"./{wheel.name}\n", encoding="utf-8")
     return folder
+
+
+@pytest.fixture(scope="module")
+def classic(place: Place, base_image: str) -> Iterator[str]:
+    """The name of an image for SageMaker's first contract: its program is ``train``; there on Docker only."""
+    name = "orchestrator-test/classic:latest"
+    if place.backend == "process":
+        yield name
+        return
+    docker(
+        "build", "--quiet", "--build-arg", f"BASE_IMAGE={base_image}", "-t", name,
+        str(HERE / "classic"),
+    )  # fmt: skip
+    yield name
+    docker("image", "rm", name)
 
 
 @pytest.fixture(scope="module")

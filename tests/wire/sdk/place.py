@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import subprocess
+import tarfile
 import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -58,6 +59,18 @@ class Place:
         assert done.returncode == 0, said
         assert LEFT not in done.stderr, said
         found: dict[str, Any] = json.loads(answer.read_text(encoding="utf-8"))
+        return found
+
+    def packed(self, uri: str) -> dict[str, str]:
+        """Return the files of an archive in the service's buckets."""
+        fetched = self.folder / "fetched.tar.gz"
+        self.server.service.blobs.fetch_to(uri, fetched)
+        found = {}
+        with tarfile.open(fetched) as archive:
+            for member in archive.getmembers():
+                stream = archive.extractfile(member)
+                if stream is not None:
+                    found[member.name] = stream.read().decode()
         return found
 
 

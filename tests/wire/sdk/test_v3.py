@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import io
 import json
-import tarfile
 from pathlib import Path
 from typing import Any
 
@@ -21,19 +19,10 @@ def seen(place: Place, code: Path, data: Path, sagemaker3_python: Path) -> dict[
     return place.run(sagemaker3_python, HERE / "v3_program.py", str(code), str(data))
 
 
-def packed(place: Place, uri: str) -> dict[str, str]:
-    """Return the files of an archive in the service's buckets."""
-    fetched = place.folder / "fetched.tar.gz"
-    place.server.service.blobs.fetch_to(uri, fetched)
-    with tarfile.open(fileobj=io.BytesIO(fetched.read_bytes())) as archive:
-        members = [member for member in archive.getmembers() if member.isfile()]
-        return {m.name: (archive.extractfile(m) or io.BytesIO()).read().decode() for m in members}
-
-
 def test_a_job_completes_with_its_model_and_metrics(place: Place, seen: dict[str, Any]) -> None:
     job = seen["trained"]
     assert job["status"] == "Completed"
-    assert packed(place, job["model"]) == {"weights.json": "[1, 2, 3]"}
+    assert place.packed(job["model"]) == {"weights.json": "[1, 2, 3]"}
     (metric,) = job["metrics"]
     assert metric == ["loss", pytest.approx(1 / 3)]
     assert job["steps"][-3:] == ["Training", "Uploading", "Completed"]
@@ -44,7 +33,7 @@ def test_a_job_completes_with_its_model_and_metrics(place: Place, seen: dict[str
 
 def test_its_script_is_given_all_that_was_asked(place: Place, seen: dict[str, Any]) -> None:
     output = seen["trained"]["model"].replace("model.tar.gz", "output.tar.gz")
-    found = json.loads(packed(place, output)["seen.json"])
+    found = json.loads(place.packed(output)["seen.json"])
     assert found["hyperparameters"] == {
         "text": "plain words",
         "number": 0.25,
@@ -70,13 +59,13 @@ def test_stop_reaches_the_script_and_its_model_is_kept(place: Place, seen: dict[
     job = seen["stopped"]
     assert (job["status"], job["secondary"]) == ("Stopped", "Stopped")
     assert "saved when stopped" in job["log"]
-    assert packed(place, job["model"]) == {"weights.json": "saved when stopped"}
+    assert place.packed(job["model"]) == {"weights.json": "saved when stopped"}
 
 
 def test_torchrun_runs_without_a_network(place: Place, seen: dict[str, Any]) -> None:
     job = seen["ranks"]
     assert job["status"] == "Completed", job["log"]
-    found = json.loads(packed(place, job["model"])["ranks.json"])
+    found = json.loads(place.packed(job["model"])["ranks.json"])
     assert found == {"sum": 2.0, "world": 2, "outside": False, "hosts": ["algo-1"]}
 
 
