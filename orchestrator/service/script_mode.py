@@ -119,9 +119,7 @@ def launcher_of(spec: TrainingJobSpec, program: str) -> Launcher:
     if not enabled:
         return "script"
     if enabled[0] in _NOT_HERE:
-        raise InvalidSpec(
-            f"hyperparameter {enabled[0]} cannot be served: {_NOT_HERE[enabled[0]]}"
-        )
+        raise InvalidSpec(f"hyperparameter {enabled[0]} cannot be served: {_NOT_HERE[enabled[0]]}")
     launcher = _LAUNCHERS[enabled[0]]
     if launcher == "torchrun" and not program.endswith(".py"):
         raise InvalidSpec(

@@ -43,10 +43,12 @@ def test_the_words_of_the_failure_file_come_first() -> None:
 @pytest.mark.parametrize(
     "failure",
     [
-        "Traceback (most recent call last):\n"
-        '  File "/opt/ml/input/data/sm_drivers/common/utils.py", line 193, in execute_commands\n'
-        "    raise subprocess.CalledProcessError(exitcode, commands)\n"
-        "subprocess.CalledProcessError: Command '['python3', 'x.py']' returned non-zero exit",
+        (
+            "Traceback (most recent call last):\n"
+            '  File "/opt/ml/input/data/sm_drivers/common/utils.py", line 193, in execute_commands\n'
+            "    raise subprocess.CalledProcessError(exitcode, commands)\n"
+            "subprocess.CalledProcessError: Command '['python3', 'x.py']' returned non-zero exit"
+        ),
         "Training Execution failed. For more details, see CloudWatch logs at 'aws/sagemaker'.",
     ],
 )

@@ -125,7 +125,9 @@ def test_what_cannot_be_run_is_refused(
     assert not list(tmp_path.glob("source-*"))
 
 
-def distributed(program: str = "train.py", hosts: int = 1, **hyper_parameters: str) -> Any:
+def distributed(
+    hyper_parameters: dict[str, str], program: str = "train.py", hosts: int = 1
+) -> TrainingJobSpec:
     """A job of script mode that says how it is distributed."""
     spec = job(program, resource_config={"instance_count": hosts})
     return spec.model_copy(update={"hyper_parameters": spec.hyper_parameters | hyper_parameters})
@@ -147,7 +149,7 @@ def test_distribution_chooses_who_starts_the_script(
     tmp_path: Path, mode: ScriptMode, hyper_parameters: dict[str, str], launcher: str
 ) -> None:
     upload(tmp_path, "train.py")
-    source = mode.with_source(distributed(**hyper_parameters)).source_code
+    source = mode.with_source(distributed(hyper_parameters)).source_code
     assert source is not None
     assert source.launcher == launcher
 
@@ -166,9 +168,9 @@ def test_what_cannot_be_distributed_here_is_refused_with_what_can(
     mode: ScriptMode, hyper_parameters: dict[str, str], said: str
 ) -> None:
     with pytest.raises(InvalidSpec, match=said):
-        mode.with_source(distributed(hosts=2, **hyper_parameters))
+        mode.with_source(distributed(hyper_parameters, hosts=2))
 
 
 def test_torchrun_starts_python_only(mode: ScriptMode) -> None:
     with pytest.raises(InvalidSpec, match="Python script"):
-        mode.with_source(distributed("run.sh", sagemaker_torch_distributed_enabled="true"))
+        mode.with_source(distributed({"sagemaker_torch_distributed_enabled": "true"}, "run.sh"))

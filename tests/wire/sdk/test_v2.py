@@ -3,24 +3,19 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.wire.sdk.place import HERE, Place
+from tests.wire.place import Place, Program
 
 pytestmark = [pytest.mark.sagemaker2, pytest.mark.e2e, pytest.mark.timeout(300)]
 
 
-@pytest.fixture(scope="module")
-def seen(
-    place: Place, code: Path, data: Path, sagemaker2_python: Path, classic: None
-) -> dict[str, Any]:
+@pytest.fixture(scope="session")
+def seen(programs: dict[str, Program]) -> dict[str, Any]:
     """What one run of the program saw."""
-    del classic
-    library = str(HERE / "code_library")
-    return place.run(sagemaker2_python, HERE / "v2_program.py", str(code), str(data), library)
+    return programs["v2"].answer()
 
 
 def test_a_script_is_given_all_that_was_asked(place: Place, seen: dict[str, Any]) -> None:
@@ -36,7 +31,9 @@ def test_a_script_is_given_all_that_was_asked(place: Place, seen: dict[str, Any]
 
 def test_its_job_is_attached_to_and_analysed(seen: dict[str, Any]) -> None:
     job = seen["trained"]
-    assert job["image"].endswith(".dkr.ecr.us-east-1.amazonaws.com/pytorch-training:2.8.0-cpu-py312")
+    assert job["image"].endswith(
+        ".dkr.ecr.us-east-1.amazonaws.com/pytorch-training:2.8.0-cpu-py312"
+    )
     assert json.loads(job["hyperparameters"]) in (3, "3")
     assert job["columns"] == ["timestamp", "metric_name", "value"]
     assert job["values"]
@@ -50,12 +47,10 @@ def test_a_failing_script_raises_with_its_own_exception(seen: dict[str, Any]) ->
 def test_stop_reaches_the_script_and_its_model_is_kept(place: Place, seen: dict[str, Any]) -> None:
     job = seen["stopped"]
     assert job["status"] == "Stopped"
-    assert place.packed(job["model"]) == {"weights.json": "saved when stopped"}
+    assert place.packed(job["model"]) == {"weights.json": b"saved when stopped"}
 
 
-def test_torch_distributed_starts_ranks_on_all_hosts(
-    place: Place, seen: dict[str, Any]
-) -> None:
+def test_torch_distributed_starts_ranks_on_all_hosts(place: Place, seen: dict[str, Any]) -> None:
     found = json.loads(place.packed(seen["ranks"]["model"])["ranks.json"])
     assert (found["sum"], found["world"]) == (2.0, 2)  # a rank per GPU, one where there is none
     assert found["hosts"] == ["algo-1", "algo-2"]
@@ -78,4 +73,4 @@ def test_an_image_of_ones_own_is_started_with_train(place: Place, seen: dict[str
         assert "ValidationException" in own["refused"]
         assert "'orchestrator-test/classic:latest'" in own["refused"]
         return
-    assert place.packed(own["model"]) == {"depth": "3"}
+    assert place.packed(own["model"]) == {"depth": b"3"}

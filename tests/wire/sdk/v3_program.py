@@ -17,9 +17,15 @@ from sagemaker.core.helper.session_helper import Session
 from sagemaker.core.resources import Tag, TrainingJob
 from sagemaker.core.utils.exceptions import FailedStatusError
 from sagemaker.train import ModelTrainer
-from sagemaker.train.configs import CheckpointConfig, Compute, InputData, Networking, SourceCode
+from sagemaker.train.configs import (
+    CheckpointConfig,
+    Compute,
+    InputData,
+    MetricDefinition,
+    Networking,
+    SourceCode,
+)
 from sagemaker.train.configs import Tag as TagConfig
-from sagemaker.train.configs import MetricDefinition
 from sagemaker.train.distributed import Torchrun
 
 IMAGE = "763104351884.dkr.ecr.us-west-2.amazonaws.com/pytorch-training:2.8.0-cpu-py312"
@@ -153,7 +159,7 @@ def waited(job: TrainingJob) -> dict[str, Any]:
     }
 
 
-def looked_up(job: TrainingJob) -> dict[str, Any]:
+def looked_up(job: TrainingJob, bad: TrainingJob) -> dict[str, Any]:
     """Get, list, tag and delete jobs by the SDK's resources, and wait with boto3's waiter."""
     same = TrainingJob.get(training_job_name=job.training_job_name)
     same.refresh()
@@ -166,10 +172,11 @@ def looked_up(job: TrainingJob) -> dict[str, Any]:
         TrainingJobName=job.training_job_name, WaiterConfig={"Delay": 1}
     )
     pages = client.get_paginator("list_training_jobs").paginate(PaginationConfig={"PageSize": 1})
+    failures = TrainingJob.get_all(status_equals="Failed", sort_by="Name")
     found = {
         "tags": tags,
         "status": same.training_job_status,
-        "failed": [each.training_job_name for each in TrainingJob.get_all(status_equals="Failed")],
+        "failed": bad.training_job_name in {each.training_job_name for each in failures},
         "paged": [
             one["TrainingJobName"] for page in pages for one in page["TrainingJobSummaries"]
         ],
@@ -191,7 +198,7 @@ def main() -> None:
         "failed": failed(bad),
         "ranks": waited(ranks),
         "stopped": stopped(),
-        "looked_up": looked_up(job),
+        "looked_up": looked_up(job, bad),
     }
     Path(ANSWER).write_text(json.dumps(found), encoding="utf-8")
 

@@ -5,8 +5,8 @@ import json
 import os
 from pathlib import Path
 
-import a_dependency
-import a_local_package
+import a_dependency  # type: ignore[import-not-found]  # by dependencies=
+import a_local_package  # type: ignore[import-not-found]  # by requirements.txt
 
 parser = argparse.ArgumentParser()
 parser.add_argument("--epochs", type=int)

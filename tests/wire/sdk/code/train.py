@@ -5,7 +5,7 @@ import os
 import sys
 from pathlib import Path
 
-import a_local_package
+import a_local_package  # type: ignore[import-not-found]  # by requirements.txt
 
 channels = {
     name: sorted(path.name for path in Path(os.environ[f"SM_CHANNEL_{name.upper()}"]).iterdir())
