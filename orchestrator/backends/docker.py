@@ -212,6 +212,8 @@ class DockerBackend(Backend):
 
     def _make_environment(self, wanted: Installed) -> None:
         """Make the place for the requirements, or note that they are used once more."""
+        if wanted.directory is None:
+            return
         wanted.directory.mkdir(parents=True, exist_ok=True)
         if wanted.install is None:
             mark_used(wanted.directory)

@@ -27,6 +27,7 @@ from orchestrator.backends.docker_values import (
     labels,
     shared_network_name,
 )
+from orchestrator.backends.launchers import launched, launcher_environment
 from orchestrator.errors import ImageError
 from orchestrator.packaging.script import check_python
 from orchestrator.spec.redact import masked_values
@@ -157,7 +158,7 @@ def program_environment(
         environment |= {"HOME": SCRATCH, "USER": HARDENED_USER, "LOGNAME": HARDENED_USER}
     if around.installed is not None:
         environment |= around.installed.environment
-    environment |= spec.environment
+    environment |= launcher_environment(context, host) | spec.environment
     environment |= {
         "TRAINING_JOB_NAME": spec.training_job_name,
         "TRAINING_JOB_ARN": context.arn,
@@ -263,7 +264,7 @@ def host_request(around: Surroundings, context: AttemptContext, host: str) -> Ho
     """
     settings, image, inside = around.settings, around.image, around.inside
     python = around.installed.python if around.installed else image.python
-    argv = program_argv(context.spec, image, python)
+    argv = launched(context, host, program_argv(context.spec, image, python))
     name = container_name(settings, context, host)
     network = network_request(settings, context)
     attach = Path(__file__).with_name("docker_attach.py")
@@ -368,8 +369,8 @@ def mounts(around: Surroundings, context: AttemptContext, host: str) -> list[dic
         if around.notify is not None:
             bound.append(_bind(around.notify, NOTIFY))
         bound += _supervised_inputs(context, host)
-    if around.installed is not None:
-        installed = around.installed
+    installed = around.installed
+    if installed is not None and installed.directory is not None:
         complete = installed.install is None
         bound.append(_bind(installed.directory, installed.target, read_only=complete))
     return bound

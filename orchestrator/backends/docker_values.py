@@ -112,14 +112,14 @@ class Installed:
     """The environment that a job's requirements live in.
 
     Attributes:
-        directory: Where it is kept on this machine.
+        directory: Where it is kept on this machine; None = in the container's own scratch.
         target: Where containers see it: the same at each use.
         python: Its interpreter, as containers see it.
         environment: What makes it the program's default.
         install: The step that makes it; None when it is complete.
     """
 
-    directory: Path
+    directory: Path | None
     target: str
     python: str
     environment: dict[str, str]

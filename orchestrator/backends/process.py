@@ -175,10 +175,11 @@ class ProcessBackend(Backend):
 
     def _plan_host(self, context: AttemptContext, host: str) -> dict[str, Any]:
         installed = self._planner.installed(context, host)
+        kept = installed is not None and installed.is_kept
         return {
             "argv": self._planner.supervisor_argv(context.host_directory(host)),
             "plan": self._planner.host_plan(context, host, installed),
-            "environment": installed.directory if installed is not None else None,
+            "environment": installed.directory if installed is not None and kept else None,
         }
 
     # -- effects ---------------------------------------------------------------------------

@@ -16,12 +16,14 @@ from orchestrator_runtime import contract, launch
 
 from orchestrator.backends import gpus, inputs, sandbox, staging
 from orchestrator.backends.environment import inherited_environment
-from orchestrator.backends.requirements import wanted
+from orchestrator.backends.launchers import launched, launcher_environment
+from orchestrator.backends.requirements import OWN_DIRECTORY, may_install, wanted
 from orchestrator.packaging.requirements import (
     InstallPlan,
     environment_key,
     install_plan,
     is_installed,
+    own_plan,
     probe_interpreter,
 )
 from orchestrator.spec.redact import masked_values
@@ -93,6 +95,11 @@ class Planner:
             return contract.ML
         return str(context.host_directory(host) / contract.ML_DIRECTORY)
 
+    def _scratch(self, context: AttemptContext, host: str) -> str:
+        if self._fenced:
+            return SCRATCH_TARGET
+        return str(context.host_directory(host) / contract.SCRATCH_DIRECTORY)
+
     def python(self, spec: TrainingJobSpec) -> str:
         """Return the interpreter a job names, or the default one."""
         return spec.python or self.settings.python
@@ -112,9 +119,12 @@ class Planner:
     def installed(self, context: AttemptContext, host: str) -> InstallPlan | None:
         """Return how a job gets its requirements; None when it has none."""
         want = wanted(context)
-        if want is None:
-            return None
         python = self.python(context.spec)
+        if want is None:
+            if not may_install(context.spec):
+                return None
+            own = f"{self._scratch(context, host)}/{OWN_DIRECTORY}"
+            return own_plan(directory=own, python=python, runtime=self._runtime)
         key = environment_key(want.text, probe_interpreter(python).identity, source=want.source)
         return install_plan(
             key=key,
@@ -136,7 +146,9 @@ class Planner:
         if installed is not None:
             environment |= installed.program_environment(environment["PATH"])
         python = installed.python if installed is not None else self.python(spec)
-        must_install = installed is not None and not is_installed(Path(installed.directory))
+        must_install = installed is not None and (
+            not installed.is_kept or not is_installed(Path(installed.directory))
+        )
         return {
             "format": contract.FORMAT,
             "job_name": spec.training_job_name,
@@ -144,7 +156,7 @@ class Planner:
             "host": host,
             "ml": str(directory / contract.ML_DIRECTORY),
             "base": base,
-            "argv": program_argv(spec, python, cwd),
+            "argv": launched(context, host, program_argv(spec, python, cwd)),
             "cwd": cwd,
             "environment": environment,
             "secrets": str(directory / SECRETS_FILE) if context.secrets else None,
@@ -174,6 +186,7 @@ class Planner:
         environment["CUDA_VISIBLE_DEVICES"] = ",".join(map(str, member.gpus))
         if context.spec.source_code is not None:
             environment["SAGEMAKER_PROGRAM"] = context.spec.source_code.entry_script
+        environment |= launcher_environment(context, host)
         environment |= context.spec.environment
         fifo = context.host_directory(host) / contract.RECORDS_FIFO
         path = [environment["PYTHONPATH"]] if "PYTHONPATH" in environment else []
@@ -222,7 +235,7 @@ class Planner:
         ]
         covered = (SCRATCH_TARGET, "/run", *self._hidden)
         read_only += [(p, p) for p in interpreter_paths(self.python(context.spec), covered)]
-        if installed is not None:
+        if installed is not None and installed.is_kept:
             # A finished environment is shared with other jobs, so no job may change it.
             done = is_installed(Path(installed.directory))
             binds = read_only if done else writable

@@ -14,8 +14,11 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from orchestrator.backends.base import AttemptContext
+    from orchestrator.spec.job import TrainingJobSpec
 
 INLINE_FILE = "requirements-inline.txt"
+OWN_DIRECTORY = "packages"
+"""In a host's scratch directory: where a program's own calls of pip install to."""
 
 
 class Wanted(NamedTuple):
@@ -49,6 +52,15 @@ def wanted(context: AttemptContext) -> Wanted | None:
         text = "".join(f"{line}\n" for line in source.dependencies)
         return Wanted(text, f"{contract.INPUT_CONFIG}/{INLINE_FILE}", "")
     return None
+
+
+def may_install(spec: TrainingJobSpec) -> bool:
+    """Return whether a program may expect that it can call pip, as in a container of SageMaker's.
+
+    The drivers of SageMaker's SDK do so; interpreters and images here are read-only.
+    """
+    entrypoint = spec.algorithm_specification.container_entrypoint
+    return spec.create_request is not None and entrypoint is not None
 
 
 def read_member(archive: Path, name: str) -> str:

@@ -25,6 +25,7 @@ _FRAME = re.compile(r'(\s*)File "([^"]+)", line (\d+)(?:, in (.+))?$')
 _EXCEPTION = re.compile(r"([A-Za-z_][\w.<>]*)(?::(?: (.*))?)?$")
 _SURE_EXCEPTION = re.compile(r"[A-Za-z_][\w.<>]*(?:Error|Exception|Interrupt|Exit|Group)\b(?::|$)")
 _SYNTAX_ERROR = re.compile(r"(?:Syntax|Indentation|Tab)Error: ")
+_MARKS = re.compile(r"[~^]+$")
 _IGNORED = re.compile(r"Exception ignored (?:in|on)\b|Error in atexit\.")
 _CHAIN = re.compile(
     r"The above exception was the direct cause of the following exception:"
@@ -172,12 +173,27 @@ def _plain_frames(stream: list[_Line], position: int) -> tuple[list[Frame], int]
         if frame:
             indent = indent or frame[1]
             frames.append(Frame(frame[2], int(frame[3]), frame[4] or ""))
-        elif not frames or not text.startswith(indent or " ") or _HEADER.search(text):
+        elif not frames or not _is_source(text, indent, stream[position - 1].text):
             break
         elif not frames[-1].source:
             frames[-1] = frames[-1]._replace(source=text.strip())
         position += 1
     return frames, position
+
+
+def _is_source(text: str, indent: str, before: str) -> bool:
+    """Return whether a line below a frame shows its code.
+
+    SageMaker's drivers take away the indentation of what they pass on: then it is the line behind
+    the frame's own, and one that marks a part of it.
+    """
+    if _HEADER.search(text):
+        return False
+    if indent:
+        return text.startswith(indent)
+    if text.startswith(" ") or _MARKS.match(text):
+        return True
+    return _FRAME.match(before) is not None and not _SURE_EXCEPTION.match(text)
 
 
 def _box_frames(stream: list[_Line], position: int) -> tuple[list[Frame], int]:

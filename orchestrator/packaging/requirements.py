@@ -73,6 +73,7 @@ class InstallPlan:
     """How a job gets its requirements."""
 
     key: str
+    """Its name among those that are kept; empty for one that ends with its job."""
     directory: str
     """The environment's directory, as the job sees it."""
     argv: tuple[str, ...]
@@ -81,6 +82,11 @@ class InstallPlan:
     """What the step needs beside the program's own environment."""
     python: str
     """The interpreter for the program, as the job sees it."""
+
+    @property
+    def is_kept(self) -> bool:
+        """Whether it outlives the job, for others with the same requirements."""
+        return bool(self.key)
 
     def step(self) -> contract.InstallPlan:
         """Return the step in the words of the runtime."""
@@ -191,6 +197,18 @@ def install_plan(
     argv = (python, f"{runtime}/orchestrator_runtime/install.py", directory, requirements_path)
     environment = {**(pip_environment or {}), "PYTHONPATH": ""}
     return InstallPlan(key, directory, argv, environment, f"{directory}/venv/bin/python")
+
+
+def own_plan(*, directory: str, python: str, runtime: str = contract.RUNTIME) -> InstallPlan:
+    """Return the step that makes an empty environment, for programs that call pip themselves. Pure.
+
+    Args:
+        directory: Where it is made, as the job sees it; nobody else's.
+        python: The interpreter to build upon, as the job sees it.
+        runtime: Where the job sees the runtime.
+    """
+    argv = (python, f"{runtime}/orchestrator_runtime/install.py", directory)
+    return InstallPlan("", directory, argv, {"PYTHONPATH": ""}, f"{directory}/venv/bin/python")
 
 
 def is_installed(directory: Path) -> bool:

@@ -24,6 +24,11 @@ _COMPLAINS = re.compile(
     r"\b(error|fatal|cannot|can't|failed|failure|denied|refused|not found|no such|invalid|usage)\b",
     re.IGNORECASE,
 )
+# What SageMaker's SDK leaves of a script that failed: how its driver found out, not why.
+_OF_A_DRIVER = re.compile(
+    r"Traceback \(most recent call last\):\n(?:.*\n)*?(?:subprocess\.)?CalledProcessError: "
+    r"|Training Execution failed\. For more details, see CloudWatch logs"
+)
 
 
 def explain(found: Verdict, record: ExitRecord | None, excerpt: ErrorExcerpt) -> Explanation:
@@ -69,7 +74,7 @@ def _summary(
     own_words = record["failure"] if record else None
     if found.reason in _PLATFORM_SPEAKS:
         return found.message
-    if own_words:
+    if own_words and not _OF_A_DRIVER.match(own_words):
         return own_words.strip()
     if record is not None and record["outcome"] == "install_failed":
         return _installer_said(excerpt) or found.message.partition("\n")[0]

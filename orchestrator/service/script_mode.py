@@ -3,6 +3,7 @@
 SDK v2 (and the tuner of v3) upload ``sourcedir.tar.gz`` and name it, and the script in it, by two
 hyperparameters; on AWS the toolkit in the image fetches and runs it. Here it is fetched before the
 job is accepted, so that the image needs no toolkit, and requirements are installed as for any source.
+What SDK v2 says with ``distribution=`` are hyperparameters too, and choose who starts the script.
 """
 
 from __future__ import annotations
@@ -12,18 +13,38 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from orchestrator.errors import InputError, NotFound
+from orchestrator.errors import InputError, InvalidSpec, NotFound
 from orchestrator.packaging.archive import check_archive
 from orchestrator.spec.job import SourceArchive
 
 if TYPE_CHECKING:
     from orchestrator.blobs.base import BlobStore
     from orchestrator.blobs.local import LocalBlobStore
-    from orchestrator.spec.job import TrainingJobSpec
+    from orchestrator.spec.job import Launcher, TrainingJobSpec
 
 PROGRAM = "sagemaker_program"
 SUBMIT_DIRECTORY = "sagemaker_submit_directory"
 REQUIREMENTS = "requirements.txt"
+_LAUNCHERS: dict[str, Launcher] = {
+    "sagemaker_torch_distributed_enabled": "torchrun",
+    "sagemaker_pytorch_ddp_enabled": "torchrun",
+    "sagemaker_multi_worker_mirrored_strategy_enabled": "multi_worker_mirrored",
+}
+_TORCHRUN_INSTEAD = "use distribution={'torch_distributed': {'enabled': True}}"
+_NOT_HERE = {
+    "sagemaker_mpi_enabled": f"mpirun is not started here; {_TORCHRUN_INSTEAD}",
+    "sagemaker_distributed_dataparallel_enabled": (
+        f"SageMaker's own data parallelism is only in AWS's images; {_TORCHRUN_INSTEAD}"
+    ),
+    "sagemaker_pytorch_xla_multi_worker_enabled": (
+        f"PyTorch/XLA is not started here; {_TORCHRUN_INSTEAD}"
+    ),
+    "sagemaker_parameter_server_enabled": (
+        "parameter servers are not started here, which several hosts would need; use "
+        "distribution={'multi_worker_mirrored_strategy': {'enabled': True}}"
+    ),
+}
+_MODEL_PARALLEL = "mp_parameters"
 
 
 class ScriptMode:
@@ -45,6 +66,7 @@ class ScriptMode:
 
         Raises:
             InputError: The archive is missing, damaged or hostile, or lacks the script.
+            InvalidSpec: It is to be distributed in a way that does not exist here.
             Unavailable: Its place does not answer now.
         """
         program = _decoded(spec.hyper_parameters.get(PROGRAM))
@@ -52,9 +74,10 @@ class ScriptMode:
         named = program and where.startswith("s3://")
         if not named or spec.algorithm_specification.container_entrypoint or spec.source_code:
             return spec
-        return spec.model_copy(update={"source_code": self._fetched(where, program)})
+        launcher = launcher_of(spec, program)
+        return spec.model_copy(update={"source_code": self._fetched(where, program, launcher)})
 
-    def _fetched(self, where: str, program: str) -> SourceArchive:
+    def _fetched(self, where: str, program: str, launcher: Launcher) -> SourceArchive:
         with tempfile.TemporaryDirectory(dir=self._home, prefix="source-") as folder:
             archive = Path(folder) / "sourcedir.tar.gz"
             try:
@@ -73,7 +96,36 @@ class ScriptMode:
                 )
             digest = self._sources.put_file(archive).digest
         requirements = REQUIREMENTS if REQUIREMENTS in files else None
-        return SourceArchive(digest=digest, entry_script=program, requirements=requirements)
+        return SourceArchive(
+            digest=digest, entry_script=program, requirements=requirements, launcher=launcher
+        )
+
+
+def launcher_of(spec: TrainingJobSpec, program: str) -> Launcher:
+    """Return who starts a script, by the hyperparameters that ``distribution=`` becomes. Pure.
+
+    Raises:
+        InvalidSpec: It is a way that does not exist here, or cannot start this script.
+    """
+    given = spec.hyper_parameters
+    if _MODEL_PARALLEL in given:
+        raise InvalidSpec(
+            f"hyperparameter {_MODEL_PARALLEL} asks for SageMaker's own model parallelism, which is "
+            "only in AWS's images; shard the model with PyTorch's FSDP in the script"
+        )
+    enabled = [name for name in (*_NOT_HERE, *_LAUNCHERS) if _decoded(given.get(name)) == "true"]
+    if len(spec.hosts) == 1:  # on AWS too, one host then simply runs the script
+        enabled = [name for name in enabled if name != "sagemaker_parameter_server_enabled"]
+    if not enabled:
+        return "script"
+    if enabled[0] in _NOT_HERE:
+        raise InvalidSpec(f"hyperparameter {enabled[0]} cannot be served: {_NOT_HERE[enabled[0]]}")
+    launcher = _LAUNCHERS[enabled[0]]
+    if launcher == "torchrun" and not program.endswith(".py"):
+        raise InvalidSpec(
+            f"torchrun must be given a Python script, got {program!r}; name a .py file as entry point"
+        )
+    return launcher
 
 
 def _decoded(value: str | None) -> str:

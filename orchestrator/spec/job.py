@@ -113,6 +113,9 @@ class AlgorithmSpecification(Spec):
     )
 
 
+Launcher = Literal["script", "torchrun", "multi_worker_mirrored"]
+
+
 class SourceArchive(Spec):
     """Packed user code. Not a CreateTrainingJob member: SageMaker ships code as a channel."""
 
@@ -130,6 +133,9 @@ class SourceArchive(Spec):
         default=(), max_length=100
     )
     """Extra command-line arguments, after the hyperparameters."""
+    launcher: Launcher = "script"
+    """How the script is started on each host: once; by torchrun, a rank per GPU; or once, as one of
+    TensorFlow's workers, which find each other by ``TF_CONFIG``."""
 
 
 class ChannelShuffle(Spec):

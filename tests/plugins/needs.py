@@ -1,4 +1,4 @@
-"""What the markers docker, tensorflow, torch, browser and awscli need, and the reason a test is skipped without it."""
+"""What the markers docker, tensorflow, torch, browser, awscli, sagemaker2 and sagemaker3 need, and the reason a test is skipped without it."""
 
 from __future__ import annotations
 
@@ -15,6 +15,8 @@ from tests.setup.images import BASE, PYTORCH, TENSORFLOW
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 AWS_COMMAND = ROOT / ".venv-awscli" / "bin" / "aws"
+SAGEMAKER2_PYTHON = ROOT / ".venv-sagemaker2" / "bin" / "python"
+SAGEMAKER3_PYTHON = ROOT / ".venv-sagemaker3" / "bin" / "python"
 TENSORFLOW_PYTHON = ROOT / ".venv-tensorflow" / "bin" / "python"
 
 
@@ -56,6 +58,16 @@ def no_awscli() -> str | None:
     return None if AWS_COMMAND.exists() else "no .venv-awscli; `make test` makes it"
 
 
+def no_sagemaker2() -> str | None:
+    """Why tests that run the SageMaker SDK v2 cannot run."""
+    return None if SAGEMAKER2_PYTHON.exists() else "no .venv-sagemaker2; `make test` makes it"
+
+
+def no_sagemaker3() -> str | None:
+    """Why tests that run the SageMaker SDK v3 cannot run."""
+    return None if SAGEMAKER3_PYTHON.exists() else "no .venv-sagemaker3; `make test` makes it"
+
+
 NEEDS: dict[str, Callable[[], str | None]] = {
     "docker": no_docker,
     "postgres": no_postgres,
@@ -63,6 +75,8 @@ NEEDS: dict[str, Callable[[], str | None]] = {
     "torch": no_torch,
     "browser": no_browser,
     "awscli": no_awscli,
+    "sagemaker2": no_sagemaker2,
+    "sagemaker3": no_sagemaker3,
 }
 
 
@@ -77,6 +91,18 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 def aws_command() -> Path:
     """The aws command; mark the test `awscli`."""
     return AWS_COMMAND
+
+
+@pytest.fixture(scope="session")
+def sagemaker2_python() -> Path:
+    """The interpreter with the SageMaker SDK v2; mark the test `sagemaker2`."""
+    return SAGEMAKER2_PYTHON
+
+
+@pytest.fixture(scope="session")
+def sagemaker3_python() -> Path:
+    """The interpreter with the SageMaker SDK v3; mark the test `sagemaker3`."""
+    return SAGEMAKER3_PYTHON
 
 
 @pytest.fixture(scope="session")

@@ -1,9 +1,9 @@
 """Make the virtual environments of this repository; the second call finds them ready and returns at once.
 
-    python3 tests/setup/environment.py demo|dev|tensorflow|awscli|bench ...
+    python3 tests/setup/environment.py demo|dev|tensorflow|awscli|sagemaker2|sagemaker3|bench ...
 
-`demo` and `dev` (tests and tools) add to `.venv`, with the versions of constraints.txt. `tensorflow`, `awscli` and `bench` are environments of their
-own, because TensorFlow, the aws command and TorchX pin packages that the project needs in other versions.
+`demo` and `dev` (tests and tools) add to `.venv`, with the versions of constraints.txt. The others are environments of their own, because TensorFlow,
+the aws command, the SageMaker SDKs and TorchX pin packages that the project needs in other versions.
 
 pip's own settings (index, certificate, find-links) are respected. PyTorch is asked for as its CPU build; where the configured
 sources do not have it, PyTorch's own CPU index is added for that one step. No CUDA package may end up in an environment here.
@@ -27,6 +27,8 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent.parent
 CONSTRAINTS = ROOT / "constraints.txt"
 TENSORFLOW_CONSTRAINTS = ROOT / "tests" / "setup" / "constraints-tensorflow.txt"
+SAGEMAKER2_CONSTRAINTS = ROOT / "tests" / "setup" / "constraints-sagemaker2.txt"
+SAGEMAKER3_CONSTRAINTS = ROOT / "tests" / "setup" / "constraints-sagemaker3.txt"
 TORCH_CPU_INDEX = "https://download.pytorch.org/whl/cpu"
 CUDA_PREFIXES = ("nvidia-", "nvidia_", "cuda-", "cuda_", "triton")
 PLAIN_PIP = ("--disable-pip-version-check", "--no-input")
@@ -56,6 +58,8 @@ def editable(*extras: str) -> tuple[str, ...]:
 
 
 TORCH = Step("PyTorch, CPU build (about 200 MB)", ("-c", str(CONSTRAINTS)), needs_torch=True)
+# Training imports neither MLflow nor the packages for serving and pipelines, which the SDK asks for too: 600 MB less.
+SAGEMAKER3_IMPORTS = ("sagemaker-core", "graphene", "jinja2", "nest-asyncio")
 DEV_EXTRAS = ("docker", "examples", "export", "notebook", "postgres", "s3", "test", "tools")
 GROUPS = {
     "demo": Group(".venv", (TORCH, Step("orchestrator and scikit-learn", editable("examples")))),
@@ -74,6 +78,30 @@ GROUPS = {
     ),
     "awscli": Group(
         ".venv-awscli", (Step("the aws command", ("awscli==1.46.3",)),), (Path(__file__),)
+    ),
+    "sagemaker2": Group(
+        ".venv-sagemaker2",
+        (
+            Step(
+                "the SageMaker SDK v2 (about 300 MB)",
+                ("-c", str(SAGEMAKER2_CONSTRAINTS), "sagemaker<3"),
+            ),
+        ),
+        (SAGEMAKER2_CONSTRAINTS,),
+    ),
+    "sagemaker3": Group(
+        ".venv-sagemaker3",
+        (
+            Step(
+                "what the SageMaker SDK v3 imports (about 450 MB)",
+                ("-c", str(SAGEMAKER3_CONSTRAINTS), *SAGEMAKER3_IMPORTS),
+            ),
+            Step(
+                "the SageMaker SDK v3",
+                ("-c", str(SAGEMAKER3_CONSTRAINTS), "--no-deps", "sagemaker", "sagemaker-train"),
+            ),
+        ),
+        (SAGEMAKER3_CONSTRAINTS,),
     ),
     "bench": Group(
         ".venv-bench",

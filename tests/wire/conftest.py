@@ -14,6 +14,9 @@ import pytest
 from orchestrator.sdk.http import HttpTransport
 from orchestrator.server import ServeOptions, Server
 from orchestrator.settings import Settings
+from tests.wire.places import code, data, own_images, place, programs
+
+__all__ = ["code", "data", "own_images", "place", "programs"]  # fixtures for the folders below
 
 Submit = Callable[..., dict[str, Any]]
 

@@ -30,6 +30,12 @@ class JobConfig:
     ) -> None:
         self.encoded = hyperparameters
         self.hyperparameters = launch.decode_hyperparameters(hyperparameters)
+        self.own_hyperparameters = launch.user_hyperparameters(self.hyperparameters)
+        self.platform_hyperparameters = {
+            key: value
+            for key, value in self.hyperparameters.items()
+            if key not in self.own_hyperparameters
+        }
         self.input_data = input_data
         self.channels = sorted(input_data)
         self.resources = resources
@@ -86,7 +92,7 @@ def sagemaker_environment(
         **_paths(base),
         **_machine(config, cpus, gpus),
         **_program(config, base, entry, code or f"{base}/{contract.CODE}"),
-        "SM_HPS": config.hyperparameters,
+        "SM_HPS": config.own_hyperparameters,
         "SM_INPUT_DATA_CONFIG": config.input_data,
         "SM_RESOURCE_CONFIG": config.resources,
         "SM_CHANNELS": config.channels,
@@ -94,7 +100,7 @@ def sagemaker_environment(
     values["SM_TRAINING_ENV"] = _training_env(values, config, base, job_name)
     for channel in config.channels:
         values.update(_both("SM_CHANNEL_", channel, f"{base}/{contract.INPUT_DATA}/{channel}"))
-    for key, value in config.hyperparameters.items():
+    for key, value in config.own_hyperparameters.items():
         values.update(_both("SM_HP_", key, value))
     values["TRAINING_JOB_NAME"] = job_name
     texts = {name: _text(value) for name, value in values.items()}
@@ -144,14 +150,14 @@ def _machine(config: JobConfig, cpus: int, gpus: int) -> dict[str, Any]:
 
 def _program(config: JobConfig, base: str, entry: str | None, code: str) -> dict[str, Any]:
     values = {
-        "SM_USER_ARGS": launch.arguments(launch.user_hyperparameters(config.hyperparameters)),
+        "SM_USER_ARGS": launch.arguments(config.own_hyperparameters),
         "SM_USER_ENTRY_POINT": entry or "",
         "SM_ENTRY_SCRIPT": entry or "",
         "SM_MODULE_DIR": config.hyperparameters.get("sagemaker_submit_directory", code),
         "SM_MODULE_NAME": (entry or "").rpartition("/")[2].partition(".")[0],
         "SM_SOURCE_DIR": code,
         "SM_FRAMEWORK_MODULE": "",
-        "SM_FRAMEWORK_PARAMS": {},
+        "SM_FRAMEWORK_PARAMS": config.platform_hyperparameters,
     }
     if "sm_drivers" in config.channels:
         drivers = f"{base}/{contract.INPUT_DATA}/sm_drivers"
@@ -166,7 +172,7 @@ def _training_env(
     """Return the one variable that holds all the others, with the toolkit's keys."""
     channels = {name: f"{base}/{contract.INPUT_DATA}/{name}" for name in config.channels}
     return {
-        "additional_framework_parameters": {},
+        "additional_framework_parameters": config.platform_hyperparameters,
         "channel_input_dirs": channels,
         "current_host": config.host,
         "current_instance_group": config.group,
@@ -176,7 +182,7 @@ def _training_env(
         "distribution_instance_groups": [],
         "framework_module": None,
         "hosts": config.hosts,
-        "hyperparameters": config.hyperparameters,
+        "hyperparameters": config.own_hyperparameters,
         "input_config_dir": values["SM_INPUT_CONFIG_DIR"],
         "input_data_config": config.input_data,
         "input_dir": values["SM_INPUT_DIR"],

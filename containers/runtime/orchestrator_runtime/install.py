@@ -5,6 +5,9 @@ The environment directory holds ``lock`` (held while anything is installed, also
 the rest of an interrupted install and is made anew. The virtual environment sees the packages
 of the interpreter that runs this file after its own, so that an installed framework is used
 where it is and is not downloaded again.
+
+Without a requirements file the environment is left empty and writable: a program that calls pip
+itself, as the SageMaker SDK's own drivers do, installs into it and not into the interpreter.
 """
 
 from __future__ import annotations
@@ -33,7 +36,7 @@ VENV_DIRECTORY = "venv"
 COMPLETE_FILE = "complete.json"
 PARENT_FILE = "_orchestrator_parent.pth"
 FORMAT = 1
-USAGE = "usage: install.py ENVIRONMENT_DIRECTORY REQUIREMENTS_FILE\n"
+USAGE = "usage: install.py ENVIRONMENT_DIRECTORY [REQUIREMENTS_FILE]\n"
 
 EXIT_FAILED = 1
 EXIT_USAGE = 64
@@ -99,12 +102,14 @@ def main(arguments: Sequence[str]) -> int:
     """Make sure that an environment has all requirements.
 
     Args:
-        arguments: Directory of the environment; requirements file. Relative paths in that
-            file count from the working directory.
+        arguments: Directory of the environment; requirements file, if there is one. Relative
+            paths in that file count from the working directory.
 
     Returns:
         0, or the exit code of the failure, whose last printed line says why.
     """
+    if len(arguments) == 1:
+        return _make_own(arguments[0])
     if len(arguments) != 2:
         sys.stderr.write(USAGE)
         return EXIT_USAGE
@@ -123,6 +128,33 @@ def main(arguments: Sequence[str]) -> int:
         _say(f"requirements could not be installed: {error}")
         return EXIT_FAILED
     return 0
+
+
+def _make_own(directory: str) -> int:
+    """Make an environment for the program's own calls of pip; without one it still runs."""
+    venv = os.path.join(directory, VENV_DIRECTORY)
+    try:
+        _make_venv(venv)
+        _copy_scripts(os.path.dirname(sys.executable), os.path.join(venv, "bin"))
+    except (InstallError, OSError) as error:
+        _say(f"the program cannot install packages: {error}")
+    return 0
+
+
+def _copy_scripts(parent: str, scripts: str) -> None:
+    """Copy an interpreter's scripts, such as pip and torchrun, so that they run in the environment."""
+    for name in os.listdir(parent):
+        path, copy = os.path.join(parent, name), os.path.join(scripts, name)
+        if os.path.lexists(copy) or not os.path.isfile(path):
+            continue
+        with open(path, "rb") as stream:
+            first = stream.readline(256).decode("utf-8", "replace").split()
+            if len(first) != 1 or not first[0].startswith(f"#!{parent}/python"):
+                continue
+            rest = stream.read()
+        with open(copy, "wb") as stream:
+            stream.write(f"#!{os.path.join(scripts, 'python')}\n".encode() + rest)
+        os.chmod(copy, 0o755)  # noqa: S103 -- a program, in the job's own directory
 
 
 def _check_file(requirements: str) -> None:

@@ -14,9 +14,11 @@ from orchestrator_runtime import jsonlite
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
     from typing import Any
 
+MASTER_PORT = 7777
+"""Where the ranks of several hosts meet, on the first of them; SageMaker uses the same."""
 PLATFORM_PREFIX = "sagemaker_"
 PLATFORM_KEYS = frozenset({"_tuning_objective_metric"})
 
@@ -100,6 +102,26 @@ def program_argv(
     values = user_hyperparameters(decode_hyperparameters(hyperparameters))
     start = entry_argv(entry, directory=directory, interpreter=interpreter)
     return [*start, *arguments(values), *extra]
+
+
+def torchrun_argv(
+    argv: Sequence[str], *, hosts: Sequence[str], host: str, processes: int
+) -> list[str]:
+    """Return what starts a Python script on one host as torchrun's ranks.
+
+    Args:
+        argv: The interpreter, the script and its arguments.
+        hosts: All hosts of the job, sorted.
+        host: The one that this is for.
+        processes: Ranks per host.
+    """
+    options = ["--nnodes", str(len(hosts)), "--nproc_per_node", str(processes)]
+    if len(hosts) == 1:
+        options += ["--rdzv_backend", "c10d", "--rdzv_endpoint", "127.0.0.1:0"]
+    else:
+        options += ["--node_rank", str(hosts.index(host))]
+        options += ["--master_addr", hosts[0], "--master_port", str(MASTER_PORT)]
+    return [argv[0], "-m", "torch.distributed.run", *options, *argv[1:]]
 
 
 def entry_of(hyperparameters: Mapping[str, str], environment: Mapping[str, str]) -> str | None:

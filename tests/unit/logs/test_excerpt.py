@@ -39,6 +39,7 @@ def explain(name):
         ("concurrent", "ValueError", "invalid literal", "misc.py:50 in concurrent"),
         ("recursion", "RecursionError", "maximum recursion depth", "misc.py:19 in rec"),
         ("rich", "KeyError", "'a'", "misc.py:3 in inner"),
+        ("sagemaker_v3", "ValueError", "the loss exploded at step 7", "failing.py:5 in train"),
         ("statedict", "RuntimeError", "Error(s) in loading state_dict", "misc.py:18 in statedict"),
         ("syntax", "SyntaxError", "invalid syntax", "syntax.py:1"),
         ("syntax_in_module", "SyntaxError", "invalid syntax", "syntax.py:1"),

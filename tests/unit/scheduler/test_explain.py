@@ -40,6 +40,24 @@ def test_the_words_of_the_failure_file_come_first() -> None:
     assert why(failure=" my own words\n", excerpt=RAISED).summary == "my own words"
 
 
+@pytest.mark.parametrize(
+    "failure",
+    [
+        (
+            "Traceback (most recent call last):\n"
+            '  File "/opt/ml/input/data/sm_drivers/common/utils.py", line 193, in execute_commands\n'
+            "    raise subprocess.CalledProcessError(exitcode, commands)\n"
+            "subprocess.CalledProcessError: Command '['python3', 'x.py']' returned non-zero exit"
+        ),
+        "Training Execution failed. For more details, see CloudWatch logs at 'aws/sagemaker'.",
+    ],
+)
+def test_what_sagemakers_driver_left_is_no_words_of_the_program(failure: str) -> None:
+    assert why(failure=failure, excerpt=RAISED).summary == (
+        "KeyError: 'missing' at helper.py:2 in look"
+    )
+
+
 def test_an_exception_is_named_with_its_place() -> None:
     said = why(excerpt=RAISED)
     assert said.summary == "KeyError: 'missing' at helper.py:2 in look"

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from orchestrator.blobs.local import LocalBlobStore
-from orchestrator.errors import InputError
+from orchestrator.errors import InputError, InvalidSpec
 from orchestrator.service.script_mode import PROGRAM, SUBMIT_DIRECTORY, ScriptMode
 from orchestrator.spec.job import TrainingJobSpec
 
@@ -123,3 +123,54 @@ def test_what_cannot_be_run_is_refused(
     with pytest.raises(InputError, match=said):
         mode.with_source(job(program))
     assert not list(tmp_path.glob("source-*"))
+
+
+def distributed(
+    hyper_parameters: dict[str, str], program: str = "train.py", hosts: int = 1
+) -> TrainingJobSpec:
+    """A job of script mode that says how it is distributed."""
+    spec = job(program, resource_config={"instance_count": hosts})
+    return spec.model_copy(update={"hyper_parameters": spec.hyper_parameters | hyper_parameters})
+
+
+@pytest.mark.parametrize(
+    ("hyper_parameters", "launcher"),
+    [
+        ({}, "script"),
+        ({"sagemaker_torch_distributed_enabled": "true"}, "torchrun"),
+        ({"sagemaker_pytorch_ddp_enabled": "true"}, "torchrun"),
+        ({"sagemaker_torch_distributed_enabled": "false"}, "script"),
+        ({"sagemaker_multi_worker_mirrored_strategy_enabled": "true"}, "multi_worker_mirrored"),
+        ({"sagemaker_parameter_server_enabled": "true"}, "script"),
+        ({"sagemaker_mpi_enabled": "false"}, "script"),
+    ],
+)
+def test_distribution_chooses_who_starts_the_script(
+    tmp_path: Path, mode: ScriptMode, hyper_parameters: dict[str, str], launcher: str
+) -> None:
+    upload(tmp_path, "train.py")
+    source = mode.with_source(distributed(hyper_parameters)).source_code
+    assert source is not None
+    assert source.launcher == launcher
+
+
+@pytest.mark.parametrize(
+    ("hyper_parameters", "said"),
+    [
+        ({"sagemaker_mpi_enabled": "true"}, "mpirun is not started here"),
+        ({"sagemaker_distributed_dataparallel_enabled": "true"}, "only in AWS's images"),
+        ({"sagemaker_pytorch_xla_multi_worker_enabled": "true"}, "XLA"),
+        ({"sagemaker_parameter_server_enabled": "true"}, "multi_worker_mirrored_strategy"),
+        ({"mp_parameters": "{}"}, "FSDP"),
+    ],
+)
+def test_what_cannot_be_distributed_here_is_refused_with_what_can(
+    mode: ScriptMode, hyper_parameters: dict[str, str], said: str
+) -> None:
+    with pytest.raises(InvalidSpec, match=said):
+        mode.with_source(distributed(hyper_parameters, hosts=2))
+
+
+def test_torchrun_starts_python_only(mode: ScriptMode) -> None:
+    with pytest.raises(InvalidSpec, match="Python script"):
+        mode.with_source(distributed({"sagemaker_torch_distributed_enabled": "true"}, "run.sh"))

@@ -30,7 +30,10 @@ def description(job: TrainingJobRecord, shape: Shape) -> dict[str, Any]:
     """
     request = requested(job.spec, shape)
     answer = {name: value for name, value in request.items() if name not in NOT_ECHOED}
+    output = answer.get("OutputDataConfig", {})
     answer |= {
+        # SageMaker says the key always, and SDK v2 relies on it to attach to a job.
+        "OutputDataConfig": {"KmsKeyId": "", **output},
         "TrainingJobArn": job.arn,
         "ModelArtifacts": {"S3ModelArtifacts": model_address(job)},
         "TrainingJobStatus": job.status.value,
