@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
@@ -15,6 +14,8 @@ import orchestrator_runtime
 from orchestrator.backends.base import AttemptContext, Backend
 from orchestrator.backends.docker import DockerBackend, DockerSettings
 from orchestrator.backends.inputs import Fetch
+from orchestrator.blobs.local import LocalBlobStore
+from orchestrator.service.inputs import Inputs
 from orchestrator.service.runtime import install_runtime
 from orchestrator.testing.backend_contract import (
     BackendHarness,
@@ -34,8 +35,8 @@ def docker(*words: str, check: bool = True) -> str:
 
 
 def copy_channel(wanted: Fetch) -> None:
-    """Copy a channel that cannot be shown in place; only local ones occur here."""
-    shutil.copytree(wanted.channel.uri, wanted.directory, dirs_exist_ok=True)
+    """Bring a channel as the service does; only local ones occur here."""
+    Inputs(LocalBlobStore(Path("/nonexistent"))).fetch(wanted)
 
 
 class DockerHarness(BackendHarness):

@@ -209,3 +209,28 @@ def test_nothing_of_the_service_is_shown_to_the_program(home: DockerHarness):
     assert str(home.home) not in text
     assert "DOCKER" not in text
     assert os.environ.get("PIP_CERT", "no such thing") not in text
+
+
+def test_channels_are_streamed_from_beside_the_container(home: DockerHarness):
+    data = home.home / "data"
+    data.mkdir()
+    for name in ("1", "2"):
+        (data / name).write_text(f"part {name}\n")
+    channels = [
+        {"channel_name": "train", "uri": str(data), "input_mode": "Pipe"},
+        {"channel_name": "fast", "uri": str(data), "input_mode": "FastFile"},
+    ]
+    script = """
+exec 2>&1; cd /opt/ml/input/data
+cat train_0 train_1
+echo x > fast/1 || cat fast/*
+"""
+    context = shell(
+        home, script, input_data_config=channels, resource_config={"volume_size_in_gb": 1}
+    )
+    record = run(home, context)
+    assert record["exit_code"] == 0, log_of(context)
+    lines = log_of(context).decode().splitlines()
+    assert lines[:4] == ["part 1", "part 2"] * 2
+    assert lines[-2:] == ["part 1", "part 2"]
+    assert "Read-only" in lines[4]

@@ -13,10 +13,12 @@ from tests.runtime.hosts import Host, need_fence
 from tests.runtime.test_archive import TestAnArchive  # noqa: F401 -- collected again
 from tests.runtime.test_environment import TestTheProgram  # noqa: F401
 from tests.runtime.test_exit import TestAnExitRecord  # noqa: F401
+from tests.runtime.test_feed import TestEpochs, TestFailures, TestForms, TestTheEnd  # noqa: F401
 from tests.runtime.test_limits import TestWithAControlGroup, groups_work  # noqa: F401
 from tests.runtime.test_log import TestInstallation, TestTheLog  # noqa: F401
 from tests.runtime.test_records import TestInAJob  # noqa: F401
 from tests.runtime.test_stop import TestMaxRuntime, TestWhenTheProgramHasEnded  # noqa: F401
+from tests.runtime.test_volume import TestAJob  # noqa: F401
 
 
 @pytest.fixture(scope="module")

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.runtime.hosts import RUNTIME, Host
+from tests.runtime.hosts import RUNTIME, Host, all_pids
+from tests.runtime.test_feed import READ, channel
 from tests.runtime.test_stop import SAVES, STUBBORN
 
 ELSEWHERE = """
@@ -73,3 +74,19 @@ def test_it_is_killed_with_its_group_after_the_grace(elsewhere: Host):
 def test_a_child_that_is_left_over_is_killed(elsewhere: Host):
     elsewhere.marked().shell("sleep 60 & true").run()
     assert elsewhere.processes() == []
+
+
+def test_nothing_is_left_of_what_fed_it(elsewhere: Host):
+    channel(elsewhere, "train", [b"data"])
+    channel(elsewhere, "never", [b"data"])
+    record = elsewhere.program(READ + 'print(read("train_0"))').run()
+    assert (record["outcome"], elsewhere.log) == ("exited", b"b'data'\n"), elsewhere.errors()
+    mark = str(elsewhere.directory).encode()
+    assert not [pid for pid in all_pids() if mark in commands_of(pid)]
+
+
+def commands_of(pid: int) -> bytes:
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes()
+    except OSError:
+        return b""

@@ -48,16 +48,16 @@ class Feeders:
         """
         if not self._plans:
             return
-        directory = files.open_directory(self._ml, contract.INPUT_DATA)
+        fifos = Fifos(self._ml)
         self.report, writer = os.pipe()
         os.set_blocking(self.report, False)
         try:
             for plan in self._plans:
-                make_fifo(directory, fifo_name(plan, 0))
+                fifos.make(fifo_name(plan, 0))
             for plan in self._plans:
-                self._pids.add(_spawn(plan, directory, writer))
+                self._pids.add(_spawn(plan, fifos, writer))
         finally:
-            os.close(directory)
+            fifos.close()
             os.close(writer)
 
     @property
@@ -99,32 +99,73 @@ def fifo_name(plan: PipePlan, epoch: int) -> str:
     return f"{plan['channel']}_{epoch}"
 
 
-def make_fifo(directory: int, name: str) -> None:
-    """Make a FIFO that everybody may read: the program's user may differ.
+class Fifos:
+    """FIFOs in ``input/data``, whose directory is opened before the program can put a link there.
+
+    Args:
+        ml: The tree.
 
     Raises:
-        OSError: It cannot be made.
+        OSError: There is no such directory.
     """
-    before = os.umask(0o022)
-    try:
-        os.mkfifo(name, 0o644, dir_fd=directory)
-    finally:
-        os.umask(before)
+
+    def __init__(self, ml: str) -> None:
+        self.directory = files.open_directory(ml, contract.INPUT_DATA)
+        self._path = os.path.join(ml, contract.INPUT_DATA)
+
+    def make(self, name: str) -> None:
+        """Make a FIFO that everybody may read: the program's user may differ.
+
+        Raises:
+            OSError: It cannot be made.
+        """
+        before = os.umask(0o022)
+        try:
+            if os.mkfifo in os.supports_dir_fd:
+                os.mkfifo(name, 0o644, dir_fd=self.directory)
+            else:  # macOS, where no sandbox is either
+                os.mkfifo(os.path.join(self._path, name), 0o644)
+        finally:
+            os.umask(before)
+
+    def open(self, name: str) -> int:
+        """Open a FIFO for writing once its reader is there.
+
+        Raises:
+            OSError: It cannot be opened.
+            StreamError: The program has put something else there.
+        """
+        descriptor = os.open(name, os.O_WRONLY | os.O_NOFOLLOW, dir_fd=self.directory)
+        if not stat.S_ISFIFO(os.fstat(descriptor).st_mode):
+            raise StreamError(f"{name} must be left alone by the program, it is no FIFO any more")
+        enlarge_pipe(descriptor)
+        return descriptor
+
+    def remove(self, name: str) -> None:
+        """Remove a FIFO; a program that was tidy may have done so."""
+        try:
+            os.unlink(name, dir_fd=self.directory)
+        except OSError:
+            return
+
+    def close(self) -> None:
+        """Let go of the directory."""
+        os.close(self.directory)
 
 
-def _spawn(plan: PipePlan, directory: int, report: int) -> int:
+def _spawn(plan: PipePlan, fifos: Fifos, report: int) -> int:
     signals.block()
     parent = os.getpid()
     try:
         pid = os.fork()
         if pid == 0:
-            _become(plan, directory, report, parent)
+            _become(plan, fifos, report, parent)
     finally:
         signals.unblock()
     return pid
 
 
-def _become(plan: PipePlan, directory: int, report: int, parent: int) -> NoReturn:
+def _become(plan: PipePlan, fifos: Fifos, report: int, parent: int) -> NoReturn:
     """Turn this forked process into a feeder. A stop does not end it: the program may read on."""
     try:
         signals.restore_defaults(ignored=signals.STOP | {_signal.SIGPIPE})
@@ -132,8 +173,8 @@ def _become(plan: PipePlan, directory: int, report: int, parent: int) -> NoRetur
             from orchestrator_runtime import native  # noqa: PLC0415
 
             native.die_with_parent(parent)
-        files.close_all_but({0, 1, 2, directory, report})
-        feed(plan, directory)
+        files.close_all_but({0, 1, 2, fifos.directory, report})
+        feed(plan, fifos)
     except (StreamError, OSError) as error:
         text = f"channel {plan['channel']!r} could not be streamed: {error}"
         os.write(report, text.replace("\n", " ").encode("utf-8", "replace")[:4000] + b"\n")
@@ -143,12 +184,12 @@ def _become(plan: PipePlan, directory: int, report: int, parent: int) -> NoRetur
         os._exit(1)
 
 
-def feed(plan: PipePlan, directory: int) -> NoReturn:
+def feed(plan: PipePlan, fifos: Fifos) -> NoReturn:
     """Give one epoch after the other, for ever.
 
     Args:
         plan: The channel.
-        directory: Descriptor of the directory of its FIFOs; the first of them is there.
+        fifos: Where its FIFOs are; the first of them is there.
 
     Raises:
         StreamError: An object cannot be given.
@@ -158,30 +199,14 @@ def feed(plan: PipePlan, directory: int) -> NoReturn:
     epoch = 0
     while True:
         name = fifo_name(plan, epoch)
-        descriptor = _open(directory, name)
+        descriptor = fifos.open(name)
         for chunk in stream.epoch(epoch):
             if not _write(descriptor, chunk):
                 break
         epoch += 1
-        make_fifo(directory, fifo_name(plan, epoch))  # there before the reader sees the end
+        fifos.make(fifo_name(plan, epoch))  # there before the reader sees the end
         os.close(descriptor)
-        _remove(directory, name)
-
-
-def _remove(directory: int, name: str) -> None:
-    try:
-        os.unlink(name, dir_fd=directory)
-    except OSError:
-        return  # the program was tidy
-
-
-def _open(directory: int, name: str) -> int:
-    """Open a FIFO once its reader is there."""
-    descriptor = os.open(name, os.O_WRONLY | os.O_NOFOLLOW, dir_fd=directory)
-    if not stat.S_ISFIFO(os.fstat(descriptor).st_mode):
-        raise StreamError(f"{name} must be left alone by the program, it is no FIFO any more")
-    enlarge_pipe(descriptor)
-    return descriptor
+        fifos.remove(name)
 
 
 def _write(descriptor: int, chunk: bytes) -> bool:

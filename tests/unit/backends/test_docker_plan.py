@@ -17,8 +17,10 @@ from orchestrator import ids
 from orchestrator.backends.base import AttemptContext
 from orchestrator.backends.docker_plan import (
     HOST,
+    INPUTS,
     NOTIFY,
     SHARED_FILES,
+    SOURCES,
     host_request,
     network_request,
     program_argv,
@@ -203,6 +205,75 @@ def test_local_channels_are_read_only(tmp_path: Path):
     channels = [{"channel_name": "train", "uri": str(tmp_path)}]
     seen = targets(request(input_data_config=channels))["/opt/ml/input/data/train"]
     assert (seen["Source"], seen["ReadOnly"]) == (str(tmp_path), True)
+
+
+def test_channels_of_objects_are_read_only_and_lie_where_a_container_cannot_write():
+    channels = [{"channel_name": "train", "uri": "s3://b/p"}]
+    seen = targets(request(input_data_config=channels))
+    mount = seen["/opt/ml/input/data/train"]
+    assert mount["Source"] == str(HOME / "jobs/demo/inputs/1/algo-1/file/train")
+    assert mount["ReadOnly"]
+    writable = [m["Source"] for m in seen.values() if not m["ReadOnly"]]
+    assert not [source for source in writable if mount["Source"].startswith(f"{source}/")]
+    own = targets(request(input_data_config=[{**channels[0], "writable": True}]))
+    assert "/opt/ml/input/data/train" not in own
+    assert INPUTS not in own
+
+
+def test_what_is_streamed_is_shown_to_the_supervisor_and_not_in_the_tree(tmp_path: Path):
+    pipe = {"input_mode": "Pipe", "record_wrapper_type": "RecordIO"}
+    channels = [
+        {"channel_name": "far", "uri": "s3://b/p", **pipe},
+        {"channel_name": "near", "uri": str(tmp_path), **pipe},
+    ]
+    asked = request(input_data_config=channels)
+    seen = targets(asked)
+    assert seen[INPUTS]["ReadOnly"]
+    assert (seen[f"{SOURCES}/near"]["Source"], seen[f"{SOURCES}/near"]["ReadOnly"]) == (
+        str(tmp_path),
+        True,
+    )
+    assert not [target for target in seen if target.startswith("/opt/ml/input")]
+    far, near = asked.plan["pipes"]
+    assert (far["items"], far["root"]) == (
+        f"{INPUTS}/pipe/far/items",
+        f"{INPUTS}/pipe/far/objects",
+    )
+    assert (near["root"], near["record_io"], near["seed"]) == (f"{SOURCES}/near", True, None)
+
+
+def test_only_shuffled_shares_are_dealt_out_by_the_supervisors():
+    shared = {
+        "channel_name": "train",
+        "uri": "s3://b/p",
+        "input_mode": "Pipe",
+        "s3_data_distribution_type": "ShardedByS3Key",
+    }
+    (fixed,) = request(hosts=3, input_data_config=[shared]).plan["pipes"]
+    assert (fixed["seed"], fixed["share"]) == (None, None)
+    shuffled = {**shared, "shuffle_config": {"seed": 9}}
+    made = context(hosts=3, input_data_config=[shuffled])
+    plans = [host_request(AROUND, made, host.host).plan["pipes"][0] for host in made.hosts]
+    assert [(plan["seed"], plan["share"]) for plan in plans] == [(9, [n, 3]) for n in range(3)]
+
+
+def test_a_volume_counts_what_the_program_writes_and_files_that_were_fetched():
+    assert request().plan["volume"] is None
+    channels = [{"channel_name": "train", "uri": "s3://b/p"}]
+    config = {"resource_config": {"volume_size_in_gb": 2}, "input_data_config": channels}
+    assert request(**config).plan["volume"] == {
+        "bytes": 2 << 30,
+        "written": [f"{HOST}/ml", f"{HOST}/scratch", "/opt/ml/checkpoints"],
+        "inputs": f"{INPUTS}/file",
+    }
+    elsewhere = {"checkpoint_config": {"s3_uri": "file:///data/ckpt"}}
+    outside = request(dataclasses.replace(AROUND, image=NO_PYTHON), **config, **elsewhere)
+    directory = str(HOME / "jobs/demo/attempts/1/algo-1")
+    assert outside.plan["volume"] == {
+        "bytes": 2 << 30,
+        "written": [f"{directory}/ml", f"{directory}/scratch"],
+        "inputs": str(HOME / "jobs/demo/inputs/1/algo-1/file"),
+    }
 
 
 def test_a_listening_driver_is_reachable_from_inside():

@@ -19,6 +19,8 @@ OUTCOMES = (
     "stopped",
     "max_runtime",
     "out_of_memory",
+    "input_failed",
+    "disk_quota",
     "install_failed",
     "not_started",
     "internal",
@@ -52,6 +54,8 @@ def ends(draw: st.DrawFn) -> list[Observation]:
         (exited("install_failed", None), EndReason.EXIT_CODE),
         (exited("not_started", None), EndReason.EXIT_CODE),
         (exited("out_of_memory", None), EndReason.OUT_OF_MEMORY),
+        (exited("input_failed", None), EndReason.INPUT_ERROR),
+        (exited("disk_quota", 0), EndReason.DISK_QUOTA),
         (exited("max_runtime", None), EndReason.MAX_RUNTIME),
         (exited("internal", None), EndReason.INTERNAL),
         (exited("stopped", None), EndReason.INTERRUPTED),
@@ -147,7 +151,7 @@ def test_only_an_end_that_went_wrong_makes_the_peers_stop() -> None:
 @pytest.mark.parametrize("reason", EndReason)
 def test_what_is_tried_again(reason: EndReason) -> None:
     platform = {EndReason.INTERRUPTED, EndReason.LOST, EndReason.INTERNAL}
-    program = {EndReason.EXIT_CODE, EndReason.OUT_OF_MEMORY}
+    program = {EndReason.EXIT_CODE, EndReason.OUT_OF_MEMORY, EndReason.DISK_QUOTA}
     policy = RetryStrategy(maximum_retry_attempts=1)
     asked = RetryStrategy(maximum_retry_attempts=1, retry_user_errors=True)
     assert may_retry(reason, 1, policy) == (reason in platform)
