@@ -4,24 +4,40 @@ from __future__ import annotations
 
 import os
 import uuid
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
-from tests.wire.s3.live import KEY, LiveGateway
+from tests.wire.s3.live import KEY, LiveGateway, client
 
 obstore: Any = pytest.importorskip("obstore", reason="obstore is not installed")
 
 MIB = 1024 * 1024
 
 
-@pytest.fixture
-def store(gateway: LiveGateway) -> Any:
+@pytest.fixture(scope="module")
+def moto() -> Iterator[str]:
+    from moto.server import ThreadedMotoServer
+
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    yield f"http://{host}:{port}"
+    server.stop()
+
+
+@pytest.fixture(params=["ours", "moto"])
+def store(request: pytest.FixtureRequest, gateway: LiveGateway, moto: str) -> Any:
+    """A new bucket of either server: what holds for one must hold for the other."""
     name = f"b-{uuid.uuid4().hex}"
-    gateway.store.create_bucket(name)
+    url = {"ours": gateway.url, "moto": moto}[request.param]
+    s3 = client(url)
+    s3.create_bucket(Bucket=name)
+    s3.close()
     return obstore.store.S3Store(
         name,
-        endpoint=gateway.url,
+        endpoint=url,
         region="us-east-1",
         access_key_id=KEY.id,
         secret_access_key=KEY.secret,
