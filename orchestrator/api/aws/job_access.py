@@ -8,8 +8,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
 from orchestrator.api.aws.errors import AwsError
+from orchestrator.api.guard import is_loopback
 
 if TYPE_CHECKING:
     from orchestrator.api.aws.keys import AccessKey
@@ -35,14 +37,15 @@ class JobAccess:
     def given(self, spec: TrainingJobSpec, region: str) -> TrainingJobSpec:
         """Return a specification whose program finds this service where it would find AWS.
 
-        A job without a network, or with settings of its own for AWS, stays as it is.
+        A job without a network, or with settings of its own for AWS, stays as it is; so does one
+        in a container, which reaches this machine's loopback addresses no more than others do.
 
         Args:
             spec: The job.
             region: The one that it is asked for in.
         """
         own = {name for name in spec.environment if name.startswith("AWS_")} - _REGIONS
-        if own or spec.enable_network_isolation:
+        if own or spec.enable_network_isolation or not self._is_reached_from(spec.backend):
             return spec
         environment = {
             "AWS_ENDPOINT_URL": self.url,
@@ -53,6 +56,9 @@ class JobAccess:
             "AWS_EC2_METADATA_DISABLED": "true",
         }
         return spec.model_copy(update={"environment": {**environment, **spec.environment}})
+
+    def _is_reached_from(self, backend: str) -> bool:
+        return backend == "process" or not is_loopback(urlsplit(self.url).hostname or "")
 
     def check(self, access_key: str, service: str, operation: str) -> None:
         """Refuse a job what is not for jobs.
