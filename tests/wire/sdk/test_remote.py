@@ -6,16 +6,20 @@ from typing import Any
 
 import pytest
 
-from tests.wire.place import Place, Program
+from tests.wire.place import Program
 
-pytestmark = [pytest.mark.sagemaker3, pytest.mark.e2e, pytest.mark.timeout(300)]
+pytestmark = [
+    pytest.mark.sagemaker3,
+    pytest.mark.e2e,
+    pytest.mark.timeout(300),
+    # A container does not reach a service on loopback: see test_remote_docker.py.
+    pytest.mark.parametrize("place", ["process"], indirect=True, scope="session"),
+]
 
 
 @pytest.fixture(scope="session")
-def seen(place: Place, programs: dict[str, Program]) -> dict[str, Any]:
+def seen(programs: dict[str, Program]) -> dict[str, Any]:
     """What one run of the program saw."""
-    if place.backend == "docker":
-        pytest.skip("a container does not reach a service on loopback")
     return programs["remote"].answer()
 
 
