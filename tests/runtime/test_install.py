@@ -417,7 +417,9 @@ def test_causes_are_recognised(output, cause):
 
 
 def test_a_program_installs_into_an_environment_of_its_own(tmp_path, parent, wheels):
-    plan = own_plan(directory=str(tmp_path / "packages"), python=parent.python, runtime=str(RUNTIME))
+    plan = own_plan(
+        directory=str(tmp_path / "packages"), python=parent.python, runtime=str(RUNTIME)
+    )
     bin_directory = Path(parent.python).parent
     script = bin_directory / "launcher"
     script.write_text(f"#!{parent.python}\nimport small, heavy; print(heavy.__file__)\n")
@@ -427,7 +429,9 @@ def test_a_program_installs_into_an_environment_of_its_own(tmp_path, parent, whe
     pip = [plan.python, "-m", "pip", "install", "small"]
     done = subprocess.run(pip, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    assert "heavy" not in done.stdout.rpartition("Successfully installed")[2]  # it is there already
+    assert (
+        "heavy" not in done.stdout.rpartition("Successfully installed")[2]
+    )  # it is there already
     ran = subprocess.run(["launcher"], env=environment, capture_output=True, text=True, check=True)
     assert ran.stdout.startswith(str(bin_directory.parent))  # heavy, of the interpreter below
     assert not plan.is_kept
@@ -436,7 +440,9 @@ def test_a_program_installs_into_an_environment_of_its_own(tmp_path, parent, whe
 
 def test_a_program_runs_without_an_environment_of_its_own_too(tmp_path, parent):
     (tmp_path / "packages").write_text("in the way")
-    plan = own_plan(directory=str(tmp_path / "packages"), python=parent.python, runtime=str(RUNTIME))
+    plan = own_plan(
+        directory=str(tmp_path / "packages"), python=parent.python, runtime=str(RUNTIME)
+    )
     done = subprocess.run(plan.argv, capture_output=True, text=True, check=False)
     assert done.returncode == 0
     assert "the program cannot install packages" in done.stdout

@@ -40,7 +40,7 @@ def endpoint(context: Context, token: str, options: AwsOptions) -> Endpoint:
     return Endpoint(context.reads, context.writes, verifier, served, s3, access)
 
 
-def services(context: Context, access: JobAccess | None) -> dict[str, Operations]:
+def services(context: Context, access: JobAccess | None = None) -> dict[str, Operations]:
     """Return the services of every installation, by botocore's name of them."""
     identity = Identity()
     return {

@@ -50,7 +50,9 @@ def test_an_image_that_is_here_is_taken_itself() -> None:
     assert resolve(PYTORCH, SHIPPED, "auto", is_present=PYTORCH.__eq__).image == PYTORCH
     with pytest.raises(ImageError, match="for the process back end"):
         resolve(OWN, SHIPPED, "process", is_present=everywhere)
-    with pytest.raises(ImageError, match="for the docker back end; .* build 'orchestrator/pytorch'"):
+    with pytest.raises(
+        ImageError, match="for the docker back end; .* build 'orchestrator/pytorch'"
+    ):
         resolve(PYTORCH, SHIPPED, "docker", is_present=nowhere)
 
 

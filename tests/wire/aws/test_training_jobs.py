@@ -197,7 +197,10 @@ def test_stop_reaches_a_script_behind_bash_and_its_model_is_kept(
             "TrainingImage": IMAGE,
             "TrainingInputMode": "File",
             "ContainerEntrypoint": ["/bin/bash"],
-            "ContainerArguments": ["-c", "bash -c 'python3 /opt/ml/input/data/code/train.py; true'"],
+            "ContainerArguments": [
+                "-c",
+                "bash -c 'python3 /opt/ml/input/data/code/train.py; true'",
+            ],
         },
         InputDataConfig=[{"ChannelName": "code", "DataSource": {"S3DataSource": source}}],
     )
