@@ -20,7 +20,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING
@@ -101,8 +101,13 @@ class Server:
             allowed_hosts=options.allowed_hosts,
             refused_backends=frozenset({"process"}) if open_to_all else frozenset(),
             limits=options.limits,
-            aws=self._aws,
+            aws=self._aws and replace(self._aws, url=self._url_for_jobs),
         )
+
+    @property
+    def _url_for_jobs(self) -> str | None:
+        """Where jobs find their buckets: here, unless the buckets are elsewhere."""
+        return self.url if self.service.settings.s3_endpoint is None else None
 
     @property
     def url(self) -> str:

@@ -39,6 +39,8 @@ class ImageRule(Spec):
     """Image of the local engine; ``{name}`` and ``{tag}`` are those of the reference."""
     process: _Text | None = None
     """Interpreter of the process back end: a path, or ``default``."""
+    if_present: bool = False
+    """``docker`` counts only where the engine has that image."""
 
     @model_validator(mode="after")
     def _says_something(self) -> Self:
@@ -70,20 +72,29 @@ class Target:
 
 
 _REGISTRY = "*.dkr.ecr.*.amazonaws.com*"
-_OF_AWS = (
-    f"{_REGISTRY}/pytorch-training[:@]*",
-    f"{_REGISTRY}/tensorflow-training[:@]*",
-    f"{_REGISTRY}/huggingface-pytorch-training[:@]*",
-    f"{_REGISTRY}/huggingface-tensorflow-training[:@]*",
-    f"{_REGISTRY}/sagemaker-pytorch[:@]*",
-    f"{_REGISTRY}/sagemaker-tensorflow-scriptmode[:@]*",
-    f"{_REGISTRY}/sagemaker-base-python*",
-    f"{_REGISTRY}/sagemaker-distribution-prod[:@]*",
-    "public.ecr.aws/deep-learning-containers/*-training[:@]*",
-    "public.ecr.aws/sagemaker/sagemaker-distribution[:@]*",
+_PUBLIC = "public.ecr.aws/deep-learning-containers"
+_BASE, _PYTORCH, _TENSORFLOW = (
+    f"orchestrator/{name}" for name in ("base", "pytorch", "tensorflow")
 )
-SHIPPED = tuple(ImageRule(pattern=pattern, process=DEFAULT_PYTHON) for pattern in _OF_AWS)
-"""AWS's images for Python training: their scripts run in the service's own environment."""
+_OF_AWS = {
+    f"{_REGISTRY}/pytorch-training[:@]*": _PYTORCH,
+    f"{_REGISTRY}/tensorflow-training[:@]*": _TENSORFLOW,
+    f"{_REGISTRY}/huggingface-pytorch-training[:@]*": _PYTORCH,
+    f"{_REGISTRY}/huggingface-tensorflow-training[:@]*": _TENSORFLOW,
+    f"{_REGISTRY}/sagemaker-pytorch[:@]*": _PYTORCH,
+    f"{_REGISTRY}/sagemaker-tensorflow-scriptmode[:@]*": _TENSORFLOW,
+    f"{_REGISTRY}/sagemaker-base-python*": _BASE,
+    f"{_REGISTRY}/sagemaker-distribution-prod[:@]*": _PYTORCH,
+    f"{_PUBLIC}/tensorflow-training[:@]*": _TENSORFLOW,
+    f"{_PUBLIC}/*-training[:@]*": _PYTORCH,
+    "public.ecr.aws/sagemaker/sagemaker-distribution[:@]*": _PYTORCH,
+}
+SHIPPED = tuple(
+    ImageRule(pattern=pattern, docker=image, process=DEFAULT_PYTHON, if_present=True)
+    for pattern, image in _OF_AWS.items()
+)
+"""AWS's images for Python training: their scripts run in the image that containers/images builds,
+where the engine has it, else in the service's own environment."""
 
 
 def load(home: Path) -> tuple[ImageRule, ...]:
@@ -128,17 +139,18 @@ def resolve(
     rule = next((each for each in rules if fnmatchcase(image, each.pattern)), None)
     mapped = None if rule is None or rule.docker is None else _filled(rule.docker, image)
     if prefer != "process":
-        if mapped is not None:
+        if mapped is not None and not (rule and rule.if_present and not is_present(mapped)):
             return Target("docker", image=mapped)
         if is_present(image):
             return Target("docker", image=image)
     if prefer != "docker" and rule is not None and rule.process is not None:
         python = None if rule.process == DEFAULT_PYTHON else rule.process
         return Target("process", python=python)
+    built = f", or build {mapped!r}, which would stand for it" if mapped is not None else ""
     raise ImageError(
         f"an image must be on this machine or in the image map, {image!r} is neither"
-        f"{'' if prefer == 'auto' else f' for the {prefer} back end'}; load it into the engine, "
-        f"or add a rule to {FILE_NAME} in the home directory"
+        f"{'' if prefer == 'auto' else f' for the {prefer} back end'}; load it into the engine"
+        f"{built if prefer == 'docker' else ''}, or add a rule to {FILE_NAME} in the home directory"
     )
 
 

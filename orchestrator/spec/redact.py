@@ -24,9 +24,13 @@ _OFTEN_SECRET = re.compile(r"(?:[Tt]oken|[Kk]ey)s?(?![a-z])|(?:TOKEN|KEY)S?(?![A
 _NUMBER = re.compile(r"-?\d{1,12}(?:\.\d*)?(?:e-?\d{1,3})?", re.IGNORECASE)
 
 
+# What SageMaker's SDK calls so is a public key, which it reads again to check a function's result.
+_PUBLIC = "REMOTE_FUNCTION_SECRET_KEY"
+
+
 def is_secret_name(name: str) -> bool:
     """Return whether a name says SECRET, TOKEN, PASSWORD, KEY or CREDENTIAL, in any case."""
-    return bool(_ALWAYS_SECRET.search(name) or _OFTEN_SECRET.search(name))
+    return name != _PUBLIC and bool(_ALWAYS_SECRET.search(name) or _OFTEN_SECRET.search(name))
 
 
 def redacted_environment(values: Mapping[str, str]) -> dict[str, str]:

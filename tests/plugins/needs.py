@@ -94,18 +94,6 @@ def aws_command() -> Path:
 
 
 @pytest.fixture(scope="session")
-def sagemaker2_python() -> Path:
-    """The interpreter with the SageMaker SDK v2; mark the test `sagemaker2`."""
-    return SAGEMAKER2_PYTHON
-
-
-@pytest.fixture(scope="session")
-def sagemaker3_python() -> Path:
-    """The interpreter with the SageMaker SDK v3; mark the test `sagemaker3`."""
-    return SAGEMAKER3_PYTHON
-
-
-@pytest.fixture(scope="session")
 def tensorflow_python() -> Path:
     """The interpreter with TensorFlow; mark the test `tensorflow`."""
     return TENSORFLOW_PYTHON

@@ -16,6 +16,7 @@ from orchestrator.packaging.requirements import (
     environment_key,
     install_plan,
     is_installed,
+    own_plan,
     probe_interpreter,
     remove_unused,
 )
@@ -413,3 +414,35 @@ def test_the_note_is_written_after_the_packages_are_on_the_disk(job, monkeypatch
 def test_causes_are_recognised(output, cause):
     found = install.cause_of(output.splitlines())
     assert found == cause if cause is None else cause in (found or "")
+
+
+def test_a_program_installs_into_an_environment_of_its_own(tmp_path, parent, wheels):
+    plan = own_plan(
+        directory=str(tmp_path / "packages"), python=parent.python, runtime=str(RUNTIME)
+    )
+    bin_directory = Path(parent.python).parent
+    script = bin_directory / "launcher"
+    script.write_text(f"#!{parent.python}\nimport small, heavy; print(heavy.__file__)\n")
+    script.chmod(0o755)
+    subprocess.run(plan.argv, check=True, env={"PATH": "/usr/bin:/bin", **plan.environment})
+    environment = offline_environment(wheels) | plan.program_environment(str(bin_directory))
+    pip = [plan.python, "-m", "pip", "install", "small"]
+    done = subprocess.run(pip, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert (
+        "heavy" not in done.stdout.rpartition("Successfully installed")[2]
+    )  # it is there already
+    ran = subprocess.run(["launcher"], env=environment, capture_output=True, text=True, check=True)
+    assert ran.stdout.startswith(str(bin_directory.parent))  # heavy, of the interpreter below
+    assert not plan.is_kept
+    assert not list(bin_directory.parent.glob("lib/*/site-packages/small*"))
+
+
+def test_a_program_runs_without_an_environment_of_its_own_too(tmp_path, parent):
+    (tmp_path / "packages").write_text("in the way")
+    plan = own_plan(
+        directory=str(tmp_path / "packages"), python=parent.python, runtime=str(RUNTIME)
+    )
+    done = subprocess.run(plan.argv, capture_output=True, text=True, check=False)
+    assert done.returncode == 0
+    assert "the program cannot install packages" in done.stdout

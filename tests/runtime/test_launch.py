@@ -82,3 +82,26 @@ class TestAnEntryScript:
         assert (
             launch.entry_of({"sagemaker_program": "b.py"}, {"SAGEMAKER_PROGRAM": "a.py"}) == "a.py"
         )
+
+
+def test_torchrun_of_one_host_meets_on_a_free_port_of_its_own():
+    argv = launch.torchrun_argv(
+        ["python3", "train.py", "--lr", "1"], hosts=["algo-1"], host="algo-1", processes=2
+    )
+    assert argv[:3] == ["python3", "-m", "torch.distributed.run"]
+    assert argv[-3:] == ["train.py", "--lr", "1"]
+    assert "127.0.0.1:0" in argv
+    assert argv[argv.index("--nproc_per_node") + 1] == "2"
+
+
+def test_torchrun_of_several_hosts_meets_on_the_first():
+    hosts = ["algo-1", "algo-2"]
+    argv = launch.torchrun_argv(["python3", "t.py"], hosts=hosts, host="algo-2", processes=1)
+    options = dict(zip(argv[3:-1:2], argv[4:-1:2], strict=True))
+    assert options == {
+        "--nnodes": "2",
+        "--nproc_per_node": "1",
+        "--node_rank": "1",
+        "--master_addr": "algo-1",
+        "--master_port": "7777",
+    }

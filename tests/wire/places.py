@@ -23,21 +23,22 @@ from tests.wire.place import HERE, Place, Program, write_wheel
 CLASSIC = "orchestrator-test/classic:latest"
 STRAIGHT_LINE = "orchestrator-test/straight-line:latest"
 MAP = {
-    "*/pytorch-training:*": (f"{PYTORCH}:latest", True),
-    "*/huggingface-pytorch-training:*": (f"{PYTORCH}:latest", True),
-    "*/tensorflow-training:*": (f"{TENSORFLOW}:latest", True),
-    "*/sagemaker-base-python*": (f"{BASE}:latest", True),
-    "*/straight-line:*": (STRAIGHT_LINE, False),
+    "*/pytorch-training:*": (f"{PYTORCH}:latest", "default"),
+    "*/huggingface-pytorch-training:*": (f"{PYTORCH}:latest", "default"),
+    "*/tensorflow-training:*": (f"{TENSORFLOW}:latest", "default"),
+    "*/sagemaker-base-python*": (f"{BASE}:latest", str(SAGEMAKER3_PYTHON)),
+    "*/straight-line:*": (STRAIGHT_LINE, None),
 }
+"""What stands for an image: one of the engine, and an interpreter."""
 SDK, ACCEPTANCE = HERE / "sdk", HERE / "acceptance"
 
 
 def image_map() -> str:
     """The image map of a user who has built the images on this machine."""
     rules = []
-    for pattern, (image, runs_scripts) in MAP.items():
+    for pattern, (image, python) in MAP.items():
         rule = f'[[image]]\npattern = "{pattern}"\ndocker = "{image}"\n'
-        rules.append(rule + ('process = "default"\n' if runs_scripts else ""))
+        rules.append(rule + (f'process = "{python}"\n' if python else ""))
     return "\n".join(rules)
 
 
@@ -103,13 +104,14 @@ def programs(
             name, v2, SDK / "v2_program.py", code, data, str(SDK / "code_library")
         ),
         "v3": lambda name: place.start(name, v3, SDK / "v3_program.py", code, data),
+        "remote": lambda name: place.start(name, v3, SDK / "remote_program.py"),
         "script_mode": lambda name: place.start_in_shell(name, v2, ACCEPTANCE / name),
         "model_trainer": lambda name: place.start_in_shell(name, v3, ACCEPTANCE / name),
         "own_container": lambda name: place.start_in_shell(name, ours, ACCEPTANCE / name),
     }
     chosen = {item.path.stem.removeprefix("test_") for item in request.session.items}
     absent = {"v2", "script_mode"} if no_sagemaker2() else set()
-    absent |= {"v3", "model_trainer"} if no_sagemaker3() else set()
+    absent |= {"v3", "remote", "model_trainer"} if no_sagemaker3() else set()
     running = {name: start(name) for name, start in starts.items() if name in chosen - absent}
     yield running
     for program in running.values():

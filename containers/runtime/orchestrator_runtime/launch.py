@@ -105,7 +105,12 @@ def program_argv(
 
 
 def torchrun_argv(
-    argv: Sequence[str], *, hosts: Sequence[str], host: str, processes: int
+    argv: Sequence[str],
+    *,
+    hosts: Sequence[str],
+    host: str,
+    processes: int,
+    master_port: int = MASTER_PORT,
 ) -> list[str]:
     """Return what starts a Python script on one host as torchrun's ranks.
 
@@ -114,13 +119,14 @@ def torchrun_argv(
         hosts: All hosts of the job, sorted.
         host: The one that this is for.
         processes: Ranks per host.
+        master_port: Where ranks of several hosts meet.
     """
     options = ["--nnodes", str(len(hosts)), "--nproc_per_node", str(processes)]
     if len(hosts) == 1:
         options += ["--rdzv_backend", "c10d", "--rdzv_endpoint", "127.0.0.1:0"]
     else:
         options += ["--node_rank", str(hosts.index(host))]
-        options += ["--master_addr", hosts[0], "--master_port", str(MASTER_PORT)]
+        options += ["--master_addr", hosts[0], "--master_port", str(master_port)]
     return [argv[0], "-m", "torch.distributed.run", *options, *argv[1:]]
 
 

@@ -24,12 +24,14 @@ class AwsOptions:
     """How signed requests are answered.
 
     Attributes:
+        url: Where jobs reach the service; None = they do not.
         verify_signatures: False believes every claim; for a loopback address only.
         services: Further services by botocore's name, or others in the place of those of every
             installation.
         s3: What answers S3; None = that of the installation.
     """
 
+    url: str | None = None
     verify_signatures: bool = True
     services: Mapping[str, Operations] = field(default_factory=dict)
     s3: S3Gateway | None = None

@@ -28,6 +28,7 @@ from orchestrator.api.aws.errors import (
     unknown_operation,
 )
 from orchestrator.api.aws.forms import Form, form_of
+from orchestrator.api.aws.job_access import JobAccess
 from orchestrator.api.aws.model import Models, Operation
 from orchestrator.api.aws.operations import Handler, Operations
 from orchestrator.api.aws.parse import load_json, parse_json
@@ -77,6 +78,7 @@ class Endpoint:
         verifier: Tells who signed.
         services: What is served, by botocore's name.
         s3: What answers S3; None = it is not served.
+        access: What jobs may do; None = they have no key.
     """
 
     def __init__(
@@ -86,6 +88,7 @@ class Endpoint:
         verifier: Verifier,
         services: Mapping[str, Operations],
         s3: S3Gateway | None = None,
+        access: JobAccess | None = None,
     ) -> None:
         self._reads = reads
         self._writes = writes
@@ -94,6 +97,7 @@ class Endpoint:
         self._names = table.served_names(services)
         self._models = Models(self._handlers)
         self._s3 = s3
+        self._access = access
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request, also one that fails, as AWS would."""
@@ -161,6 +165,8 @@ class Endpoint:
         try:
             if caller.service != model.signing_name:
                 raise refused(Refusal.WRONG_SERVICE, form.dialect)
+            if self._access is not None:
+                self._access.check(caller.access_key, asked.service, asked.operation)
             operation = model.operations[asked.operation]
             output = handler(_input(operation, asked, body), caller)
         except AwsError as error:

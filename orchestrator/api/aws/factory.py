@@ -11,7 +11,8 @@ from orchestrator.api.aws.ecr import Ecr
 from orchestrator.api.aws.endpoint import Endpoint
 from orchestrator.api.aws.iam import Iam
 from orchestrator.api.aws.identity import Identity
-from orchestrator.api.aws.keys import Keys
+from orchestrator.api.aws.job_access import JobAccess
+from orchestrator.api.aws.keys import Keys, issue
 from orchestrator.api.aws.logs import Logs
 from orchestrator.api.aws.operations import Operations
 from orchestrator.api.aws.s3.gateway import S3Gateway
@@ -31,19 +32,22 @@ def endpoint(context: Context, token: str, options: AwsOptions) -> Endpoint:
         options: How.
     """
     verifier = Verifier(Keys([token]), context.service.clock, verifies=options.verify_signatures)
-    served = {**services(context), **options.services}
+    access = None
+    if options.url is not None:
+        access = JobAccess(options.url, issue(token, for_jobs=True))
+    served = {**services(context, access), **options.services}
     s3 = options.s3 or S3Gateway(context.service.buckets)
-    return Endpoint(context.reads, context.writes, verifier, served, s3)
+    return Endpoint(context.reads, context.writes, verifier, served, s3, access)
 
 
-def services(context: Context) -> dict[str, Operations]:
+def services(context: Context, access: JobAccess | None = None) -> dict[str, Operations]:
     """Return the services of every installation, by botocore's name of them."""
     identity = Identity()
     return {
         "sts": Sts(identity),
         "iam": Iam(identity),
         "ecr": Ecr(identity, context.service.clock),
-        "sagemaker": SageMaker(context.service),
+        "sagemaker": SageMaker(context.service, access),
         "sagemaker-metrics": SageMakerMetrics(context.service.metrics),
         "cloudwatch": CloudWatch(
             context.service.jobs, context.service.metrics, context.service.clock

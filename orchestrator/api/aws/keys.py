@@ -26,10 +26,16 @@ class AccessKey:
     secret: str = field(repr=False)
 
 
-def issue(token: str) -> AccessKey:
-    """Return the key of a bearer token; the same token always gives the same key."""
-    identity = base64.b32encode(_derive(token, b"id")).decode("ascii")
-    secret = base64.b64encode(_derive(token, b"secret"), b"./").decode("ascii")
+def issue(token: str, *, for_jobs: bool = False) -> AccessKey:
+    """Return the key of a bearer token; the same token always gives the same key.
+
+    Args:
+        token: The bearer token.
+        for_jobs: The key that jobs get, which opens less.
+    """
+    prefix = b"job " if for_jobs else b""
+    identity = base64.b32encode(_derive(token, prefix + b"id")).decode("ascii")
+    secret = base64.b64encode(_derive(token, prefix + b"secret"), b"./").decode("ascii")
     return AccessKey(
         ID_PREFIX + identity[: ID_CHARACTERS - len(ID_PREFIX)], secret[:SECRET_CHARACTERS]
     )
@@ -49,7 +55,9 @@ class Keys:
     """
 
     def __init__(self, tokens: Iterable[str]) -> None:
-        self._keys = tuple(issue(token) for token in tokens)
+        self._keys = tuple(
+            issue(token, for_jobs=for_jobs) for token in tokens for for_jobs in (False, True)
+        )
 
     def lookup(self, access_key: str) -> str | None:
         """Return the secret of a key, None when there is none; takes as long for either."""

@@ -47,11 +47,25 @@ def test_an_image_that_nothing_stands_for_is_refused(image: str) -> None:
 
 def test_an_image_that_is_here_is_taken_itself() -> None:
     assert resolve(OWN, SHIPPED, "auto", is_present=everywhere) == Target("docker", image=OWN)
-    assert resolve(PYTORCH, SHIPPED, "auto", is_present=everywhere).image == PYTORCH
+    assert resolve(PYTORCH, SHIPPED, "auto", is_present=PYTORCH.__eq__).image == PYTORCH
     with pytest.raises(ImageError, match="for the process back end"):
         resolve(OWN, SHIPPED, "process", is_present=everywhere)
-    with pytest.raises(ImageError, match="for the docker back end"):
+    with pytest.raises(
+        ImageError, match="for the docker back end; .* build 'orchestrator/pytorch'"
+    ):
         resolve(PYTORCH, SHIPPED, "docker", is_present=nowhere)
+
+
+def test_the_image_that_is_built_for_aws_s_is_taken_where_it_is() -> None:
+    here = "orchestrator/pytorch".__eq__
+    for prefer in ("auto", "docker"):
+        assert resolve(PYTORCH, SHIPPED, prefer, is_present=here) == Target(
+            "docker", image="orchestrator/pytorch"
+        )
+    tensorflow = "public.ecr.aws/deep-learning-containers/tensorflow-training:2.19"
+    assert resolve(tensorflow, SHIPPED, "auto", is_present=everywhere).image == (
+        "orchestrator/tensorflow"
+    )
 
 
 def test_the_first_rule_that_fits_counts_and_own_rules_come_first(tmp_path: Path) -> None:

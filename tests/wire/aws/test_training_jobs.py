@@ -12,6 +12,7 @@ from botocore.exceptions import ClientError, WaiterError
 
 from orchestrator.server import ServeOptions, Server
 from orchestrator.settings import Settings
+from tests.setup.images import BASE
 
 Client = Callable[..., Any]
 GROUP = "/aws/sagemaker/TrainingJobs"
@@ -23,11 +24,24 @@ PATIENT = (
 )
 
 
+on_both_backends = pytest.mark.parametrize(
+    "aws_server",
+    ["process", pytest.param("docker", marks=pytest.mark.docker)],
+    indirect=True,
+    scope="module",
+)
+
+
 @pytest.fixture(scope="module")
-def aws_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """A service whose requests run in its own interpreter."""
+def aws_server(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Server]:
+    """A service whose requests run in its own interpreter, or in an image for AWS's."""
     home = tmp_path_factory.mktemp("jobs") / "home"
-    settings = Settings(home=home, aws_backend="process")
+    home.mkdir(mode=0o700)
+    rule = f'[[image]]\npattern = "{IMAGE}"\ndocker = "{BASE}:latest"\nprocess = "default"\n'
+    (home / "images.toml").write_text(rule, encoding="utf-8")
+    settings = Settings(home=home, aws_backend=getattr(request, "param", "process"))
     with Server(settings, ServeOptions(port=0)) as running:
         yield running
 
@@ -103,6 +117,7 @@ def refused(call: Callable[..., Any], **values: Any) -> tuple[str, str]:
 # -- life -------------------------------------------------------------------------------------
 
 
+@on_both_backends
 def test_a_job_runs_and_is_described_in_full(
     sagemaker: Any, aws: Client, create: Callable[..., dict[str, Any]], name: str, bucket: str
 ) -> None:
@@ -129,6 +144,7 @@ def test_a_job_runs_and_is_described_in_full(
     assert kept["Key"] == f"out/{name}/output/model.tar.gz"
 
 
+@on_both_backends
 def test_a_failing_program_is_explained_in_aws_s_form(
     sagemaker: Any, create: Callable[..., dict[str, Any]], name: str
 ) -> None:
@@ -141,6 +157,7 @@ def test_a_failing_program_is_explained_in_aws_s_form(
     assert "the loss exploded" in answer["FailureReason"]
 
 
+@on_both_backends
 def test_a_job_is_stopped_and_stays_stopped(
     sagemaker: Any, logs: Any, create: Callable[..., dict[str, Any]], name: str
 ) -> None:
@@ -155,6 +172,48 @@ def test_a_job_is_stopped_and_stays_stopped(
         "ValidationException",
         "The request was rejected because the training job is in status Stopped.",
     )
+
+
+@on_both_backends
+def test_stop_reaches_a_script_behind_bash_and_its_model_is_kept(
+    sagemaker: Any,
+    aws: Client,
+    logs: Any,
+    create: Callable[..., dict[str, Any]],
+    name: str,
+    bucket: str,
+) -> None:
+    script = (
+        "import signal, sys\n"
+        "def save(*_):\n"
+        "    open('/opt/ml/model/w', 'w').write('saved'); print('saved', flush=True); sys.exit(0)\n"
+        "signal.signal(15, save); print('running', flush=True)\n"
+        "while True: signal.pause()\n"
+    )
+    aws("s3").put_object(Bucket=bucket, Key="code/train.py", Body=script.encode())
+    source = {"S3DataType": "S3Prefix", "S3Uri": f"s3://{bucket}/code"}
+    create(
+        AlgorithmSpecification={
+            "TrainingImage": IMAGE,
+            "TrainingInputMode": "File",
+            "ContainerEntrypoint": ["/bin/bash"],
+            "ContainerArguments": [
+                "-c",
+                "bash -c 'python3 /opt/ml/input/data/code/train.py; true'",
+            ],
+        },
+        InputDataConfig=[{"ChannelName": "code", "DataSource": {"S3DataSource": source}}],
+    )
+    while "running" not in lines(logs, name):
+        assert sagemaker.describe_training_job(TrainingJobName=name)["TrainingJobStatus"] == (
+            "InProgress"
+        )
+    sagemaker.stop_training_job(TrainingJobName=name)
+    answer = ended(sagemaker, name)
+    assert answer["TrainingJobStatus"] == "Stopped"
+    assert lines(logs, name)[-1] == "saved"
+    model = answer["ModelArtifacts"]["S3ModelArtifacts"].removeprefix(f"s3://{bucket}/")
+    assert aws("s3").head_object(Bucket=bucket, Key=model)["ContentLength"] > 0
 
 
 def test_a_deleted_job_is_gone(
@@ -278,6 +337,7 @@ def lines(logs: Any, name: str) -> list[str]:
     return said
 
 
+@on_both_backends
 def test_all_hosts_have_a_stream_from_the_start(
     sagemaker: Any, logs: Any, create: Callable[..., dict[str, Any]], name: str
 ) -> None:
@@ -293,6 +353,7 @@ def test_all_hosts_have_a_stream_from_the_start(
     assert lines(logs, name) == ["algo-1", "algo-2"]
 
 
+@on_both_backends
 def test_events_are_read_forwards_and_backwards(
     sagemaker: Any, logs: Any, create: Callable[..., dict[str, Any]], name: str
 ) -> None:

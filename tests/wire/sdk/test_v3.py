@@ -68,6 +68,17 @@ def test_torchrun_runs_without_a_network(place: Place, seen: dict[str, Any]) -> 
     assert found == {"sum": 2.0, "world": 2, "outside": False, "hosts": ["algo-1"]}
 
 
+def test_torchrun_spans_two_hosts(place: Place, seen: dict[str, Any]) -> None:
+    job = seen["hosts"]
+    found = json.loads(place.packed(job["model"])["ranks.json"])
+    assert (found["sum"], found["world"]) == (2.0, 2)
+    assert found["hosts"] == ["algo-1", "algo-2"]
+    assert {line for line in job["log"] if line.startswith("rank ")} >= {
+        "rank 0 of 2",
+        "rank 1 of 2",
+    }
+
+
 def test_jobs_are_found_tagged_and_deleted(seen: dict[str, Any]) -> None:
     found = seen["looked_up"]
     assert found["status"] == "Completed"

@@ -191,12 +191,15 @@ def main() -> None:
     isolated = Networking(enable_network_isolation=True)
     two = Torchrun(process_count_per_node=2)
     ranks = started(trainer("ranks", "ranks.py", distributed=two, networking=isolated))
+    one = Torchrun(process_count_per_node=1)
+    hosts = started(trainer("hosts", "ranks.py", distributed=one, hosts=2))
     bad = started(trainer("failing", "failing.py"))
     job, answer = trained()
     found = {
         "trained": answer,
         "failed": failed(bad),
         "ranks": waited(ranks),
+        "hosts": waited(hosts),
         "stopped": stopped(),
         "looked_up": looked_up(job, bad),
     }

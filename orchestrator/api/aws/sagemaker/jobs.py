@@ -7,6 +7,7 @@ from typing import Any
 
 from orchestrator.api.aws.caller import Caller
 from orchestrator.api.aws.errors import AwsError, validation_error
+from orchestrator.api.aws.job_access import JobAccess
 from orchestrator.api.aws.operations import Handler
 from orchestrator.api.aws.sagemaker.create import specification
 from orchestrator.api.aws.sagemaker.describe import description, summary
@@ -41,6 +42,7 @@ class TrainingJobs:
         jobs: The use cases.
         shape: Of CreateTrainingJob's input.
         placed: Returns a specification with what stands on this machine for its image.
+        access: How jobs reach this service; None = they do not.
     """
 
     def __init__(
@@ -48,10 +50,12 @@ class TrainingJobs:
         jobs: JobService,
         shape: Callable[[], Shape],
         placed: Callable[[TrainingJobSpec], TrainingJobSpec],
+        access: JobAccess | None = None,
     ) -> None:
         self._jobs = jobs
         self._shape = shape
         self._placed = placed
+        self._access = access
 
     def handlers(self) -> Mapping[str, Handler]:
         """Return what answers each operation."""
@@ -64,9 +68,11 @@ class TrainingJobs:
             "DeleteTrainingJob": self.delete,
         }
 
-    def create(self, asked: dict[str, Any], _caller: Caller) -> dict[str, Any]:
+    def create(self, asked: dict[str, Any], caller: Caller) -> dict[str, Any]:
         """Accept a job; durable on return."""
         spec = self._placed(specification(asked, self._shape()))
+        if self._access is not None:
+            spec = self._access.given(spec, caller.region)
         try:
             job = self._jobs.submit(spec)
         except AlreadyExists as error:

@@ -13,6 +13,7 @@ from orchestrator.api.aws.sagemaker.shapes import JobShapes, job_shapes
 from orchestrator.api.aws.sagemaker.tags import Tags
 
 if TYPE_CHECKING:
+    from orchestrator.api.aws.job_access import JobAccess
     from orchestrator.service.assemble import Service
 
 
@@ -21,13 +22,15 @@ class SageMaker:
 
     Args:
         service: The use cases.
+        access: How jobs reach this service; None = they do not.
     """
 
-    def __init__(self, service: Service) -> None:
+    def __init__(self, service: Service, access: JobAccess | None = None) -> None:
         self._jobs = TrainingJobs(
             service.jobs,
             lambda: self._shapes.request,
             lambda spec: service.placement.placed(spec),
+            access,
         )
         self._tags = Tags(service.jobs)
         self._search = Search(service.jobs, lambda: self._shapes)

@@ -1,0 +1,75 @@
+"""How a job reaches this service: on AWS its role would give it the bucket and the metrics.
+
+A job gets a key of its own. It opens data, logs and metrics, and looks at jobs; it starts, stops
+and deletes none, so that no program leaves its sandbox by way of the service.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+from orchestrator.api.aws.errors import AwsError
+from orchestrator.api.guard import is_loopback
+
+if TYPE_CHECKING:
+    from orchestrator.api.aws.keys import AccessKey
+    from orchestrator.spec.job import TrainingJobSpec
+
+_OPEN = frozenset({"cloudwatch", "logs", "s3", "sagemaker-metrics", "sts"})
+_REGIONS = frozenset({"AWS_REGION", "AWS_DEFAULT_REGION"})
+_READS = ("Describe", "Get", "List", "Search", "Simulate")
+
+
+@dataclass(frozen=True)
+class JobAccess:
+    """The service as jobs reach it.
+
+    Attributes:
+        url: Its address.
+        key: The key of jobs.
+    """
+
+    url: str
+    key: AccessKey
+
+    def given(self, spec: TrainingJobSpec, region: str) -> TrainingJobSpec:
+        """Return a specification whose program finds this service where it would find AWS.
+
+        A job without a network, or with settings of its own for AWS, stays as it is; so does one
+        in a container, which reaches this machine's loopback addresses no more than others do.
+
+        Args:
+            spec: The job.
+            region: The one that it is asked for in.
+        """
+        own = {name for name in spec.environment if name.startswith("AWS_")} - _REGIONS
+        if own or spec.enable_network_isolation or not self._is_reached_from(spec.backend):
+            return spec
+        environment = {
+            "AWS_ENDPOINT_URL": self.url,
+            "AWS_ACCESS_KEY_ID": self.key.id,
+            "AWS_SECRET_ACCESS_KEY": self.key.secret,
+            "AWS_REGION": region,
+            "AWS_DEFAULT_REGION": region,
+            "AWS_EC2_METADATA_DISABLED": "true",
+        }
+        return spec.model_copy(update={"environment": {**environment, **spec.environment}})
+
+    def _is_reached_from(self, backend: str) -> bool:
+        return backend == "process" or not is_loopback(urlsplit(self.url).hostname or "")
+
+    def check(self, access_key: str, service: str, operation: str) -> None:
+        """Refuse a job what is not for jobs.
+
+        Raises:
+            AwsError: The key is that of jobs, and this is not open to it.
+        """
+        if access_key != self.key.id or service in _OPEN or operation.startswith(_READS):
+            return
+        raise AwsError(
+            "AccessDeniedException",
+            f"The key of a job is not authorized to perform: {service}:{operation}. It opens "
+            "buckets, logs and metrics only",
+        )
