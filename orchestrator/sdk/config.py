@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from pydantic import BeforeValidator, Field, PrivateAttr
 
 from orchestrator.spec.base import Spec
-from orchestrator.spec.job import InputMode, InstanceGroup
+from orchestrator.spec.job import ChannelShuffle, InputMode, InstanceGroup
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -96,8 +96,19 @@ class InputData(Spec):
     """Local path, ``file:///…`` or ``s3://…``."""
     content_type: str | None = None
     input_mode: InputMode | None = None
+    """``File``, ``FastFile`` or ``Pipe``; None = File."""
+    s3_data_type: Literal["S3Prefix", "ManifestFile", "AugmentedManifestFile"] = "S3Prefix"
     s3_data_distribution_type: Literal["FullyReplicated", "ShardedByS3Key"] = "FullyReplicated"
+    attribute_names: tuple[str, ...] = ()
+    """Of an augmented manifest, in the order in which they are streamed."""
+    instance_group_names: tuple[str, ...] = ()
+    """Groups that get the channel; none = all."""
+    compression_type: Literal["None", "Gzip"] = "None"
+    record_wrapper_type: Literal["None", "RecordIO"] = "None"
+    shuffle_config: ChannelShuffle | None = None
+    """Seed of the order of each epoch in Pipe mode, and of what each host gets of a sharded channel."""
     writable: bool = False
+    """Give the job a copy of its own; what is not writable is mounted read-only."""
 
     def uri(self) -> str:
         """Return the channel's address; local paths become absolute."""

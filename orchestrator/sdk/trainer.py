@@ -277,15 +277,6 @@ class ModelTrainer:
     def _channels(self, more: Channels | None) -> list[Channel]:
         by_name = given.channels(self.input_data_config) | given.channels(more)
         return [
-            Channel.parse(
-                {
-                    "channel_name": data.channel_name,
-                    "uri": data.uri(),
-                    "content_type": data.content_type,
-                    "input_mode": data.input_mode,
-                    "s3_data_distribution_type": data.s3_data_distribution_type,
-                    "writable": data.writable,
-                }
-            )
+            Channel.parse(data.model_dump(exclude={"data_source"}) | {"uri": data.uri()})
             for data in by_name.values()
         ]

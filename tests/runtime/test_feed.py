@@ -135,7 +135,7 @@ class TestForms:
         program = 'for n in range(3): print(read(f"train_{n}").decode())'
         host.program(READ + program).run()
         epochs = [list(map(int, line.split())) for line in host.log.splitlines()]
-        assert epochs == [order(20, n, 3, None) for n in range(3)]
+        assert epochs == [list(order(20, n, 3, None)) for n in range(3)]
         assert all(sorted(numbers) == list(range(20)) for numbers in epochs)
         assert len({tuple(numbers) for numbers in epochs}) == 3
 
@@ -221,6 +221,26 @@ class TestFailures:
         record = host.program(READ + 'read("train_0")').run()
         assert record["outcome"] == "input_failed"
         assert "s3://b/0-0 cannot be read: No such file or directory" in record["message"]
+
+    def test_a_feeder_that_is_killed_fails_the_job(self, host: Host):
+        channel(host, "train", [b"x" * (4 << 20)])
+        program = """
+fifo = open(f"{folder}/train_0", "rb")
+fifo.read(1)
+print("ready", flush=True)
+sys.stdin = open(f"{folder}/gate")  # waits for whoever opens it
+fifo.read()
+"""
+        gate = host.ml / "input" / "data" / "gate"
+        os.mkfifo(gate)
+        host.program(READ + program).start()
+        host.says(b"ready")
+        (feeder,) = set(feeders(host)) - {int(host.read("status.json")["program_pid"])}
+        os.kill(feeder, 9)
+        gate.open("w").close()
+        record = host.end()
+        assert record["outcome"] == "input_failed", (record, host.errors())
+        assert "its feeder was killed" in record["message"]
 
     def test_a_program_cannot_make_a_feeder_write_elsewhere(self, fenced: Host, tmp_path: Path):
         victim = tmp_path / "victim"

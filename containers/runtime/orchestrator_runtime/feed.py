@@ -11,7 +11,7 @@ import os
 import stat
 import sys
 
-from orchestrator_runtime import contract, files, signals
+from orchestrator_runtime import contract, files, signals, tree
 from orchestrator_runtime.pump import enlarge_pipe
 from orchestrator_runtime.stream import Stream, StreamError
 
@@ -81,13 +81,23 @@ class Feeders:
 
     def forget(self, pid: int) -> None:
         """Note that a process has been reaped: its number may be another's soon."""
-        self._pids.discard(pid)
+        if pid in self._pids:
+            self._pids.remove(pid)
+            self._was_killed()
+
+    def look(self) -> None:
+        """Find feeders that are just ending: they may have closed their FIFO already."""
+        if sys.platform.startswith("linux") and any(map(tree.is_ending, self._pids)):
+            self._was_killed()
+
+    def _was_killed(self) -> None:
+        """Note that a reader has seen an end that is none: no feeder ends by itself."""
+        self._said += b"a channel could not be streamed: its feeder was killed\n"
 
     def close(self) -> None:
         """End the feeders that are left."""
         for pid in self._pids:
             os.kill(pid, _signal.SIGKILL)  # not reaped yet, so it is still this one
-            os.waitpid(pid, 0)
         self._pids.clear()
         if self.report >= 0:
             os.close(self.report)

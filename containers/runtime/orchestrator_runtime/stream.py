@@ -21,7 +21,7 @@ class StreamError(Exception):
     """A channel cannot be streamed; the text says why, and what to do."""
 
 
-def order(count: int, epoch: int, seed: int, share: Sequence[int] | None) -> list[int]:
+def order(count: int, epoch: int, seed: int, share: Sequence[int] | None) -> array[int]:
     """Return which items an epoch gives, in order: shuffled anew for each one, the same way each time.
 
     Args:
@@ -32,7 +32,7 @@ def order(count: int, epoch: int, seed: int, share: Sequence[int] | None) -> lis
     """
     import random  # noqa: PLC0415 -- in feeders only, not in supervisors
 
-    numbers = list(range(count))
+    numbers = array("Q", range(count))
     random.Random(f"{seed}/{epoch}").shuffle(numbers)  # noqa: S311 -- no secret
     return numbers if share is None else numbers[share[0] :: share[1]]
 

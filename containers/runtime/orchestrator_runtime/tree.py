@@ -12,6 +12,8 @@ if TYPE_CHECKING:
 else:
     import _signal
 
+PF_EXITING = 0x4
+"""Kernel flag of a process that is about to end; its files are closed after that."""
 PF_FORKNOEXEC = 0x40
 """Kernel flag of a process that was forked and has not executed a program of its own."""
 _HELPERS = (b"multiprocessing.", b"--multiprocessing-fork", b"joblib.externals.loky")
@@ -206,3 +208,9 @@ def is_alive(pid: int) -> bool:
     """Return whether a process runs; a zombie does not."""
     stat = _read(f"/proc/{pid}/stat").rpartition(b")")[2].split()
     return len(stat) > 17 and not _is_dead(stat)
+
+
+def is_ending(pid: int) -> bool:
+    """Return whether a process has ended or is about to."""
+    process, _ = _look(pid)
+    return process is None or bool(process.flags & PF_EXITING)

@@ -100,6 +100,8 @@ class Watch:
                 self._turn(child)
             if self.stop.outcome is None:
                 self._on_volume(self._volume.measure())  # whenever the last look was
+            if feeders is not None:
+                feeders.look()
             self._on_feeders()  # who fails says so before the program can see the stream's end
         finally:
             self._clear(child)
@@ -185,6 +187,7 @@ class Watch:
             self._ask("out_of_memory", None, 0.0)
         if moment >= self._volume.due_at:
             self._on_volume(self._volume.exceeded())
+        self._on_feeders()
         if self.stop.outcome is not None and self.stop.tick(child.pid):
             tree.kill_everything(child.pid)
 

@@ -21,7 +21,7 @@ from orchestrator import (
 from orchestrator.errors import InvalidSpec
 from orchestrator.home import default_python
 from orchestrator.sdk.transport import Transport
-from orchestrator.spec.job import TrainingJobSpec
+from orchestrator.spec.job import Channel, TrainingJobSpec
 from orchestrator.spec.record import TrainingJobRecord
 from orchestrator.spec.state import SecondaryStatus, TrainingJobStatus
 
@@ -236,6 +236,26 @@ def test_channels_of_a_call_replace_those_of_the_trainer(tmp_path: Path) -> None
     }
     trainer.train(wait=False)
     assert recorder.keys[0] != recorder.keys[1]
+
+
+def test_a_channel_says_all_that_a_specification_can(tmp_path: Path) -> None:
+    given: dict[str, Any] = {
+        "channel_name": "a",
+        "content_type": "image/png",
+        "input_mode": "Pipe",
+        "s3_data_type": "AugmentedManifestFile",
+        "s3_data_distribution_type": "ShardedByS3Key",
+        "attribute_names": ["image-ref", "label"],
+        "instance_group_names": ["homogeneousCluster"],
+        "compression_type": "Gzip",
+        "record_wrapper_type": "RecordIO",
+        "shuffle_config": {"seed": 7},
+        "writable": True,
+    }
+    assert given.keys() | {"uri"} == Channel.model_fields.keys()
+    data = InputData.parse({**given, "data_source": "s3://bucket/lines"})
+    (channel,) = spec_of(tmp_path, input_data_config=[data]).input_data_config
+    assert channel == Channel.parse({**given, "uri": "s3://bucket/lines"})
 
 
 def test_relative_data_becomes_absolute(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -68,11 +68,22 @@ MEMBERS = (
     ),
     _acts("RoleArn", "echoed; jobs have the rights of the service's user, less its credentials"),
     _acts("InputDataConfig.ChannelName", "/opt/ml/input/data/<name>"),
-    _acts("InputDataConfig.DataSource.S3DataSource.S3DataType", "Converse is refused"),
+    _acts(
+        "InputDataConfig.DataSource.S3DataSource.S3DataType",
+        "AugmentedManifestFile in Pipe mode only, as on AWS; Converse is refused",
+    ),
     _acts("InputDataConfig.DataSource.S3DataSource.S3Uri", "own buckets, or S3"),
-    _acts("InputDataConfig.DataSource.S3DataSource.S3DataDistributionType", "shares per host"),
-    _acts("InputDataConfig.DataSource.S3DataSource.AttributeNames", "of augmented manifests"),
-    _acts("InputDataConfig.DataSource.S3DataSource.InstanceGroupNames", "only these groups"),
+    _acts(
+        "InputDataConfig.DataSource.S3DataSource.S3DataDistributionType", "each object to one host"
+    ),
+    _acts(
+        "InputDataConfig.DataSource.S3DataSource.AttributeNames",
+        "of augmented manifests, streamed in this order; what ends in -ref as the object it names",
+    ),
+    _acts(
+        "InputDataConfig.DataSource.S3DataSource.InstanceGroupNames",
+        "only these groups get the channel, and share it",
+    ),
     _kept(
         "InputDataConfig.DataSource.S3DataSource.ModelAccessConfig",
         "no model of AWS is fetched, so no licence is asked for",
@@ -87,16 +98,30 @@ MEMBERS = (
     ),
     _refused("InputDataConfig.DataSource.DatasetSource", "no hub is here; give a bucket"),
     _acts("InputDataConfig.ContentType", "inputdataconfig.json"),
-    _acts("InputDataConfig.CompressionType", "Gzip is unpacked in Pipe mode, as on AWS"),
-    _acts("InputDataConfig.RecordWrapperType", "RecordIO is wrapped in Pipe mode, as on AWS"),
-    _acts("InputDataConfig.InputMode", "File, FastFile or Pipe"),
-    _acts("InputDataConfig.ShuffleConfig", "order of objects in Pipe mode, and of shares"),
+    _acts(
+        "InputDataConfig.CompressionType", "Gzip is unpacked in Pipe mode; elsewhere it is refused"
+    ),
+    _acts(
+        "InputDataConfig.RecordWrapperType",
+        "RecordIO frames objects in Pipe mode; elsewhere it is refused",
+    ),
+    _acts(
+        "InputDataConfig.InputMode",
+        "File and FastFile: read-only, not copied if it is here; Pipe: a FIFO for each epoch",
+    ),
+    _acts(
+        "InputDataConfig.ShuffleConfig",
+        "order of each epoch in Pipe mode, and which host gets what",
+    ),
     _kept("OutputDataConfig.KmsKeyId", "nothing is encrypted here; encrypt the disk"),
     _acts("OutputDataConfig.S3OutputPath", "own buckets, or S3"),
     _acts("OutputDataConfig.CompressionType", "GZIP or NONE"),
     _acts("ResourceConfig.InstanceType", "a label; its GPUs count when they are here"),
     _acts("ResourceConfig.InstanceCount", "hosts algo-1..N on this machine"),
-    _acts("ResourceConfig.VolumeSizeInGB", "quota of what a host writes"),
+    _acts(
+        "ResourceConfig.VolumeSizeInGB",
+        "quota of a host's files, in GiB; what is linked takes none of it",
+    ),
     _kept("ResourceConfig.VolumeKmsKeyId", "nothing is encrypted here; encrypt the disk"),
     _kept("ResourceConfig.KeepAlivePeriodInSeconds", "there are no warm pools yet"),
     _acts("ResourceConfig.InstanceGroups", "hosts of several kinds"),
