@@ -206,7 +206,7 @@ class Planner:
         fence = self._fence(context, host, cwd, installed)
         if self.isolation == "namespaces":
             return {"kind": "namespaces", "prefix": [], "namespaces": sandbox.namespaces(fence)}
-        prefix = sandbox.bubblewrap_prefix(fence)
+        prefix = sandbox.bubblewrap_prefix(fence, sandbox.bubblewrap_program())
         return {"kind": "bubblewrap", "prefix": prefix, "namespaces": None}
 
     def _fence(

@@ -41,8 +41,13 @@ class Fence:
     opt_entries: tuple[str, ...]
 
 
-def bubblewrap_prefix(fence: Fence, program: str = "bwrap") -> list[str]:
-    """Return the argv that is put before the program's own (bubblewrap 0.8 or newer)."""
+def bubblewrap_prefix(fence: Fence, program: str) -> list[str]:
+    """Return the argv that is put before the program's own (bubblewrap 0.8 or newer).
+
+    Args:
+        fence: What the host sees.
+        program: Absolute path of bwrap: it must not be looked for where a job says.
+    """
     argv = [program, "--die-with-parent", "--unshare-pid", "--unshare-ipc", "--unshare-uts"]
     argv += ["--hostname", fence.hostname]
     if not fence.network:
@@ -84,11 +89,14 @@ def opt_entries(directory: Path = Path("/opt")) -> tuple[str, ...]:
     return tuple(str(p) for p in sorted(directory.iterdir()) if p.name not in own)
 
 
+def bubblewrap_program() -> str:
+    """Return the absolute path of bwrap by this process's own PATH; where it belongs if it is missing."""
+    return str(Path(shutil.which("bwrap") or "/usr/bin/bwrap").absolute())
+
+
 def bubblewrap_works(program: str | None = None) -> bool:
     """Try bubblewrap once, the way jobs use it (about 10 ms)."""
-    program = program or shutil.which("bwrap")
-    if program is None:
-        return False
+    program = program or bubblewrap_program()
     fence = Fence("algo-1", (), (), (), (), network=True, cwd="/", opt_entries=())
     argv = [*bubblewrap_prefix(fence, program), "/bin/sh", "-c", ":"]
     try:

@@ -30,6 +30,13 @@ NAMESPACES = {
 SHELL = ("/bin/sh", "-c", "if command -v bash >/dev/null; then exec bash; else exec sh; fi")
 
 
+_FOR_LOADER = frozenset(
+    {"GCONV_PATH", "GETCONF_DIR", "HOSTALIASES", "LOCALDOMAIN", "LOCPATH", "NLSPATH", "NIS_PATH"}
+    | {"RESOLV_HOST_CONF", "RES_OPTIONS", "TMPDIR", "TZDIR"}
+)
+"""With those that begin with LD_, GLIBC_ and MALLOC_: what glibc itself ignores in privileged programs."""
+
+
 @dataclass(frozen=True)
 class WayIn:
     """What is executed to get in.
@@ -117,9 +124,21 @@ def into_process(job: str, directory: Path, words: tuple[str, ...], *, proc: Pat
         return WayIn(words or SHELL, environment, cwd=plan["cwd"])
     nsenter = _program("nsenter", "util-linux")
     flags = [word for options in differing for word in options]
-    inner = (*_without_rights(), *(words or SHELL))
+    harmless = {name: value for name, value in environment.items() if not _is_for_loader(name)}
+    inner = (*_without_rights(), *_given_inside(environment), *(words or SHELL))
     argv = (nsenter, "--target", str(pid), *flags, f"--wdns={plan['cwd']}", *inner)
-    return WayIn(argv, environment)
+    return WayIn(argv, harmless)
+
+
+def _is_for_loader(name: str) -> bool:
+    """Return whether a variable decides what code a program loads, before its own first line."""
+    return name.startswith(("LD_", "GLIBC_", "MALLOC_")) or name in _FOR_LOADER
+
+
+def _given_inside(environment: Mapping[str, str]) -> tuple[str, ...]:
+    """Return what sets the loader's variables inside only: nsenter itself runs outside of the fence."""
+    given = tuple(f"{n}={v}" for n, v in environment.items() if _is_for_loader(n))
+    return ("/usr/bin/env", *given) if given else ()
 
 
 def _without_rights() -> tuple[str, ...]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import closing
@@ -124,3 +125,38 @@ def user(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
         (folder / "notes").write_text("plain")
         monkeypatch.setenv("HOME", name)
         yield folder
+
+
+@pytest.mark.parametrize("fence", ["bubblewrap", "namespaces"])
+def test_variables_of_a_job_say_nothing_to_what_fences_it_in(
+    fence: str,
+    trainer: Callable[..., ModelTrainer],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """What starts the sandbox runs outside of it: neither its place nor its libraries are a job's choice."""
+    monkeypatch.setenv("ORCHESTRATOR_ISOLATION", fence)
+    evil, outside = tmp_path / "evil", tmp_path / "outside"
+    evil.mkdir()
+    outside.mkdir()
+    for name in ("bwrap", "unshare", "mount"):
+        program = evil / name
+        program.write_text(f"#!/bin/sh\ntouch {outside}/ran\n")
+        program.chmod(0o755)
+    given = {
+        "PATH": f"{evil}:{os.environ['PATH']}",
+        "LD_DEBUG": "libs",  # glibc's loader then writes down what it does, before the program begins
+        "LD_DEBUG_OUTPUT": f"{outside}/trace",
+        "SPACED": "a  b\nc=d",
+        "EMPTY": "",
+    }
+    script = f"""
+import os
+given = {given!r}
+print("same", {{name: os.environ.get(name) for name in given}} == given)
+print("open", sorted(map(int, os.listdir("/proc/self/fd")))[:-1])
+"""
+    job = trainer(script, environment=given).train(logs=False)
+    said = [line for line in job.logs() if line.startswith(("same", "open"))]
+    assert said == ["same True", "open [0, 1, 2]"]  # among what the program's own loader says
+    assert list(outside.iterdir()) == []

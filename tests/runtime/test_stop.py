@@ -35,7 +35,7 @@ while True:
 
 class TestAStop:
     def test_lets_the_program_save_its_work(self, fenced: Host):
-        fenced.program(SAVES).start().says(b"up")
+        fenced.program(SAVES).start().says(b"up\n")
         fenced.stop()
         record = fenced.end()
         assert record["outcome"] == "stopped"

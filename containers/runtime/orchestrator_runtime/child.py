@@ -179,8 +179,9 @@ def _execute(launch: Launch, report: int, info: int, parent: int) -> None:
         os.set_inheritable(info, True)
         os.chdir("/")
         tool, *options = launch.sandbox["prefix"]
-        argv = [tool, "--json-status-fd", str(info), *options, *launch.argv]
-        os.execvpe(tool, argv, launch.environment)  # noqa: S606
+        given = _environment_options(launch.environment)
+        argv = [tool, "--json-status-fd", str(info), "--args", str(given), *options, *launch.argv]
+        os.execve(tool, argv, {})  # noqa: S606
     if kind == "namespaces":
         from orchestrator_runtime import sandbox  # noqa: PLC0415 -- only where bubblewrap lacks
 
@@ -196,3 +197,24 @@ def _execute(launch: Launch, report: int, info: int, parent: int) -> None:
         os.execvpe(launch.argv[0], launch.argv, launch.environment)  # noqa: S606
     except OSError as error:  # it names the last place of PATH that was tried
         raise OSError(error.errno, error.strerror) from error
+
+
+def _environment_options(environment: dict[str, str]) -> int:
+    """Return a descriptor from which bubblewrap reads the program's variables.
+
+    bubblewrap itself runs outside of the fence and must not be told by a job what to load
+    (``LD_PRELOAD``) or where from (``PATH``): it gets no variable, and sets these for the program.
+
+    Raises:
+        ValueError: A variable has a NUL, which would end its option and begin another.
+    """
+    options = ["--clearenv"]
+    for name, value in environment.items():
+        if "\0" in name or "\0" in value:
+            raise ValueError(f"the environment must not have NUL bytes, {name!r} has one")
+        options += ["--setenv", name, value]
+    descriptor = os.memfd_create("environment", 0)
+    with os.fdopen(os.dup(descriptor), "wb") as stream:
+        stream.write(b"".join(os.fsencode(option) + b"\0" for option in options))
+    os.lseek(descriptor, 0, os.SEEK_SET)
+    return descriptor

@@ -81,6 +81,22 @@ def test_a_shell_has_no_more_rights_than_the_program(proc, host):
     assert "--bounding-set=-all" in words
 
 
+def test_what_a_job_tells_the_loader_is_told_inside_only(proc, host):
+    """nsenter runs outside of the fence, where a job may load nothing."""
+    process(proc, "42", differing=("mnt",))
+    environ = b"LD_PRELOAD=/opt/ml/model/x.so\0TMPDIR=/tmp\0PATH=/usr/bin\0SM_MODEL_DIR=/m\0"
+    (proc / "42" / "environ").write_bytes(environ)
+    way = into_process("mine", host, ("true",), proc=proc)
+    assert not {"LD_PRELOAD", "TMPDIR"} & set(way.environment)
+    assert way.environment["SM_MODEL_DIR"] == "/m"
+    assert way.argv[-4:] == (
+        "/usr/bin/env",
+        "LD_PRELOAD=/opt/ml/model/x.so",
+        "TMPDIR=/tmp",
+        "true",
+    )
+
+
 def test_without_namespaces_it_is_the_programs_directory(proc, host):
     process(proc, "42")
     way = into_process("mine", host, ("ls",), proc=proc)
