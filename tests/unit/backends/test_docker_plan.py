@@ -260,13 +260,16 @@ def test_only_shuffled_shares_are_dealt_out_by_the_supervisors():
 def test_a_volume_counts_what_the_program_writes_and_files_that_were_fetched():
     assert request().plan["volume"] is None
     channels = [{"channel_name": "train", "uri": "s3://b/p"}]
-    config = {"resource_config": {"volume_size_in_gb": 2}, "input_data_config": channels}
+    config: dict[str, Any] = {
+        "resource_config": {"volume_size_in_gb": 2},
+        "input_data_config": channels,
+    }
     assert request(**config).plan["volume"] == {
         "bytes": 2 << 30,
         "written": [f"{HOST}/ml", f"{HOST}/scratch", "/opt/ml/checkpoints"],
         "inputs": f"{INPUTS}/file",
     }
-    elsewhere = {"checkpoint_config": {"s3_uri": "file:///data/ckpt"}}
+    elsewhere: dict[str, Any] = {"checkpoint_config": {"s3_uri": "file:///data/ckpt"}}
     outside = request(dataclasses.replace(AROUND, image=NO_PYTHON), **config, **elsewhere)
     directory = str(HOME / "jobs/demo/attempts/1/algo-1")
     assert outside.plan["volume"] == {
