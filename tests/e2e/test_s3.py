@@ -111,6 +111,21 @@ def test_prefixes_and_single_objects_are_channels(
     assert lines(job) == ["single/b B", "train/a A", "train/deep/b B", "credentials []"]
 
 
+def test_a_prefix_is_streamed_once_it_is_here(bucket: Bucket, trainer: Trainer) -> None:
+    put(bucket)
+    script = """
+import os
+for epoch in range(2):
+    print("epoch", open(os.environ["SM_CHANNEL_TRAIN"] + f"_{epoch}").read())
+"""
+    channel = InputData(
+        channel_name="train", data_source=f"{bucket.uri}/data/train", input_mode="Pipe"
+    )
+    job = trainer(script, input_data_config=[channel]).train(logs=False)
+    assert job.record.status == "Completed", job.record.failure_reason
+    assert lines(job) == ["epoch AB"] * 2
+
+
 def test_hosts_get_their_shares(bucket: Bucket, trainer: Trainer) -> None:
     bucket.put(data__a="A", data__b="B", data__c="C")
     channel = InputData(

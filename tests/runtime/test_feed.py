@@ -228,17 +228,19 @@ class TestFailures:
 fifo = open(f"{folder}/train_0", "rb")
 fifo.read(1)
 print("ready", flush=True)
-sys.stdin = open(f"{folder}/gate")  # waits for whoever opens it
+open(f"{folder}/gate").read(1)
 fifo.read()
 """
         gate = host.ml / "input" / "data" / "gate"
         os.mkfifo(gate)
+        opener = os.open(gate, os.O_RDWR)
         host.program(READ + program).start()
         host.says(b"ready")
         (feeder,) = set(feeders(host)) - {int(host.read("status.json")["program_pid"])}
         os.kill(feeder, 9)
-        gate.open("w").close()
+        os.write(opener, b"x\n")
         record = host.end()
+        os.close(opener)
         assert record["outcome"] == "input_failed", (record, host.errors())
         assert "its feeder was killed" in record["message"]
 

@@ -269,7 +269,7 @@ def test_a_volume_counts_what_the_program_writes_and_files_that_were_fetched():
         "written": [f"{HOST}/ml", f"{HOST}/scratch", "/opt/ml/checkpoints"],
         "inputs": f"{INPUTS}/file",
     }
-    elsewhere = {"checkpoint_config": {"s3_uri": "file:///data/ckpt"}}
+    elsewhere: dict[str, Any] = {"checkpoint_config": {"s3_uri": "file:///data/ckpt"}}
     outside = request(dataclasses.replace(AROUND, image=NO_PYTHON), **config, **elsewhere)
     directory = str(HOME / "jobs/demo/attempts/1/algo-1")
     assert outside.plan["volume"] == {
