@@ -99,11 +99,14 @@ def programs(
     """The programs that the chosen tests look at, by name. All run at once."""
     del own_images
     v2, v3, ours = SAGEMAKER2_PYTHON, SAGEMAKER3_PYTHON, Path(sys.executable)
+    more = (
+        ["hosts"] if any(item.get_closest_marker("slow") for item in request.session.items) else []
+    )
     starts: dict[str, Callable[[str], Program]] = {
         "v2": lambda name: place.start(
             name, v2, SDK / "v2_program.py", code, data, str(SDK / "code_library")
         ),
-        "v3": lambda name: place.start(name, v3, SDK / "v3_program.py", code, data),
+        "v3": lambda name: place.start(name, v3, SDK / "v3_program.py", code, data, *more),
         "remote": lambda name: place.start(name, v3, SDK / "remote_program.py"),
         "script_mode": lambda name: place.start_in_shell(name, v2, ACCEPTANCE / name),
         "model_trainer": lambda name: place.start_in_shell(name, v3, ACCEPTANCE / name),

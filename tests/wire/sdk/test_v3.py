@@ -68,6 +68,7 @@ def test_torchrun_runs_without_a_network(place: Place, seen: dict[str, Any]) -> 
     assert found == {"sum": 2.0, "world": 2, "outside": False, "hosts": ["algo-1"]}
 
 
+@pytest.mark.slow
 def test_torchrun_spans_two_hosts(place: Place, seen: dict[str, Any]) -> None:
     job = seen["hosts"]
     found = json.loads(place.packed(job["model"])["ranks.json"])
