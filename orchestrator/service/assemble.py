@@ -121,7 +121,7 @@ class Service:
         return Placement(
             self.home,
             self.settings.aws_backend,
-            ScriptMode(self.blobs, sources, self.home),
+            ScriptMode(self.blobs, sources),
             Remembered(self._docker.has_image, self.clock),
         )
 

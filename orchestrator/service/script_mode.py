@@ -9,15 +9,17 @@ What SDK v2 says with ``distribution=`` are hyperparameters too, and choose who 
 from __future__ import annotations
 
 import json
-import tempfile
-from pathlib import Path
+import posixpath
 from typing import TYPE_CHECKING
 
 from orchestrator.errors import InputError, InvalidSpec, NotFound
 from orchestrator.packaging.archive import check_archive
+from orchestrator.packaging.tar_reader import SOURCE_LIMITS
 from orchestrator.spec.job import SourceArchive
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from orchestrator.blobs.base import BlobStore
     from orchestrator.blobs.local import LocalBlobStore
     from orchestrator.spec.job import Launcher, TrainingJobSpec
@@ -53,13 +55,11 @@ class ScriptMode:
     Args:
         blobs: Where requests say that code is.
         sources: Where sources are kept, by digest.
-        home: The home directory; archives are checked below it.
     """
 
-    def __init__(self, blobs: BlobStore, sources: LocalBlobStore, home: Path) -> None:
+    def __init__(self, blobs: BlobStore, sources: LocalBlobStore) -> None:
         self._blobs = blobs
         self._sources = sources
-        self._home = home
 
     def with_source(self, spec: TrainingJobSpec) -> TrainingJobSpec:
         """Return a specification with its code as its source; the same if it names none.
@@ -78,15 +78,10 @@ class ScriptMode:
         return spec.model_copy(update={"source_code": self._fetched(where, program, launcher)})
 
     def _fetched(self, where: str, program: str, launcher: Launcher) -> SourceArchive:
-        with tempfile.TemporaryDirectory(dir=self._home, prefix="source-") as folder:
-            archive = Path(folder) / "sourcedir.tar.gz"
-            try:
-                self._blobs.fetch_to(where, archive)
-            except NotFound as error:
-                raise InputError(
-                    f"hyperparameter {SUBMIT_DIRECTORY} must name an archive that exists, nothing "
-                    f"is at {where}; upload it first"
-                ) from error
+        program = posixpath.normpath(program)
+        archive = self._sources.shelf.incoming()  # what a crash leaves there is collected
+        try:
+            self._fetch(where, archive)
             with archive.open("rb") as stream:
                 files = check_archive(stream, where)
             if program not in files:
@@ -95,10 +90,27 @@ class ScriptMode:
                     f"{', '.join(sorted(files)[:5]) or 'no files'}"
                 )
             digest = self._sources.put_file(archive).digest
+        finally:
+            archive.unlink(missing_ok=True)
         requirements = REQUIREMENTS if REQUIREMENTS in files else None
         return SourceArchive(
             digest=digest, entry_script=program, requirements=requirements, launcher=launcher
         )
+
+    def _fetch(self, where: str, archive: Path) -> None:
+        try:
+            found = self._blobs.stat(where)
+            if found is not None and found.size > SOURCE_LIMITS.max_bytes:
+                raise InputError(
+                    f"an archive of source code must have at most {SOURCE_LIMITS.max_bytes:,} bytes, "
+                    f"{where} has {found.size:,}; pass data as an input channel"
+                )
+            self._blobs.fetch_to(where, archive)
+        except NotFound as error:
+            raise InputError(
+                f"hyperparameter {SUBMIT_DIRECTORY} must name an archive that exists, nothing "
+                f"is at {where}; upload it first"
+            ) from error
 
 
 def launcher_of(spec: TrainingJobSpec, program: str) -> Launcher:
@@ -134,6 +146,6 @@ def _decoded(value: str | None) -> str:
         return ""
     try:
         decoded = json.loads(value)
-    except ValueError:
+    except (ValueError, RecursionError):
         return value
     return decoded if isinstance(decoded, str) else value

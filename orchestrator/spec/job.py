@@ -65,6 +65,17 @@ def _json_object(text: str) -> str:
     return text
 
 
+def _known_scheme(uri: str) -> str:
+    if uri.startswith(("s3://", "file:///", "/")):
+        return uri
+    raise ValueError(
+        f"a place to write to must start with s3://, file:/// or /, got {uri!r}; give the whole "
+        "address"
+    )
+
+
+Place = Annotated[str, StringConstraints(max_length=1024), AfterValidator(_known_scheme)]
+"""``s3://…``, ``file:///…`` or an absolute path."""
 LocalPath = Annotated[str, StringConstraints(max_length=4096), AfterValidator(_absolute)]
 EnvironmentValue = Annotated[str, StringConstraints(max_length=512), AfterValidator(_no_nul)]
 
@@ -77,7 +88,7 @@ RESERVED_CHANNELS = frozenset({".", ".."})
 def _legal_regex(text: str) -> str:
     try:
         pattern = re.compile(text)
-    except re.error as error:
+    except (re.error, OverflowError, RecursionError) as error:
         raise ValueError(
             f"regex must be a Python regular expression, got {text!r}: {error}; correct that place"
         ) from error
@@ -186,20 +197,10 @@ class Channel(Spec):
 class OutputDataConfig(Spec):
     """Where the artifacts go."""
 
-    s3_output_path: Annotated[str, StringConstraints(max_length=1024)] | None = None
-    """``s3://…``, ``file:///…`` or absolute path; None = the job's folder in the home directory."""
+    s3_output_path: Place | None = None
+    """None = the job's folder in the home directory."""
     compression_type: Literal["GZIP", "NONE"] = "GZIP"
     kms_key_id: str | None = None
-
-    @field_validator("s3_output_path")
-    @classmethod
-    def _known_scheme(cls, uri: str | None) -> str | None:
-        if uri is None or uri.startswith(("s3://", "file:///", "/")):
-            return uri
-        raise ValueError(
-            f"s3_output_path must start with s3://, file:/// or /, got {uri!r}; give the whole "
-            "address"
-        )
 
 
 class InstanceGroup(Spec):
@@ -268,7 +269,7 @@ class RetryStrategy(Spec):
 class CheckpointConfig(Spec):
     """Where checkpoints are kept between attempts and jobs."""
 
-    s3_uri: Annotated[str, StringConstraints(max_length=1024)] | None = None
+    s3_uri: Place | None = None
     """None = kept between the attempts of this job only."""
     local_path: LocalPath = "/opt/ml/checkpoints"
 
@@ -276,7 +277,7 @@ class CheckpointConfig(Spec):
 class TensorBoardOutputConfig(Spec):
     """Where the program writes TensorBoard event files."""
 
-    s3_output_path: Annotated[str, StringConstraints(max_length=1024)]
+    s3_output_path: Place
     local_path: LocalPath = "/opt/ml/output/tensorboard"
 
 

@@ -77,6 +77,7 @@ def round_trip(environment: Mapping[str, str]) -> list[Step]:
         environment: The variables that ``orchestrator env`` prints.
     """
     session = get_session()
+    session.set_config_variable("profile", None)  # a shell may name one that is not there
     return [
         _step(session, environment, service, operation, ask)
         for service, operation, ask in QUESTIONS
@@ -86,7 +87,21 @@ def round_trip(environment: Mapping[str, str]) -> list[Step]:
 def _step(
     session: Session, environment: Mapping[str, str], service: str, operation: str, ask: Ask
 ) -> Step:
-    client = session.create_client(
+    name = f"{service}:{operation}"
+    try:
+        client = _client(session, environment, service)
+    except BotoCoreError as error:
+        return Step(name, False, str(error))
+    try:
+        return Step(name, True, ask(client))
+    except (BotoCoreError, ClientError, ResponseParserError) as error:
+        return Step(name, False, str(error))
+    finally:
+        client.close()
+
+
+def _client(session: Session, environment: Mapping[str, str], service: str) -> Any:
+    return session.create_client(
         service,
         region_name=environment["AWS_REGION"],
         endpoint_url=environment["AWS_ENDPOINT_URL"],
@@ -99,10 +114,3 @@ def _step(
             proxies={},
         ),
     )
-    name = f"{service}:{operation}"
-    try:
-        return Step(name, True, ask(client))
-    except (BotoCoreError, ClientError, ResponseParserError) as error:
-        return Step(name, False, str(error))
-    finally:
-        client.close()

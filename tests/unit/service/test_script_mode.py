@@ -34,7 +34,7 @@ def sources(tmp_path: Path) -> LocalBlobStore:
 
 @pytest.fixture
 def mode(tmp_path: Path, sources: LocalBlobStore) -> ScriptMode:
-    return ScriptMode(BucketOf(tmp_path), sources, tmp_path)
+    return ScriptMode(BucketOf(tmp_path), sources)
 
 
 def upload(folder: Path, *names: str) -> None:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from orchestrator.api.aws.sagemaker.members import refusals
 from orchestrator.api.aws.sagemaker.names import to_ours
+from orchestrator.api.aws.sagemaker.rules import broken_rules
 from orchestrator.errors import InvalidSpec
 from orchestrator.spec.job import TrainingJobSpec
 
@@ -29,7 +30,7 @@ def specification(request: Mapping[str, Any], shape: Shape) -> TrainingJobSpec:
     Raises:
         InvalidSpec: A member cannot be served here, or breaks a rule that the model does not say.
     """
-    refused = list(refusals(request))
+    refused = [*refusals(request), *broken_rules(request)]
     if refused:
         raise InvalidSpec("; ".join(refused))
     known = TrainingJobSpec.model_fields

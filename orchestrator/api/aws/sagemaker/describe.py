@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.api.aws.sagemaker.names import to_wire
-from orchestrator.spec.redact import redacted_environment, redacted_hyper_parameters
+from orchestrator.spec.redact import (
+    redacted_arguments,
+    redacted_environment,
+    redacted_hyper_parameters,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -21,21 +26,23 @@ NOT_ECHOED = frozenset({"Tags", "SessionChainingConfig"})
 """Members of the request that DescribeTrainingJob's answer has no place for."""
 
 
-def description(job: TrainingJobRecord, shape: Shape) -> dict[str, Any]:
+def description(job: TrainingJobRecord, shape: Shape, jobs: Path) -> dict[str, Any]:
     """Return all that is known of a job: its request as it came, and what became of it.
 
     Args:
         job: The job.
         shape: Of CreateTrainingJob's input.
+        jobs: Directory of the jobs that name no place for their outputs.
     """
     request = requested(job.spec, shape)
+    request.setdefault("OutputDataConfig", {}).setdefault("S3OutputPath", jobs.as_uri())
     answer = {name: value for name, value in request.items() if name not in NOT_ECHOED}
     output = answer.get("OutputDataConfig", {})
     answer |= {
         # SageMaker says the key always, and SDK v2 relies on it to attach to a job.
         "OutputDataConfig": {"KmsKeyId": "", **output},
         "TrainingJobArn": job.arn,
-        "ModelArtifacts": {"S3ModelArtifacts": model_address(job)},
+        "ModelArtifacts": {"S3ModelArtifacts": model_address(job, jobs)},
         "TrainingJobStatus": job.status.value,
         "SecondaryStatus": job.secondary_status.value,
         "CreationTime": job.created_at,
@@ -74,27 +81,31 @@ def summary(job: JobSummary) -> dict[str, Any]:
     )
 
 
-def model_address(job: TrainingJobRecord) -> str:
+def model_address(job: TrainingJobRecord, jobs: Path) -> str:
     """Return where the model is, or will be: known from the start, as on SageMaker."""
     model = job.artifacts.get("model")
     if model is not None:
-        return model.uri
+        return Path(model.uri).as_uri() if model.uri.startswith("/") else model.uri
     output = job.spec.output_data_config
-    prefix = (output.s3_output_path or "").rstrip("/")
+    prefix = (output.s3_output_path or jobs.as_uri()).rstrip("/")
     packed = "model.tar.gz" if output.compression_type == "GZIP" else "model/"
     return f"{prefix}/{job.name}/output/{packed}"
 
 
 def requested(spec: TrainingJobSpec, shape: Shape) -> dict[str, Any]:
     """Return the request that a job came with, else the one that would ask for the same."""
-    request = (
+    request: dict[str, Any] = (
         _synthetic(spec, shape) if spec.create_request is None else json.loads(spec.create_request)
     )
     if "Environment" in request:
         request["Environment"] = redacted_environment(request["Environment"])
     if "HyperParameters" in request:
         request["HyperParameters"] = redacted_hyper_parameters(request["HyperParameters"])
-    return dict(request)
+    algorithm = request.get("AlgorithmSpecification", {})
+    for member in ("ContainerEntrypoint", "ContainerArguments"):
+        if member in algorithm:
+            algorithm[member] = list(redacted_arguments(algorithm[member]))
+    return request
 
 
 def _transitions(job: TrainingJobRecord) -> list[dict[str, Any]]:
@@ -127,6 +138,9 @@ def _synthetic(spec: TrainingJobSpec, shape: Shape) -> dict[str, Any]:
     """Return the request that would ask for the same."""
     fields = spec.model_dump()
     fields["input_data_config"] = [_channel(channel) for channel in fields["input_data_config"]]
+    if spec.resource_config.instance_groups:  # they say kinds and counts
+        for name in ("instance_type", "instance_count"):
+            del fields["resource_config"][name]
     if not spec.retry_strategy.maximum_retry_attempts:
         del fields["retry_strategy"]
     if spec.checkpoint_config is not None and spec.checkpoint_config.s3_uri is None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
 from orchestrator.api.aws.caller import Caller
@@ -11,9 +12,17 @@ from orchestrator.api.aws.job_access import JobAccess
 from orchestrator.api.aws.operations import Handler
 from orchestrator.api.aws.sagemaker.create import specification
 from orchestrator.api.aws.sagemaker.describe import description, summary
+from orchestrator.api.aws.sagemaker.names import in_wire_words
 from orchestrator.api.aws.shapes import Shape
-from orchestrator.errors import AlreadyExists, CapacityUnavailable, InvalidState, NotFound
+from orchestrator.errors import (
+    AlreadyExists,
+    CapacityUnavailable,
+    InvalidSpec,
+    InvalidState,
+    NotFound,
+)
 from orchestrator.service.jobs import JobService
+from orchestrator.service.script_mode import SUBMIT_DIRECTORY
 from orchestrator.spec.job import TrainingJobSpec
 from orchestrator.spec.state import TrainingJobStatus
 from orchestrator.store.base import ListQuery, SortBy
@@ -42,6 +51,7 @@ class TrainingJobs:
         jobs: The use cases.
         shape: Of CreateTrainingJob's input.
         placed: Returns a specification with what stands on this machine for its image.
+        directory: Where jobs are that name no place for their outputs.
         access: How jobs reach this service; None = they do not.
     """
 
@@ -50,11 +60,13 @@ class TrainingJobs:
         jobs: JobService,
         shape: Callable[[], Shape],
         placed: Callable[[TrainingJobSpec], TrainingJobSpec],
+        directory: Path,
         access: JobAccess | None = None,
     ) -> None:
         self._jobs = jobs
         self._shape = shape
         self._placed = placed
+        self._directory = directory
         self._access = access
 
     def handlers(self) -> Mapping[str, Handler]:
@@ -70,16 +82,25 @@ class TrainingJobs:
 
     def create(self, asked: dict[str, Any], caller: Caller) -> dict[str, Any]:
         """Accept a job; durable on return."""
-        spec = self._placed(specification(asked, self._shape()))
-        if self._access is not None:
-            spec = self._access.given(spec, caller.region)
         try:
-            job = self._jobs.submit(spec)
+            spec = specification(asked, self._shape())
+            return {"TrainingJobArn": self._submitted(spec, caller.region)}
+        except InvalidSpec as error:
+            raise validation_error(in_wire_words(error.message, self._shape())) from error
+
+    def _submitted(self, spec: TrainingJobSpec, region: str) -> str:
+        """Place and submit a job; return its ARN."""
+        if SUBMIT_DIRECTORY in spec.hyper_parameters:  # no code is fetched for a name in use
+            self._check_free(spec.training_job_name)
+        placed = self._placed(spec)
+        if self._access is not None:
+            placed = self._access.given(placed, region)
+        try:
+            return self._jobs.submit(placed).arn
         except AlreadyExists as error:
             raise AwsError("ResourceInUse", TAKEN) from error
         except CapacityUnavailable as error:
             raise self._too_many(spec, error.message) from error
-        return {"TrainingJobArn": job.arn}
 
     def describe(self, asked: dict[str, Any], _caller: Caller) -> dict[str, Any]:
         """Return all that is known of a job."""
@@ -87,7 +108,7 @@ class TrainingJobs:
             job = self._jobs.describe(asked["TrainingJobName"])
         except NotFound as error:
             raise validation_error(NOT_FOUND) from error
-        return description(job, self._shape())
+        return description(job, self._shape(), self._directory)
 
     def list(self, asked: dict[str, Any], _caller: Caller) -> dict[str, Any]:
         """Return one page of summaries."""
@@ -118,7 +139,7 @@ class TrainingJobs:
         return {}
 
     def update(self, asked: dict[str, Any], _caller: Caller) -> dict[str, Any]:
-        """Change what may change of a running job: nothing of it acts here, so it is only checked."""
+        """Change what may change of a running job, which is nothing here."""
         try:
             job = self._jobs.describe(asked["TrainingJobName"])
         except NotFound as error:
@@ -129,6 +150,11 @@ class TrainingJobs:
             )
         if job.status.is_terminal:
             raise self._rejected(job.name)
+        without_effect = sorted(set(asked) - {"TrainingJobName"})
+        if without_effect:
+            raise validation_error(
+                f"{', '.join(without_effect)} cannot be changed: they have no effect here."
+            )
         return {"TrainingJobArn": job.arn}
 
     def delete(self, asked: dict[str, Any], _caller: Caller) -> dict[str, Any]:
@@ -141,6 +167,13 @@ class TrainingJobs:
         except InvalidState as error:
             raise AwsError("ResourceInUse", error.message) from error
         return {}
+
+    def _check_free(self, name: str) -> None:
+        try:
+            self._jobs.describe(name)
+        except NotFound:
+            return
+        raise AwsError("ResourceInUse", TAKEN)
 
     def _too_many(self, spec: TrainingJobSpec, why: str) -> AwsError:
         """Return AWS's words for a quota, which SDK v3 reads; then what is so here."""

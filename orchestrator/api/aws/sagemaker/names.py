@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -36,6 +37,25 @@ def to_wire(value: Any, shape: Shape) -> Any:
     if shape.element is not None:
         return [to_wire(each, shape.element) for each in value]
     return value
+
+
+def in_wire_words(text: str, shape: Shape) -> str:
+    """Return a message with the names of members as AWS's messages have them (``resourceConfig``)."""
+    return _OURS.sub(lambda found: _wire_names(shape).get(found[0], found[0]), text)
+
+
+_OURS = re.compile(r"\b[a-z]+(?:_[a-z0-9]+)+\b")
+
+
+def _wire_names(shape: Shape) -> dict[str, str]:
+    """Return the names of all members below a shape, ours to AWS's."""
+    found: dict[str, str] = {}
+    for name, inner in shape.members.items():
+        found[xform_name(name)] = name[:1].lower() + name[1:]
+        while inner.element is not None:
+            inner = inner.element
+        found |= _wire_names(inner)
+    return found
 
 
 def _is_nothing(value: Any) -> bool:

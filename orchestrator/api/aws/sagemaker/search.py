@@ -7,6 +7,7 @@ import json
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.api.aws.caller import Caller
@@ -45,15 +46,18 @@ class Search:
     Args:
         jobs: The use cases.
         shapes: Of a training job.
+        directory: Where jobs are that name no place for their outputs.
     """
 
     def __init__(
         self,
         jobs: JobService,
         shapes: Callable[[], JobShapes],
+        directory: Path,
     ) -> None:
         self._jobs = jobs
         self._shapes = shapes
+        self._directory = directory
 
     def handlers(self) -> Mapping[str, Handler]:
         """Return what answers each operation."""
@@ -109,7 +113,7 @@ class Search:
                     tags = self._jobs.tags(summary.name)
                 except NotFound:
                     continue
-                found = description(job, shapes.request)
+                found = description(job, shapes.request, self._directory)
                 found["Tags"] = [{"Key": tag.key, "Value": tag.value} for tag in tags]
                 yield {
                     name: value for name, value in found.items() if name in shapes.found.members

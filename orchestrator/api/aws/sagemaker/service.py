@@ -30,10 +30,11 @@ class SageMaker:
             service.jobs,
             lambda: self._shapes.request,
             lambda spec: service.placement.placed(spec),
+            service.home / "jobs",
             access,
         )
         self._tags = Tags(service.jobs)
-        self._search = Search(service.jobs, lambda: self._shapes)
+        self._search = Search(service.jobs, lambda: self._shapes, service.home / "jobs")
 
     def handlers(self) -> Mapping[str, Handler]:
         """Return what answers each operation."""

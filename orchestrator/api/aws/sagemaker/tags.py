@@ -8,6 +8,7 @@ from typing import Any
 from orchestrator.api.aws.caller import Caller
 from orchestrator.api.aws.errors import AwsError, validation_error
 from orchestrator.api.aws.operations import Handler
+from orchestrator.api.aws.sagemaker.rules import AWS_TAG, any_of_aws
 from orchestrator.errors import NotFound
 from orchestrator.service.jobs import JobService
 from orchestrator.spec.job import Tag
@@ -17,6 +18,8 @@ _KIND = "training-job"
 
 class Tags:
     """The operations of tags; training jobs have some.
+
+    Of an ARN only kind and name count: whatever region and account a client is in, there is one home.
 
     Args:
         jobs: The use cases.
@@ -35,6 +38,8 @@ class Tags:
 
     def add_tags(self, asked: dict[str, Any], _caller: Caller) -> dict[str, Any]:
         """Add tags, or replace those of the same key."""
+        if any_of_aws(tag["Key"] for tag in asked["Tags"]):
+            raise validation_error(AWS_TAG)
         put = [Tag(key=tag["Key"], value=tag["Value"]) for tag in asked["Tags"]]
         return {"Tags": self._changed(asked["ResourceArn"], put=put)}
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,6 +12,7 @@ import pytest
 from orchestrator.api.aws.sagemaker.create import specification
 from orchestrator.api.aws.sagemaker.describe import NOT_ECHOED, description, requested
 from orchestrator.api.aws.sagemaker.members import MEMBERS, Treatment, treated
+from orchestrator.api.aws.sagemaker.names import in_wire_words
 from orchestrator.api.aws.sagemaker.shapes import job_shapes
 from orchestrator.api.aws.shapes import Shape
 from orchestrator.errors import InvalidSpec
@@ -19,6 +21,7 @@ from orchestrator.spec.record import TrainingJobRecord
 from orchestrator.spec.state import SecondaryStatus, TrainingJobStatus
 
 SHAPE = job_shapes().request
+JOBS = Path("/home/me/.orchestrator/jobs")
 ROLE = "arn:aws:iam::000000000000:role/trainer"
 LEAST: dict[str, Any] = {
     "TrainingJobName": "job",
@@ -141,7 +144,7 @@ def record(spec: TrainingJobSpec) -> TrainingJobRecord:
 
 @pytest.mark.parametrize("request_", [LEAST, whole()], ids=["least", "whole"])
 def test_a_request_is_echoed_as_it_came(request_: dict[str, Any]) -> None:
-    answer = description(record(specification(request_, SHAPE)), SHAPE)
+    answer = description(record(specification(request_, SHAPE)), SHAPE, JOBS)
     echoed = {name: value for name, value in request_.items() if name not in NOT_ECHOED}
     output = {"KmsKeyId": "", **request_["OutputDataConfig"]}  # said always, as on AWS
     assert {name: answer[name] for name in echoed} == {**echoed, "OutputDataConfig": output}
@@ -190,7 +193,7 @@ def test_values_of_secret_names_are_not_echoed() -> None:
         "Environment": {"API_TOKEN": "0123456789", "PLAIN": "x"},
         "HyperParameters": {"db_password": "0123456789"},
     }
-    answer = description(record(specification(request, SHAPE)), SHAPE)
+    answer = description(record(specification(request, SHAPE)), SHAPE, JOBS)
     assert answer["Environment"] == {"API_TOKEN": "***", "PLAIN": "x"}
     assert answer["HyperParameters"] == {"db_password": "***"}
 
@@ -198,6 +201,90 @@ def test_values_of_secret_names_are_not_echoed() -> None:
 def test_a_job_of_the_sdk_is_described_by_the_request_that_would_ask_for_it() -> None:
     made = specification(whole(), SHAPE)
     ours = made.model_copy(update={"create_request": None})
-    echoed = requested(ours, SHAPE)
+    echoed = {**requested(ours, SHAPE), "EnableManagedSpotTraining": True}  # for its wait limit
     again = specification(echoed, SHAPE)
     assert again.model_copy(update={"create_request": None}) == ours
+
+
+@pytest.mark.parametrize(
+    ("change", "text"),
+    [
+        (
+            {
+                "ResourceConfig": {
+                    "InstanceType": "ml.m5.large",
+                    "InstanceGroups": whole()["ResourceConfig"]["InstanceGroups"],
+                }
+            },
+            "must not be given together with InstanceGroups",
+        ),
+        (
+            {"StoppingCondition": {"MaxWaitTimeInSeconds": 9}},
+            "needs EnableManagedSpotTraining to be true",
+        ),
+        (
+            {
+                "EnableManagedSpotTraining": True,
+                "StoppingCondition": {"MaxRuntimeInSeconds": 10, "MaxWaitTimeInSeconds": 9},
+            },
+            "greater than or equal to MaxRuntimeInSeconds",
+        ),
+        ({"EnableManagedSpotTraining": True}, "Invalid MaxWaitTimeInSeconds"),
+        ({"Tags": [{"Key": "AWS:x", "Value": ""}]}, "aws: prefixed tag key names"),
+    ],
+)
+def test_rules_that_the_model_does_not_say(change: dict[str, Any], text: str) -> None:
+    with pytest.raises(InvalidSpec, match=text):
+        specification({**LEAST, **change}, SHAPE)
+
+
+@pytest.mark.parametrize(
+    ("change", "text"),
+    [
+        ({"CheckpointConfig": {"S3Uri": "https://x/y"}}, "checkpoint_config.s3_uri"),
+        (
+            {"TensorBoardOutputConfig": {"S3OutputPath": "https://x/y"}},
+            "tensor_board_output_config.s3_output_path",
+        ),
+        (
+            {
+                "AlgorithmSpecification": LEAST["AlgorithmSpecification"]
+                | {"MetricDefinitions": [{"Name": "a", "Regex": "(a{99999999999})"}]}
+            },
+            "regex",
+        ),
+    ],
+)
+def test_what_would_fail_later_is_refused_now(change: dict[str, Any], text: str) -> None:
+    with pytest.raises(InvalidSpec, match=text):
+        specification({**LEAST, **change}, SHAPE)
+
+
+def test_secret_arguments_are_not_shown() -> None:
+    algorithm = LEAST["AlgorithmSpecification"] | {
+        "ContainerEntrypoint": ["train", "--api-key=abcdefgh"],
+        "ContainerArguments": ["--password", "hunter2secret", "--epochs", "3"],
+    }
+    spec = specification({**LEAST, "AlgorithmSpecification": algorithm}, SHAPE)
+    for job in (spec, spec.model_copy(update={"create_request": None})):
+        shown = description(record(job), SHAPE, JOBS)["AlgorithmSpecification"]
+        assert shown["ContainerEntrypoint"] == ["train", "--api-key=***"]
+        assert shown["ContainerArguments"] == ["--password", "***", "--epochs", "3"]
+
+
+def test_a_job_without_a_place_for_its_outputs_is_described_with_its_folder() -> None:
+    spec = TrainingJobSpec.parse(
+        {"training_job_name": "own", "algorithm_specification": {"container_entrypoint": ["true"]}}
+    )
+    answer = description(record(spec), SHAPE, JOBS)
+    assert answer["OutputDataConfig"]["S3OutputPath"] == "file:///home/me/.orchestrator/jobs"
+    assert answer["ModelArtifacts"]["S3ModelArtifacts"] == (
+        "file:///home/me/.orchestrator/jobs/own/output/model.tar.gz"
+    )
+
+
+def test_messages_have_the_names_of_the_wire() -> None:
+    text = "resource_config.instance_count must be at least 1, got 0 for my_own_word"
+    assert in_wire_words(text, SHAPE) == (
+        "resourceConfig.instanceCount must be at least 1, got 0 for my_own_word"
+    )
