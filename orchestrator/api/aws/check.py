@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -9,7 +10,7 @@ from typing import Any
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 from botocore.parsers import ResponseParserError
-from botocore.session import Session, get_session
+from botocore.session import Session
 
 TIMEOUT_SECONDS = 10
 
@@ -29,6 +30,11 @@ class Step:
     detail: str
 
 
+_NOTHING_OF_THE_SHELL = {
+    "profile": (None, None, None, None),
+    "config_file": (None, None, os.devnull, None),
+    "credentials_file": (None, None, os.devnull, None),
+}
 Ask = Callable[[Any], str]
 
 
@@ -76,8 +82,7 @@ def round_trip(environment: Mapping[str, str]) -> list[Step]:
     Args:
         environment: The variables that ``orchestrator env`` prints.
     """
-    session = get_session()
-    session.set_config_variable("profile", None)  # a shell may name one that is not there
+    session = Session(session_vars=_NOTHING_OF_THE_SHELL)
     return [
         _step(session, environment, service, operation, ask)
         for service, operation, ask in QUESTIONS

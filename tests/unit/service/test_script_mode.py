@@ -12,6 +12,7 @@ import pytest
 
 from orchestrator.blobs.local import LocalBlobStore
 from orchestrator.errors import InputError, InvalidSpec
+from orchestrator.packaging.tar_reader import SOURCE_LIMITS
 from orchestrator.service.script_mode import PROGRAM, SUBMIT_DIRECTORY, ScriptMode
 from orchestrator.spec.job import TrainingJobSpec
 
@@ -72,7 +73,34 @@ def test_the_archive_becomes_the_source(
     assert (source.entry_script, source.requirements) == ("train.py", "requirements.txt")
     kept = sources.path_of(source.digest).read_bytes()
     assert kept == (tmp_path / "bucket" / "code.tar.gz").read_bytes()
-    assert not list(tmp_path.glob("source-*"))
+    assert not list((tmp_path / "blobs" / "incoming").glob("*"))
+
+
+def test_a_script_may_be_named_from_the_present_directory(
+    tmp_path: Path, mode: ScriptMode
+) -> None:
+    upload(tmp_path, "train.py")
+    source = mode.with_source(job("./train.py")).source_code
+    assert source is not None
+    assert source.entry_script == "train.py"
+
+
+def test_an_archive_that_is_too_large_is_not_even_fetched(
+    tmp_path: Path, mode: ScriptMode
+) -> None:
+    (tmp_path / "bucket").mkdir()
+    with (tmp_path / "bucket" / "code.tar.gz").open("wb") as file:
+        file.truncate(SOURCE_LIMITS.max_bytes + 1)  # takes no space
+    with pytest.raises(InputError, match="at most 2,147,483,648 bytes"):
+        mode.with_source(job())
+
+
+def test_a_program_of_very_many_brackets_is_just_a_name(tmp_path: Path, mode: ScriptMode) -> None:
+    upload(tmp_path, "train.py")
+    spec = job()
+    parameters = spec.hyper_parameters | {PROGRAM: "[" * 2400}
+    with pytest.raises(InputError, match="must name a file"):
+        mode.with_source(spec.model_copy(update={"hyper_parameters": parameters}))
 
 
 def test_without_requirements_none_are_installed(tmp_path: Path, mode: ScriptMode) -> None:
@@ -122,7 +150,7 @@ def test_what_cannot_be_run_is_refused(
         upload(tmp_path, *names)
     with pytest.raises(InputError, match=said):
         mode.with_source(job(program))
-    assert not list(tmp_path.glob("source-*"))
+    assert not list((tmp_path / "blobs" / "incoming").glob("*"))
 
 
 def distributed(

@@ -52,6 +52,13 @@ def test_the_check_says_what_was_answered(home: str, capsys: pytest.CaptureFixtu
     assert {step["name"] for step in body["checks"]} >= {"sts:GetCallerIdentity", "iam:GetRole"}
 
 
+def test_a_profile_that_is_left_over_changes_nothing(
+    home: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AWS_PROFILE", "not-there")
+    assert main.main(["env", "--check", "--home", home]) == 0
+
+
 def test_the_check_fails_with_what_the_service_said(
     aws_server: Server,
     tmp_path: Path,

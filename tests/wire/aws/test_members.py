@@ -279,6 +279,26 @@ def take_away(server: Server, name: str) -> None:
         container.kill()
 
 
+def test_what_has_no_effect_cannot_be_changed_and_tags_of_aws_are_aws_s(
+    sagemaker: Any, create: Callable[..., None], name: str
+) -> None:
+    create(name, PATIENT)
+    for asked, text in (
+        (
+            {"RemoteDebugConfig": {"EnableRemoteDebug": True}},
+            "RemoteDebugConfig cannot be changed",
+        ),
+        ({"ResourceConfig": {"KeepAlivePeriodInSeconds": 60}}, "has no warm pool"),
+    ):
+        with pytest.raises(ClientError, match=text):
+            sagemaker.update_training_job(TrainingJobName=name, **asked)
+    arn = sagemaker.update_training_job(TrainingJobName=name)["TrainingJobArn"]
+    with pytest.raises(ClientError, match="aws: prefixed tag key names"):
+        sagemaker.add_tags(ResourceArn=arn, Tags=[{"Key": "aws:x", "Value": ""}])
+    sagemaker.stop_training_job(TrainingJobName=name)
+    ended(sagemaker, name)
+
+
 AGAIN = """
 import os, signal
 if os.environ["ORCHESTRATOR_ATTEMPT"] == "1":
