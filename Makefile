@@ -9,6 +9,8 @@ ENVIRONMENT := $(PYTHON) tests/setup/environment.py
 BIN := .venv/bin
 TESTS ?= tests
 PYTEST := $(BIN)/python -m pytest
+PART := $(filter-out tests,$(TESTS))
+SUITE := $(if $(PART),$(PYTEST),$(BIN)/python -m tests.suite)
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 help: ## show this list
@@ -21,12 +23,12 @@ demo: ## train the digits example on this machine and show what came of it
 test: .venv-ready ## set this machine up and run the test suite, Docker tests included (TESTS=tests/unit for a part)
 	@$(ENVIRONMENT) tensorflow awscli sagemaker2 sagemaker3
 	@$(BIN)/python -m tests.setup.prepare
-	$(PYTEST) -m "not slow and not gpu and not aws" --durations=15 $(TESTS)
+	$(SUITE) -m "not slow and not gpu and not aws" --durations=15 $(PART)
 
 test-all: .venv-ready ## the test suite with every seed, full generators and long chaos
 	@$(ENVIRONMENT) tensorflow awscli sagemaker2 sagemaker3
 	@$(BIN)/python -m tests.setup.prepare
-	$(PYTEST) -m "not gpu and not aws" --timeout=3600 --durations=30 $(TESTS)
+	$(SUITE) -m "not gpu and not aws" --timeout=3600 --durations=30 $(PART)
 
 check: lint types contract floor security style ## all of the checks below (make -k check: also after one that fails)
 
