@@ -70,6 +70,8 @@ class Context:
         self.bell = Bell(service.changes)
         # As many readers as the store keeps connections open for; writers share commits.
         self.reads = Pool("read", 4, 2048)
+        # What looks through much must never keep others from looking at one job.
+        self.scans = Pool("scan", 2, 256)
         self.writes = Pool("accept", 32, self.limits.accepting)
         self._batching = Pool("batch", 1, 2)
         self.submissions: Batches[Submission, TrainingJobRecord] = Batches(
@@ -157,7 +159,8 @@ class Context:
 
     def release(self) -> None:
         """Give the threads back."""
-        for pool in (self.reads, self.writes, self._batching, self.files, self.checks):
+        readers = (self.reads, self.scans, self.files, self.checks)
+        for pool in (*readers, self.writes, self._batching):
             pool.close()
 
 

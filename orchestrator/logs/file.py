@@ -5,14 +5,15 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterator
 from datetime import datetime
-from itertools import islice, takewhile
+from itertools import islice
 from pathlib import Path
 
 from orchestrator_runtime.contract import LOG_FILE, LOG_INDEX_FILE
 
 from orchestrator.errors import InvalidSpec
+from orchestrator.logs.back import Span, spans_before
 from orchestrator.logs.index import LogIndex
-from orchestrator.logs.lines import LogLine, split_lines
+from orchestrator.logs.lines import MAX_LINE_BYTES, LogLine, character_boundary, split_lines
 from orchestrator.logs.render import render
 
 _BLOCK_BYTES = 1024 * 1024
@@ -95,14 +96,64 @@ class LogFile:
         start = self._start_of_last_lines(count + 1, self.size(), max_bytes)
         return list(deque(self.lines(start, finished=finished), maxlen=count))
 
-    def before(self, offset: int, count: int, *, max_bytes: int = _TAIL_BYTES) -> list[LogLine]:
-        """Return the last lines that end at or before ``offset``; arguments as for ``tail``."""
-        _check_not_negative("offset", offset)
+    def last_lines(
+        self,
+        end: int | None = None,
+        *,
+        lowest: int = 0,
+        count: int,
+        max_bytes: int = _TAIL_BYTES,
+        finished: bool = False,
+    ) -> list[LogLine]:
+        """Return the last lines before an offset, in their order.
+
+        Going on before the first of them gives, with ``lines`` from the last of them, every byte.
+
+        Args:
+            end: A line's ``offset`` or ``next_offset``; None = the end of what is written.
+            lowest: Nothing before this offset is given.
+            count: At most this many lines.
+            max_bytes: At most so many bytes, but one line.
+            finished: See ``lines``.
+        """
         _check_not_negative("count", count)
-        end = min(offset, self.size())
-        start = self._start_of_last_lines(count + 1, end, max_bytes)
-        lines = takewhile(lambda line: line.next_offset <= end, self.lines(start))
-        return list(deque(lines, maxlen=count))
+        last = self.end_of_lines(finished=finished)
+        spans: list[Span] = []
+        left = max_bytes
+        for span in spans_before(self.read, last if end is None else min(end, last), lowest):
+            left -= span.next_offset - span.offset
+            if len(spans) == count or (spans and left < 0):
+                break
+            spans.append(span)
+        if not spans:
+            return []
+        time_us_at = self._index.times_from(spans[-1].offset)
+        return [
+            LogLine(
+                span.offset,
+                span.next_offset,
+                time_us_at(span.offset),
+                span.body.decode("utf-8", "replace"),
+                not span.has_newline and not (finished and span.next_offset == last),
+            )
+            for span in reversed(spans)
+        ]
+
+    def end_of_lines(self, *, finished: bool = False) -> int:
+        """Return where the last line ends that can be given; ``finished`` as for ``lines``."""
+        size = self.size()
+        if finished:
+            return size
+        start = max(0, size - MAX_LINE_BYTES - 1)
+        data = self.read(start, size - start)
+        newline = data.rfind(b"\n")
+        if newline >= 0 or len(data) <= MAX_LINE_BYTES:
+            return start + newline + 1
+        return start + character_boundary(data, len(data) - 1)  # a long line that still grows
+
+    def cut(self, data: bytes, offset: int, *, finished: bool = False) -> Iterator[LogLine]:
+        """Give the lines of bytes that were read before; arguments as for ``lines``."""
+        return split_lines([data], offset, self._index.times_from(offset), finished=finished)
 
     def pending(self, offset: int) -> str:
         """Return what a terminal would show of the unfinished line at ``offset``.
@@ -118,13 +169,21 @@ class LogFile:
         """Return when the byte at ``offset`` arrived, in microseconds since the epoch."""
         return self._index.time_us_at(offset)
 
+    def first_and_last_time_us(self) -> tuple[int, int] | None:
+        """Return when the first and the last bytes arrived; None when there are none."""
+        return self._index.first_and_last() if self.size() else None
+
     def offset_at(self, time: datetime) -> int:
         """Return the offset of the first line that began to arrive at or after ``time``.
 
         It is the size of the log when no line did.
         """
+        return self.offset_at_us(round(time.timestamp() * 1_000_000))
+
+    def offset_at_us(self, time_us: int) -> int:
+        """Return the same for microseconds since the epoch, however many."""
         size = self.size()
-        offset = self._index.offset_at(round(time.timestamp() * 1_000_000))
+        offset = self._index.offset_at(time_us)
         if offset is None or offset >= size:
             return size
         if offset == 0 or self.read(offset - 1, 1) == b"\n":

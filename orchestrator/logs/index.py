@@ -47,6 +47,14 @@ class LogIndex:
             position = self._first(file, count, lambda record: record[1] >= time_us)
             return self._record(file, position)[0] if position < count else None
 
+    def first_and_last(self) -> tuple[int, int] | None:
+        """Return when the first and the last bytes arrived; None when no time is known."""
+        with self._opened() as opened:
+            if opened is None or not opened[1]:
+                return None
+            file, count = opened
+            return self._record(file, 0)[1], self._record(file, count - 1)[1]
+
     def times_from(self, offset: int) -> Callable[[int], int | None]:
         """Return a function from byte offset to arrival time for offsets that only grow.
 

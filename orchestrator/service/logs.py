@@ -96,6 +96,14 @@ class LogService:
         job = self._store.get_job(name)
         return host_log(self._directory(job, host, attempt))
 
+    def log_of(self, job: TrainingJobRecord, host: str, attempt: int) -> LogFile:
+        """Return a reader of one stream of a job that was just read.
+
+        Raises:
+            NotFound: There is no such host.
+        """
+        return host_log(self._directory(job, host, attempt))
+
     def _directory(self, job: TrainingJobRecord, host: str, attempt: int | None) -> Path:
         number = attempt or job.attempt
         if number and host not in {h for h, _, _ in job.spec.hosts}:

@@ -44,6 +44,10 @@ from orchestrator.errors import OrchestratorError, Unavailable
 logger = logging.getLogger(__name__)
 
 _READS = ("Describe", "Filter", "Get", "List", "Search", "Simulate")
+SCANS = frozenset(
+    {"FilterLogEvents", "GetMetricData", "GetMetricStatistics", "ListMetrics", "Search"}
+)
+"""Operations that look through much for one answer; they have threads of their own."""
 
 
 class S3Gateway(Protocol):
@@ -79,6 +83,7 @@ class Endpoint:
         services: What is served, by botocore's name.
         s3: What answers S3; None = it is not served.
         access: What jobs may do; None = they have no key.
+        scans: Threads for ``SCANS``; None = those of the readers.
     """
 
     def __init__(
@@ -89,8 +94,10 @@ class Endpoint:
         services: Mapping[str, Operations],
         s3: S3Gateway | None = None,
         access: JobAccess | None = None,
+        scans: Pool | None = None,
     ) -> None:
         self._reads = reads
+        self._scans = scans or reads
         self._writes = writes
         self._verifier = verifier
         self._handlers = {name: service.handlers() for name, service in services.items()}
@@ -157,6 +164,8 @@ class Endpoint:
         return next(found, asked)
 
     def _pool(self, operation: str) -> Pool:
+        if operation in SCANS:
+            return self._scans
         return self._reads if operation.startswith(_READS) else self._writes
 
     def _perform(self, asked: Asked, body: bytes, caller: Caller, form: Form) -> Response:

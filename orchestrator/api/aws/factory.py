@@ -37,7 +37,9 @@ def endpoint(context: Context, token: str, options: AwsOptions) -> Endpoint:
         access = JobAccess(options.url, issue(token, for_jobs=True))
     served = {**services(context, access), **options.services}
     s3 = options.s3 or S3Gateway(context.service.buckets)
-    return Endpoint(context.reads, context.writes, verifier, served, s3, access)
+    return Endpoint(
+        context.reads, context.writes, verifier, served, s3, access, scans=context.scans
+    )
 
 
 def services(context: Context, access: JobAccess | None = None) -> dict[str, Operations]:

@@ -35,6 +35,17 @@ class LineFilter:
             and (not self.optional or any(term in line for term in self.optional))
         )
 
+    def may_be_in(self, data: bytes) -> bool:
+        """Return whether bytes may have a line that passes, as far as is cheap to see."""
+        return all(_may_be_in(data, term) for term in self.needed) and (
+            not self.optional or any(_may_be_in(data, term) for term in self.optional)
+        )
+
+
+def _may_be_in(data: bytes, term: str) -> bool:
+    # What is no UTF-8 is read as U+FFFD.
+    return "\ufffd" in term or term.encode("utf-8", "surrogatepass") in data
+
 
 def line_filter(pattern: str) -> LineFilter:
     """Return the filter that a pattern describes.

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from orchestrator import ids
+from orchestrator.api.aws.errors import AwsError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -35,6 +36,11 @@ class Stream:
     def name(self) -> str:
         """Its name in the group."""
         return f"{self.job.name}/{self.host}-{_accepted(self.job) + self.attempt}"
+
+    @property
+    def is_finished(self) -> bool:
+        """Whether its log cannot grow."""
+        return self.job.status.is_terminal or self.attempt < self.job.attempt
 
 
 def streams_of(job: TrainingJobRecord) -> Iterator[Stream]:
@@ -67,3 +73,18 @@ def stream_named(name: str, job: TrainingJobRecord) -> Stream | None:
 
 def _accepted(job: TrainingJobRecord) -> int:
     return int(job.created_at.timestamp())
+
+
+def invalid(message: str) -> AwsError:
+    """Return the error for a parameter that breaks a rule."""
+    return AwsError("InvalidParameterException", message)
+
+
+def invalid_token() -> AwsError:
+    """Return the error for a token that no answer has had."""
+    return invalid("The specified nextToken is invalid.")
+
+
+def not_found(message: str) -> AwsError:
+    """Return the error for a group or stream that is not there."""
+    return AwsError("ResourceNotFoundException", message)
