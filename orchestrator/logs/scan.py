@@ -9,9 +9,11 @@ from typing import NamedTuple
 from orchestrator.logs.file import LogFile
 from orchestrator.logs.lines import MAX_LINE_BYTES, LogLine
 
-_CHUNK_BYTES = 128 * 1024
+CHUNK_BYTES = 128 * 1024
 _SKIPPED_IS_CHEAPER = 8
 """A chunk in which nothing can fit is only looked through, not cut into lines."""
+_CHUNK_COST = 8192
+"""Of reading one chunk and its time."""
 _LINE_COST = 200
 """Of cutting and judging one line, in bytes of a long line that would take as long."""
 
@@ -41,23 +43,25 @@ class Scan:
         fits: Whether a line does.
         end: Lines from here on are not looked at; None = to the end of the log.
         finished: See ``LogFile.lines``.
+        chunk_bytes: About so much is read for one step.
     """
 
     may_have: Callable[[bytes], bool]
     fits: Callable[[str], bool]
     end: int | None = None
     finished: bool = False
+    chunk_bytes: int = CHUNK_BYTES
 
     def steps(self, log: LogFile, offset: int) -> Iterator[Step]:
         """Yield what is found from an offset on, up to what is written now."""
         size = log.size()
         while offset < (size if self.end is None else min(size, self.end)):
-            data = _chunk(log, offset, size)
+            data = _chunk(log, offset, size, self.chunk_bytes)
             at = log.time_us_at(offset) or 0
             whole = data.endswith(b"\n")
             if whole and not self.may_have(data):
                 offset += len(data)
-                yield Step(at, offset, None, len(data) // _SKIPPED_IS_CHEAPER)
+                yield Step(at, offset, None, _CHUNK_COST + len(data) // _SKIPPED_IS_CHEAPER)
                 continue
             finished = self.finished and offset + len(data) == size
             before = offset
@@ -68,7 +72,7 @@ class Scan:
                 return  # a last line that is not whole yet
 
     def _judged(self, lines: Iterator[LogLine], at: int) -> Iterator[Step]:
-        cost = 0
+        cost = _CHUNK_COST
         line = None
         for line in lines:
             if self.end is not None and line.offset >= self.end:
@@ -83,10 +87,10 @@ class Scan:
             yield Step(at, line.next_offset, None, cost)
 
 
-def _chunk(log: LogFile, offset: int, size: int) -> bytes:
+def _chunk(log: LogFile, offset: int, size: int, few: int) -> bytes:
     """Return whole lines; or more than the longest piece; or all that there is."""
     data = b""
-    for most in (_CHUNK_BYTES, MAX_LINE_BYTES + 1):
+    for most in (few, MAX_LINE_BYTES + 1):
         data = log.read(offset, min(most, size - offset))
         newline = data.rfind(b"\n")
         if newline >= 0:

@@ -27,6 +27,11 @@ class LineFilter:
     optional: tuple[str, ...] = ()
     excluded: tuple[str, ...] = ()
 
+    @property
+    def terms(self) -> int:
+        """How many words it has."""
+        return len(self.needed) + len(self.optional) + len(self.excluded)
+
     def fits(self, line: str) -> bool:
         """Return whether a line passes."""
         return (

@@ -10,12 +10,12 @@ from __future__ import annotations
 import heapq
 import json
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from operator import itemgetter
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.api.aws.log_events import MAX_EVENT_BYTES, MAX_EVENTS, event, window
-from orchestrator.api.aws.log_filter import LineFilter, line_filter
+from orchestrator.api.aws.log_filter import line_filter
 from orchestrator.api.aws.log_listing import StreamListing, Wanted
 from orchestrator.api.aws.log_streams import (
     Stream,
@@ -26,7 +26,7 @@ from orchestrator.api.aws.log_streams import (
     stream_named,
 )
 from orchestrator.errors import InvalidSpec, NotFound
-from orchestrator.logs.scan import Scan, Step
+from orchestrator.logs.scan import CHUNK_BYTES, Scan, Step
 from orchestrator.service.jobs import JobService
 from orchestrator.service.logs import LogService
 
@@ -35,8 +35,13 @@ if TYPE_CHECKING:
 
 MOST_STREAMS = 100
 """Open at once."""
-MOST_COST = 16 << 20
+MOST_COST = 32 << 20
 """Of one call, in bytes that are cut into lines and judged; see ``logs/scan.py``."""
+_TERMS_AT_ONCE = 2
+"""Terms of a pattern that a line is judged by at no further cost."""
+_LEAST_CHUNK_BYTES = 8192
+_CHUNKS_AT_ONCE = 64
+"""A chunk of each stream is read before the first line is given; more streams get smaller ones."""
 
 
 @dataclass(frozen=True)
@@ -100,14 +105,17 @@ class LogSearch:
         except InvalidSpec as error:
             raise invalid(error.message) from error
         streams, place = self._batch(asked)
+        weight = 1 + wanted.terms // _TERMS_AT_ONCE
+        shared = CHUNK_BYTES // (1 + weight * len(streams) // _CHUNKS_AT_ONCE)
+        scan = Scan(wanted.may_be_in, wanted.fits, chunk_bytes=max(shared, _LEAST_CHUNK_BYTES))
         steps = heapq.merge(
             *(
-                self._steps(stream, place.offsets[name], asked, wanted)
+                self._steps(stream, place.offsets[name], asked.get("endTime"), scan)
                 for name, stream in streams.items()
             ),
             key=itemgetter(0, 1),
         )
-        found = _Found(asked.get("limit", MAX_EVENTS))
+        found = _Found(asked.get("limit", MAX_EVENTS), weight)
         for _, name, step in steps:
             if not found.take(step, streams[name]):
                 return {"events": found.events, "nextToken": place.token()}
@@ -163,12 +171,12 @@ class LogSearch:
         return {stream.name: stream for stream in streams}, Place(offsets, following)
 
     def _steps(
-        self, stream: Stream, offset: int, asked: dict[str, Any], wanted: LineFilter
+        self, stream: Stream, offset: int, end: int | None, scan: Scan
     ) -> Iterator[tuple[int, str, Step]]:
-        log, end = self._log(stream), asked.get("endTime")
+        log = self._log(stream)
         # Here the last millisecond belongs to the range, unlike in GetLogEvents.
         within = window(log, None, None if end is None else end + 1)
-        scan = Scan(wanted.may_be_in, wanted.fits, within.end, stream.is_finished)
+        scan = replace(scan, end=within.end, finished=stream.is_finished)
         for step in scan.steps(log, offset):
             yield step.time_us, stream.name, step
 
@@ -179,9 +187,10 @@ class LogSearch:
 class _Found:
     """The events of one page, as long as there is room for more."""
 
-    def __init__(self, limit: int) -> None:
+    def __init__(self, limit: int, weight: int) -> None:
         self.events: list[dict[str, Any]] = []
         self._limit = limit
+        self._weight = weight
         self._bytes = 0
         self._cost = 0
 
@@ -197,5 +206,5 @@ class _Found:
             self._bytes += size
             name = {"logStreamName": stream.name, "eventId": f"{stream.name}/{line.offset}"}
             self.events.append(event(line, stream) | name)
-        self._cost += step.cost
+        self._cost += self._weight * step.cost
         return True

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import boto3
 import pytest
@@ -14,7 +15,8 @@ from hypothesis import strategies as st
 
 from orchestrator.api.aws.factory import services
 from orchestrator.api.aws.keys import issue
-from orchestrator.api.aws.model import Model, load
+from orchestrator.api.aws.log_streams import streams_of
+from orchestrator.api.aws.model import Model, Operation, load
 from orchestrator.cli import aws_environment
 from orchestrator.server import ServeOptions, Server
 from orchestrator.settings import Settings
@@ -31,14 +33,28 @@ EVERYTHING = """
 pattern = "*"
 process = "default"
 """
-KNOWN = {
+KNOWN: dict[str, Any] = {
     "TrainingJobName": "known",
     "TrialComponentName": "known",
     "ResourceArn": "arn:aws:sagemaker:us-east-1:000000000000:training-job/known",
     "logGroupName": "/aws/sagemaker/TrainingJobs",
+    "logStreamNamePrefix": "known/",
     "Namespace": "/aws/sagemaker/TrainingJobs",
+    "MetricName": "loss",
+    "Dimensions": [{"Name": "TrainingJobName", "Value": "known"}],
+    "StartTime": 0,
+    "EndTime": 4_000_000_000,
 }
-"""Values that name something that is there."""
+"""Values that name something that is there, wherever in a request they stand."""
+NEEDED = {"logGroupName"}
+"""Of these, what botocore's model does not require, but the service does."""
+NARROW = (
+    *("Dimensions", "MetricName", "Namespace", "NextToken", "RecentlyActive"),
+    *("endTime", "filterPattern", "logGroupIdentifier", "logGroupNamePattern"),
+    *("logGroupNamePrefix", "logStreamNamePrefix", "logStreamNames", "nextToken", "orderBy"),
+    "startTime",
+)
+"""Members without which more is found, or nothing is refused."""
 few = settings(
     max_examples=50,
     deadline=None,
@@ -89,13 +105,89 @@ def jobs(server: Server) -> int:
     return sum(server.service.jobs.counts().values())
 
 
-def known(data: st.DataObject, request: Generated) -> Generated:
-    """The request, now and then for something that is there."""
-    if request.kind == "hostile" or not data.draw(st.booleans()):
+def known_names(server: Server) -> dict[str, Any]:
+    """What is there, with the name of the one log stream."""
+    (stream,) = streams_of(server.service.jobs.describe("known"))
+    return KNOWN | {"logStreamName": stream.name, "logStreamNames": [stream.name]}
+
+
+def with_known(value: Any, names: Mapping[str, Any]) -> Any:
+    """A document in which every name is that of something that is there."""
+    if isinstance(value, list):
+        return [with_known(item, names) for item in value]
+    if isinstance(value, dict):
+        return {
+            name: names[name] if name in names else with_known(item, names)
+            for name, item in value.items()
+        }
+    return value
+
+
+def known(
+    server: Server, operation: Operation, data: st.DataObject, request: Generated
+) -> Generated:
+    """The request, now and then for something that is there, and with less that narrows it."""
+    if request.kind == "hostile" or operation.input is None or not data.draw(st.booleans()):
         return request
-    document = json.loads(request.body)
-    document |= {name: value for name, value in KNOWN.items() if name in document}
+    names = known_names(server)
+    document = with_known(json.loads(request.body), names)
+    document |= {name: names[name] for name in NEEDED if name in operation.input.members}
+    optional = [
+        name for name in NARROW if name in document and name not in operation.input.required
+    ]
+    if optional:
+        for name in data.draw(st.sets(st.sampled_from(optional))):
+            del document[name]
     return Generated(request.kind, json.dumps(document).encode())
+
+
+METRIC = {"Namespace": "", "MetricName": "", "Dimensions": []}
+TIMES = {"StartTime": 0, "EndTime": 0}
+
+
+@pytest.mark.parametrize(
+    ("service", "name", "document", "found"),
+    [
+        ("logs", "DescribeLogStreams", {"logStreamNamePrefix": ""}, "logStreams"),
+        ("logs", "GetLogEvents", {"logStreamName": ""}, "events"),
+        ("logs", "FilterLogEvents", {"logStreamNames": []}, "events"),
+        ("cloudwatch", "ListMetrics", METRIC, "Metrics"),
+        (
+            "cloudwatch",
+            "GetMetricStatistics",
+            {**METRIC, **TIMES, "Period": 60, "Statistics": ["Average"]},
+            "Datapoints",
+        ),
+        (
+            "cloudwatch",
+            "GetMetricData",
+            {
+                "MetricDataQueries": [
+                    {"Id": "a", "MetricStat": {"Metric": METRIC, "Period": 60, "Stat": "Sum"}}
+                ],
+                **TIMES,
+            },
+            "Values",
+        ),
+    ],
+)
+def test_a_known_request_finds_something(
+    generated_server: Server,
+    client: GeneratedClient,
+    service: str,
+    name: str,
+    document: dict[str, Any],
+    found: str,
+) -> None:
+    group = {"logGroupName": ""} if service == "logs" else {}
+    asked = with_known({**group, **document}, known_names(generated_server))
+    model = model_of(service, name)
+    request = Generated("valid", json.dumps(asked).encode())
+    answer = client.send(model, model.operations[name], request)
+    assert answer.status_code == 200, answer.text
+    body = answer.json()
+    body = body.get("MetricDataResults", [body])[0]
+    assert body[found], body
 
 
 def ask(
@@ -105,7 +197,7 @@ def ask(
     operation = model.operations[name]
     request = data.draw(requests(operation))
     if service not in ALWAYS and name not in {"CreateTrainingJob", "DeleteTrainingJob"}:
-        request = known(data, request)
+        request = known(server, operation, data, request)
     before = jobs(server)
     answer = client.send(model, operation, request)
     check(model, request, answer)

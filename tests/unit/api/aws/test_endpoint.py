@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gzip
 import logging
+import threading
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -16,7 +17,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from orchestrator.api.aws.caller import Caller
-from orchestrator.api.aws.endpoint import Endpoint
+from orchestrator.api.aws.endpoint import SCANS, Endpoint
 from orchestrator.api.aws.errors import AwsError
 from orchestrator.api.aws.operations import Handler
 from orchestrator.api.aws.received import Received, is_signed
@@ -33,7 +34,7 @@ from orchestrator.errors import (
     StoreError,
     Unavailable,
 )
-from tests.unit.api.aws.operations import botocores
+from tests.unit.api.aws.operations import SERVED, botocores
 from tests.unit.api.aws.signing import KEYS, clock, signed, with_header
 
 MOMENT = 1_600_000_000
@@ -349,3 +350,32 @@ def test_a_claim_that_names_two_services_reaches_neither(world: World) -> None:
         changed = with_header(received, "authorization", given.replace(old, new))
         assert world.ask(changed, b"")[0] in {400, 403}
     assert not world.s3.callers
+
+
+@pytest.mark.parametrize(("operation", "pool"), [("Search", "scan"), ("ListTrainingJobs", "read")])
+def test_what_looks_through_much_has_threads_of_its_own(operation: str, pool: str) -> None:
+    pools = {name: Pool(name, 1, 1) for name in ("read", "write", "scan")}
+    used: list[str] = []
+
+    def answer() -> dict[str, Any]:
+        used.append(threading.current_thread().name)
+        return {}
+
+    sagemaker = Echo((operation,), answer)
+    endpoint = Endpoint(
+        pools["read"],
+        pools["write"],
+        Verifier(KEYS, clock()),
+        {"sagemaker": sagemaker},
+        scans=pools["scan"],
+    )
+    world = World(sagemaker, Echo(()), Echo(()), Bucketless(), endpoint)
+    body = b'{"Resource": "TrainingJob"}' if operation == "Search" else b"{}"
+    assert world.ask(target(f"SageMaker.{operation}", body), body)[0] == 200
+    assert [name.partition("_")[0] for name in used] == [pool]
+    for each in pools.values():
+        each.close()
+
+
+def test_the_operations_that_look_through_much_are_served() -> None:
+    assert {name for names in SERVED.values() for name in names} >= SCANS

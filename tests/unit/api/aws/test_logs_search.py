@@ -11,9 +11,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from orchestrator.api.aws import log_search
 from orchestrator.api.aws.errors import AwsError
 from orchestrator.api.aws.log_filter import line_filter
+from orchestrator.api.aws.log_search import MOST_COST
 from orchestrator.api.aws.log_streams import Stream
 from orchestrator.logs.file import LogFile
 from orchestrator.logs.scan import Scan
@@ -138,7 +138,7 @@ def big(world: LogWorld, name: str, blocks: int) -> Stream:
     return stream
 
 
-@pytest.mark.parametrize(("pattern", "most_bytes"), [("needle", 256 * MIB), ("-x", 17 * MIB)])
+@pytest.mark.parametrize(("pattern", "most_bytes"), [("needle", 8 * MOST_COST), ("-x", MOST_COST)])
 def test_a_step_costs_what_is_read(tmp_path: Path, pattern: str, most_bytes: int) -> None:
     writer = LogWriter(tmp_path)
     for number in range(20):
@@ -151,7 +151,7 @@ def test_a_step_costs_what_is_read(tmp_path: Path, pattern: str, most_bytes: int
         spent, end = spent + step.cost, step.next_offset
     assert end == log.size()
     # Of what one call may cost, so much is read at most.
-    assert log.read_bytes / spent * log_search.MOST_COST <= most_bytes
+    assert log.read_bytes / spent * MOST_COST <= most_bytes + MIB
 
 
 def test_a_search_that_finds_nothing_stops_and_goes_on(world: LogWorld) -> None:
@@ -161,7 +161,7 @@ def test_a_search_that_finds_nothing_stops_and_goes_on(world: LogWorld) -> None:
     assert messages(pages) == ["needle"]
     offsets = [next(iter(json.loads(p["nextToken"])[0].values())) for p in pages[:-1]]
     assert offsets
-    assert all(after - before <= 17 * MIB for before, after in pairwise([0, *offsets]))
+    assert all(after - before <= MOST_COST + MIB for before, after in pairwise([0, *offsets]))
 
 
 def test_an_answer_holds_a_mebibyte(world: LogWorld) -> None:
