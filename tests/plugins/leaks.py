@@ -103,8 +103,17 @@ def left_in_docker(folder: str) -> list[str]:
 def left_files(folder: str) -> list[str]:
     """Entries of the folder that TMPDIR names during the session."""
     place = Path(folder, TEMPORARY)
-    names = sorted(path.name for path in place.iterdir()) if place.is_dir() else []
-    return [f"temporary file {name}" for name in names if not name.startswith(THEIRS)]
+    found = sorted(place.iterdir()) if place.is_dir() else []
+    return [
+        f"temporary file {path.name}"
+        for path in found
+        if not path.name.startswith(THEIRS) and not is_empty_place_of_sockets(path)
+    ]
+
+
+def is_empty_place_of_sockets(path: Path) -> bool:
+    """Whether it is the directory for sockets of homes with long paths, which stays when they are gone."""
+    return path.name == f"orchestrator-{os.getuid()}" and not any(path.iterdir())
 
 
 LOOKS = (left_processes, left_mounts, left_in_docker, left_files)
