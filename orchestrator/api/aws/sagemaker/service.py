@@ -33,7 +33,7 @@ class SageMaker:
             access,
         )
         self._tags = Tags(service.jobs)
-        self._search = Search(service.jobs, lambda: self._shapes)
+        self._search = Search(service.jobs, lambda: self._shapes, service.tokens)
 
     def handlers(self) -> Mapping[str, Handler]:
         """Return what answers each operation."""
