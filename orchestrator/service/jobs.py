@@ -246,9 +246,16 @@ class JobService:
         """
         return self._store.get_job(name)
 
-    def describe_many(self, names: Iterable[str]) -> dict[str, TrainingJobRecord]:
-        """Return the present states of those of these jobs that exist, by name."""
-        return self._store.get_jobs(names)
+    def describe_many(
+        self, names: Iterable[str], *, history: bool = True
+    ) -> dict[str, TrainingJobRecord]:
+        """Return the present states of those of these jobs that exist, by name.
+
+        Args:
+            names: Of the jobs.
+            history: False = transitions and hosts may be missing, which takes half the time.
+        """
+        return self._store.get_jobs(names, history=history)
 
     def tags_of(self, names: Iterable[str]) -> dict[str, tuple[Tag, ...]]:
         """Return the tags of those of these jobs that exist, by name."""

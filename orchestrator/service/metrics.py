@@ -134,7 +134,7 @@ class MetricService:
         Metrics of others come from a job of this name that was forgotten.
         """
         others = {run for run in runs if run.startswith(OTHERS)}
-        jobs = self._store.get_jobs(set(runs) - others)
+        jobs = self._store.get_jobs(set(runs) - others, history=False)
         return others | {run for run, job in jobs.items() if job.attempt}
 
     # -- values that come by a call -----------------------------------------------------------
@@ -146,7 +146,7 @@ class MetricService:
             NotFound: One of the jobs does not exist.
             LimitExceeded: One of them would have too many metrics.
         """
-        jobs = self._store.get_jobs(values)
+        jobs = self._store.get_jobs(values, history=False)
         for name in values:
             if name not in jobs:
                 raise NotFound(no_such_job(name))

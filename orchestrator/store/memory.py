@@ -140,8 +140,11 @@ class MemoryStore(Store):
         with self._lock:
             return self._job(name).record
 
-    def get_jobs(self, names: Iterable[str]) -> dict[str, TrainingJobRecord]:
-        """See ``Store.get_jobs``."""
+    def get_jobs(
+        self, names: Iterable[str], *, history: bool = True
+    ) -> dict[str, TrainingJobRecord]:
+        """See ``Store.get_jobs``; nothing is missing here."""
+        del history
         return {name: job.record for name, job in self._several(names).items()}
 
     def get_tags_of(self, names: Iterable[str]) -> dict[str, tuple[Tag, ...]]:

@@ -48,16 +48,21 @@ class RecordCache:
         return records.only(self._load(connection, records.NAMED, wanted), name)
 
     def several(
-        self, connection: Connection, names: Iterable[str]
+        self, connection: Connection, names: Iterable[str], *, history: bool
     ) -> dict[str, TrainingJobRecord]:
         """Return the jobs of these names by the key of their names.
 
         They are not kept: who looks through all jobs must not push out what others look at.
+
+        Args:
+            connection: Sees one state throughout.
+            names: Of the jobs.
+            history: False = those that are not known come without transitions and hosts.
         """
         found = {}
         for keys in records.slices(sorted({rules.name_key(name) for name in names})):
             wanted = records.Wanted(jobs.c.name_key.in_(keys))
-            for record in self._load(connection, wanted, {}, keep=False):
+            for record in self._load(connection, wanted, {}, keep=False, history=history):
                 found[rules.name_key(record.name)] = record
         return found
 
@@ -75,6 +80,7 @@ class RecordCache:
         values: dict[str, Any],
         *,
         keep: bool = True,
+        history: bool = True,
     ) -> list[TrainingJobRecord]:
         rows = connection.execute(wanted.versions, values).all()
         known = self._lookup(rows)
@@ -84,10 +90,8 @@ class RecordCache:
         if len(missing) <= _FEW:
             wanted = records.Wanted(jobs.c.number.in_([row.number for row in missing]))
             values = {}
-        loaded = {
-            record.number: record
-            for record in records.load(connection, wanted, self._specs, values, keep=keep)
-        }
+        read = records.load(connection, wanted, self._specs, values, keep=keep, history=history)
+        loaded = {record.number: record for record in read}
         if keep:
             self._keep((row, loaded[row.number]) for row in missing)
         return list((known | loaded).values())

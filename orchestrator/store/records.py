@@ -172,6 +172,7 @@ def load(
     values: dict[str, Any] | None = None,
     *,
     keep: bool = True,
+    history: bool = True,
 ) -> list[TrainingJobRecord]:
     """Return the jobs that are wanted, in any order.
 
@@ -181,6 +182,7 @@ def load(
         specs: The specifications.
         values: Of the parameters of the condition.
         keep: Remember the specifications that were not known.
+        history: Read transitions and hosts too.
     """
     given = values or {}
     rows = connection.execute(wanted.rows, given).mappings().all()
@@ -188,11 +190,12 @@ def load(
         return []
     parsed = specs.load(connection, rows, keep=keep)
     steps: dict[int, list[Transition]] = defaultdict(list)
-    for row in connection.execute(wanted.transitions, given).mappings():
-        steps[row["number"]].append(codec.transition_of(row))
     machines: dict[int, list[HostRecord]] = defaultdict(list)
-    for row in connection.execute(wanted.hosts, given).mappings():
-        machines[row["number"]].append(codec.host_of(row))
+    if history:
+        for row in connection.execute(wanted.transitions, given).mappings():
+            steps[row["number"]].append(codec.transition_of(row))
+        for row in connection.execute(wanted.hosts, given).mappings():
+            machines[row["number"]].append(codec.host_of(row))
     return [
         codec.record_of(
             row,

@@ -118,6 +118,12 @@ class ClientContract(StoreFixtures):
         assert sorted(found) == sorted(asked[:-1])
         few = [*names[::100], "PLAIN", "plain", "over"]
         assert [found[name] for name in few] == [store.get_job(name) for name in few]
+        briefly = store.get_jobs(asked, history=False)
+        nothing = {"transitions": (), "hosts": ()}
+        assert {name: job.model_copy(update=nothing) for name, job in briefly.items()} == {
+            name: job.model_copy(update=nothing) for name, job in found.items()
+        }
+        assert store.get_job("over").hosts
         tags = store.get_tags_of(asked)
         assert sorted(tags) == sorted(asked[:-1])
         assert [tags[name] for name in few] == [store.get_tags(name) for name in few]

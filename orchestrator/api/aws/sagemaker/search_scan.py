@@ -33,6 +33,7 @@ OF_LIST = frozenset(
 )
 """What a list of jobs tells of each, just as its description does."""
 TAGS = "Tags"
+_HISTORY = "SecondaryStatusTransitions"
 _SCANNED_AT_ONCE = 1000
 _STATUSES = frozenset(status.value for status in TrainingJobStatus)
 
@@ -66,7 +67,8 @@ class Scan:
             if TAGS in wanted:
                 found = [row for row in self._with_tags(found) if _fits(row, tagged)]
             if wanted - OF_LIST - {TAGS}:
-                found = [row for row in self._with_records(found) if _fits(row, last)]
+                described = self._with_records(found, history=_HISTORY in wanted)
+                found = [row for row in described if _fits(row, last)]
             yield from found
 
     def described(self, names: Iterable[str]) -> dict[str, Found]:
@@ -75,7 +77,7 @@ class Scan:
         members = self._shapes().found.members
         return {
             row["TrainingJobName"]: {name: row[name] for name in row if name in members}
-            for row in self._with_records(self._with_tags(rows))
+            for row in self._with_records(self._with_tags(rows), history=True)
         }
 
     def _pages(self, query: ListQuery) -> Iterator[list[Found]]:
@@ -94,9 +96,9 @@ class Scan:
             if mine is not None:
                 yield row | {TAGS: [{"Key": tag.key, "Value": tag.value} for tag in mine]}
 
-    def _with_records(self, rows: Iterable[Found]) -> Iterator[Found]:
-        rows = list(rows)
-        records, shape = self._jobs.describe_many(_names(rows)), self._shapes().request
+    def _with_records(self, rows: Iterable[Found], *, history: bool) -> Iterator[Found]:
+        rows, shape = list(rows), self._shapes().request
+        records = self._jobs.describe_many(_names(rows), history=history)
         for row in rows:
             record = records.get(row["TrainingJobName"])
             if record is not None:
