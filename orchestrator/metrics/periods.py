@@ -38,7 +38,7 @@ class Sums(NamedTuple):
 
     begin_us: int
     unit: str | None
-    count: float
+    samples: float
     total: float
     minimum: float
     maximum: float

@@ -35,7 +35,7 @@ class MetricPoint(NamedTuple):
     source: Source
     position: int
     """Where in the source it was found; grows with the order of arrival."""
-    count: float = 1.0
+    samples: float = 1.0
     """How many times it was measured."""
     unit: str | None = None
 
@@ -52,7 +52,7 @@ class GivenValue(NamedTuple):
     value: float
     time_us: int
     step: int | None = None
-    count: float = 1.0
+    samples: float = 1.0
     """How many times it occurred."""
     unit: str | None = None
 

@@ -5,7 +5,12 @@ from __future__ import annotations
 import sqlite3
 from typing import Any, NamedTuple
 
-_OF_RUNS = "substr(run, 1, :length) = :prefix"
+_COUNT_OLD = """SELECT v.run, count(*) FROM series v JOIN points p ON p.series = v.id
+    WHERE substr(v.run, 1, ?) = ? AND p.time_us < ? GROUP BY 1 ORDER BY 1"""
+_DELETE_OLD = """DELETE FROM points
+    WHERE series IN (SELECT id FROM series WHERE substr(run, 1, ?) = ?) AND time_us < ?"""
+_DELETE_EMPTY = """DELETE FROM series WHERE substr(run, 1, ?) = ?
+    AND NOT EXISTS (SELECT 1 FROM points WHERE points.series = series.id)"""
 
 
 class Wanted(NamedTuple):
@@ -69,24 +74,10 @@ def listed(
 
 def count_before(connection: sqlite3.Connection, prefix: str, time_us: int) -> dict[str, int]:
     """Return how many points each run has that are older, of the runs that begin so."""
-    rows = connection.execute(
-        "SELECT v.run, count(*) FROM series v JOIN points p ON p.series = v.id"
-        f" WHERE {_OF_RUNS} AND p.time_us < :time_us GROUP BY 1 ORDER BY 1",
-        {"prefix": prefix, "length": len(prefix), "time_us": time_us},
-    )
-    return dict(rows.fetchall())
+    return dict(connection.execute(_COUNT_OLD, (len(prefix), prefix, time_us)).fetchall())
 
 
 def remove_before(connection: sqlite3.Connection, prefix: str, time_us: int) -> None:
     """Remove these points, and the series of such runs that have none any more."""
-    values = {"prefix": prefix, "length": len(prefix), "time_us": time_us}
-    series = f"SELECT id FROM series WHERE {_OF_RUNS}"  # noqa: S608 - a fixed text
-    connection.execute(
-        f"DELETE FROM points WHERE series IN ({series}) AND time_us < :time_us",  # noqa: S608
-        values,
-    )
-    connection.execute(
-        f"DELETE FROM series WHERE {_OF_RUNS}"  # noqa: S608
-        " AND NOT EXISTS (SELECT 1 FROM points WHERE points.series = series.id)",
-        values,
-    )
+    connection.execute(_DELETE_OLD, (len(prefix), prefix, time_us))
+    connection.execute(_DELETE_EMPTY, (len(prefix), prefix))

@@ -40,7 +40,7 @@ class Writer:
                 point.step,
                 point.value,
                 point.rank,
-                None if point.count == 1 else point.count,
+                None if point.samples == 1 else point.samples,
                 point.unit,
             )
             for point in points
@@ -83,7 +83,7 @@ class Writer:
                 None,
                 source,
                 position,
-                each.count,
+                each.samples,
                 each.unit,
             )
             for position, each in enumerate(kept, first)

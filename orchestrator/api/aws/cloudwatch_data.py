@@ -69,7 +69,7 @@ def _datum(given: Mapping[str, Any], now: datetime, place: str) -> Datum:
                 given["MetricName"],
                 float(value),
                 time_us,
-                count=float(count),
+                samples=float(count),
                 unit=None if unit == NO_UNIT else unit,
             )
             for value, count in zip(values, counts, strict=True)

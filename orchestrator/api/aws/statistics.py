@@ -13,8 +13,8 @@ from orchestrator.errors import InvalidSpec
 from orchestrator.metrics.periods import Sums, Values
 
 STATISTICS: dict[str, Callable[[Sums], float]] = {
-    "SampleCount": lambda sums: sums.count,
-    "Average": lambda sums: sums.total / sums.count,
+    "SampleCount": lambda sums: sums.samples,
+    "Average": lambda sums: sums.total / sums.samples,
     "Sum": lambda sums: sums.total,
     "Minimum": lambda sums: sums.minimum,
     "Maximum": lambda sums: sums.maximum,

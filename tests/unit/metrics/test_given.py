@@ -34,14 +34,14 @@ def window(name: str = "m", end_us: int = 100 * SECOND) -> Window:
 
 
 def test_a_value_weighs_its_count(store: MetricStore) -> None:
-    put(store, GivenValue("m", 1.0, 5, count=3000), GivenValue("m", 5.0, 6, count=0.5))
+    put(store, GivenValue("m", 1.0, 5, samples=3000), GivenValue("m", 5.0, 6, samples=0.5))
     assert store.sums(window()) == [Sums(0, None, 3000.5, 3002.5, 1.0, 5.0)]
     (period,) = store.values(window())
     assert (list(period.values), list(period.counts)) == ([1.0, 5.0], [3000.0, 0.5])
 
 
 def test_a_count_costs_one_row(store: MetricStore, tmp_path: Path) -> None:
-    put(store, GivenValue("m", 1.0, 5, count=1e9))
+    put(store, GivenValue("m", 1.0, 5, samples=1e9))
     with sqlite3.connect(tmp_path / "metrics.sqlite3") as connection:
         assert connection.execute("SELECT count(*) FROM points").fetchone() == (1,)
     connection.close()
@@ -50,7 +50,7 @@ def test_a_count_costs_one_row(store: MetricStore, tmp_path: Path) -> None:
 def test_the_same_value_by_two_calls_counts_twice(store: MetricStore) -> None:
     for _ in range(2):
         put(store, GivenValue("m", 1.0, 5), GivenValue("m", 1.0, 5))
-    assert store.sums(window())[0].count == 4
+    assert store.sums(window())[0].samples == 4
 
 
 def test_periods_and_units_are_apart(store: MetricStore) -> None:
@@ -73,7 +73,7 @@ def test_no_sum_is_beyond_a_float(store: MetricStore) -> None:
     """What a job printed may be; of what is beyond 2^360 nothing is told."""
     store.append("run", points([1e308, 1e308, float("nan"), float("inf"), 1.0], name="m"))
     assert store.sums(window()) == [Sums(0, None, 1.0, 1.0, 1.0, 1.0)]
-    put(store, *(GivenValue("m", LARGEST, 15 * SECOND, count=LARGEST) for _ in range(1000)))
+    put(store, *(GivenValue("m", LARGEST, 15 * SECOND, samples=LARGEST) for _ in range(1000)))
     assert store.sums(window())[1].total == 1000 * LARGEST * LARGEST
 
 
@@ -133,6 +133,6 @@ def test_a_file_of_the_first_format_is_brought_up_to_date(tmp_path: Path) -> Non
     connection.close()
     store = MetricStore(path)
     assert store.sums(window()) == [Sums(0, None, 2, 3, 1, 2)]
-    put(store, GivenValue("m", 5.0, 5, count=2))
+    put(store, GivenValue("m", 5.0, 5, samples=2))
     assert store.sums(window())[0].total == 13
     store.close()

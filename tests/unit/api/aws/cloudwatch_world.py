@@ -69,7 +69,7 @@ class CloudWatchWorld:
         return self.cloudwatch.get_metric_data(given, CALLER)
 
     def listed(self, **asked: Any) -> list[tuple[str, str, str]]:
-        """Return namespace, name and first dimension's value of all pages of ListMetrics."""
+        """Return namespace, name and values of dimensions of all pages of ListMetrics."""
         found: list[dict[str, Any]] = []
         token: dict[str, str] = {}
         while True:
@@ -79,7 +79,7 @@ class CloudWatchWorld:
                 break
             token = {"NextToken": answer["NextToken"]}
         return [
-            (m["Namespace"], m["MetricName"], *(d["Value"] for d in m["Dimensions"][:1]))  # type: ignore[misc]
+            (m["Namespace"], m["MetricName"], ",".join(d["Value"] for d in m["Dimensions"]))
             for m in found
         ]
 

@@ -229,4 +229,4 @@ def test_only_metrics_with_new_values_are_recently_active(world: CloudWatchWorld
     world.put(
         {"MetricName": "old", "Value": 1.0, "Timestamp": old}, {"MetricName": "new", "Value": 1}
     )
-    assert world.listed(RecentlyActive="PT3H") == [("team", "new")]
+    assert world.listed(RecentlyActive="PT3H") == [("team", "new", "")]

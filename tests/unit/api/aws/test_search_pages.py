@@ -168,7 +168,8 @@ def test_parts_of_an_expression_stay_together(world: World) -> None:
 def test_pages_are_in_order_and_a_nan_comes_last(
     world: World, by: str, order: str, names: str
 ) -> None:
-    found, token = "", {}
+    found = ""
+    token: dict[str, str] = {}
     while True:
         answer = world.search(SortBy=by, SortOrder=order, MaxResults=2, **token)
         found += "".join(r["TrainingJob"]["TrainingJobName"][-1] for r in answer["Results"])
