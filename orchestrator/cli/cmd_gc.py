@@ -39,10 +39,10 @@ def command(
     """Remove what nothing needs any more from the home directory and the Docker engine.
 
     Sources of no job, requirement environments that were not used for 30 days, files of deleted
-    jobs, and left containers. With --older-than also ended jobs with their records, logs, metrics
-    and artifacts in the home directory. Files of jobs that the store does not know (because it was
-    lost, or restored from a backup) are listed and kept, unless you give --lost-jobs. What runs
-    loses nothing, whether the store knows it or not.
+    jobs, left containers, and CloudWatch values of no job after 15 months. With --older-than also
+    ended jobs with their records, logs, metrics and artifacts in the home directory. Files of jobs
+    that the store does not know (because it was lost, or restored from a backup) are listed and
+    kept, unless you give --lost-jobs. What runs loses nothing, whether the store knows it or not.
     """
     from orchestrator.cli.collecting import collect, parse_age
     from orchestrator.cli.output import note, print_json

@@ -11,12 +11,9 @@ from orchestrator_runtime.contract import LOG_FILE, LOG_INDEX_FILE, RECORDS_FILE
 from orchestrator.clock import Clock, SystemClock
 from orchestrator.metrics.blocks import Arrivals, Block, whole_lines
 from orchestrator.metrics.extract import MetricDefinition, compile_definitions
-from orchestrator.metrics.points import Cursor, MetricPoint, Source
+from orchestrator.metrics.points import MAX_NAMES, Cursor, MetricPoint, Source
 from orchestrator.metrics.records import NoPoint, parse_record
 from orchestrator.metrics.store import MetricStore
-
-MAX_NAMES = 10_000
-"""A run has at most this many metrics; values of further names are rejected."""
 
 
 @dataclass(frozen=True)

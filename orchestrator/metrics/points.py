@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import NamedTuple
 
 from orchestrator.clock import from_epoch
+
+MAX_NAMES = 10_000
+"""A run has at most this many metrics; values of further names are rejected."""
 
 
 class Source(NamedTuple):
@@ -31,11 +35,39 @@ class MetricPoint(NamedTuple):
     source: Source
     position: int
     """Where in the source it was found; grows with the order of arrival."""
+    samples: float = 1.0
+    """How many times it was measured."""
+    unit: str | None = None
 
     @property
     def time(self) -> datetime:
         """When it was measured, aware, in UTC."""
         return from_epoch(self.time_us / 1_000_000)
+
+
+class GivenValue(NamedTuple):
+    """A value that came by a call, not out of a file."""
+
+    metric: str
+    value: float
+    time_us: int
+    step: int | None = None
+    samples: float = 1.0
+    """How many times it occurred."""
+    unit: str | None = None
+
+
+class Batch(NamedTuple):
+    """Values for one run that came by one call."""
+
+    run: str
+    attempt: int
+    values: Sequence[GivenValue]
+
+    @property
+    def source(self) -> Source:
+        """The stream that all such values of an attempt are from."""
+        return Source(self.attempt, "api", "put")
 
 
 class Cursor(NamedTuple):

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from orchestrator.errors import StoreDamaged, StoreError
 
-VERSION = 1
+VERSION = 2
 _BUSY_SECONDS = 30.0
 _SCHEMA = (
     """CREATE TABLE sources (
@@ -25,8 +25,13 @@ _SCHEMA = (
     # A value of NULL is NaN, which SQLite cannot hold.
     """CREATE TABLE points (
         series INTEGER NOT NULL, source INTEGER NOT NULL, position INTEGER NOT NULL,
-        time_us INTEGER NOT NULL, step INTEGER, value REAL, rank INTEGER,
+        time_us INTEGER NOT NULL, step INTEGER, value REAL, rank INTEGER, count REAL, unit TEXT,
         PRIMARY KEY (series, source, position)) WITHOUT ROWID""",
+)
+# A count of NULL is 1. Neither statement rewrites the table.
+_FROM_1 = (
+    "ALTER TABLE points ADD COLUMN count REAL",
+    "ALTER TABLE points ADD COLUMN unit TEXT",
 )
 
 
@@ -146,8 +151,10 @@ def _empty() -> Iterator[sqlite3.Connection]:
 
 def _create(connection: sqlite3.Connection, path: Path) -> None:
     try:
-        if connection.execute("PRAGMA user_version").fetchone()[0] == 0:
+        version = _version(connection)
+        if version == 0:
             _to_wal(connection)
+        if version < VERSION:
             _create_tables(connection)
         _check_version(connection, path)
     except BaseException:
@@ -155,8 +162,13 @@ def _create(connection: sqlite3.Connection, path: Path) -> None:
         raise
 
 
+def _version(connection: sqlite3.Connection) -> int:
+    found: int = connection.execute("PRAGMA user_version").fetchone()[0]
+    return found
+
+
 def _check_version(connection: sqlite3.Connection, path: Path) -> None:
-    version = connection.execute("PRAGMA user_version").fetchone()[0]
+    version = _version(connection)
     if version != VERSION:
         raise StoreError(
             f"the metrics in {path} must have format {VERSION}, got {version}; use the version of "
@@ -181,10 +193,12 @@ def _to_wal(connection: sqlite3.Connection) -> None:
 
 
 def _create_tables(connection: sqlite3.Connection) -> None:
+    """Make the tables, or bring those of an earlier format up to date."""
     with _transaction(connection):
-        if connection.execute("PRAGMA user_version").fetchone()[0] == 0:
-            for statement in _SCHEMA:
-                connection.execute(statement)
+        version = _version(connection)
+        for statement in {0: _SCHEMA, 1: _FROM_1}.get(version, ()):
+            connection.execute(statement)
+        if version < VERSION:
             connection.execute(f"PRAGMA user_version = {VERSION}")
 
 

@@ -3,27 +3,27 @@
 from __future__ import annotations
 
 import math
-import sqlite3
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from orchestrator.errors import InvalidSpec
+from orchestrator.errors import InvalidSpec, LimitExceeded
+from orchestrator.metrics import periods, series
 from orchestrator.metrics.curve import CurveReader
 from orchestrator.metrics.downsample import MIN_POINTS
-from orchestrator.metrics.points import Cursor, Curve, MetricPoint, Source
+from orchestrator.metrics.periods import Sums, Values, Window
+from orchestrator.metrics.points import Batch, Cursor, Curve, MetricPoint, Source
 from orchestrator.metrics.schema import Database
+from orchestrator.metrics.series import Wanted
+from orchestrator.metrics.writer import Writer
 
 _FETCH_ROWS = 1000
-_ALL = """SELECT v.name, p.value, p.time_us, p.step, p.rank, s.attempt, s.host, s.stream, p.position
+_ALL = """SELECT v.name, p.value, p.time_us, p.step, p.rank, s.attempt, s.host, s.stream, p.position,
+    ifnull(p.count, 1), p.unit
     FROM series v JOIN points p ON p.series = v.id JOIN sources s ON s.id = p.source
     WHERE v.run = ? ORDER BY v.name, s.attempt, p.source, p.position"""
 _LAST = """SELECT v.name, v.value, v.time_us, v.step, v.rank, s.attempt, s.host, s.stream, v.position
     FROM series v JOIN sources s ON s.id = v.source WHERE v.run = ? ORDER BY v.name"""
-_SERIES = """SELECT v.name, p.value, p.time_us, p.step, p.rank, s.attempt, s.host, s.stream, p.position
-    FROM series v JOIN points p ON p.series = v.id JOIN sources s ON s.id = p.source
-    WHERE v.run = ? AND v.name = ? AND p.time_us >= ? AND p.time_us < ?
-    ORDER BY p.time_us, p.source, p.position"""
 
 
 class MetricStore:
@@ -56,7 +56,40 @@ class MetricStore:
         if not points and not cursors:
             return
         with self._database.writing() as connection:
-            _Writer(connection, run).write(points, cursors)
+            Writer(connection, run).write(points, cursors)
+
+    def put(self, batches: Sequence[Batch], *, most_names: int | None = None) -> None:
+        """Keep values that came by a call: all of them or none.
+
+        Args:
+            batches: The values of each run.
+            most_names: So many metrics a run may have; None = any number.
+
+        Raises:
+            LimitExceeded: A run would have more metrics.
+            StoreError: When nothing could be written.
+        """
+        with self._database.writing() as connection:
+            for batch in batches:
+                refused = Writer(connection, batch.run).put(batch.source, batch.values, most_names)
+                if refused:
+                    raise LimitExceeded(
+                        f"a job can have at most {most_names:,} metrics, and {batch.run!r} has as "
+                        f"many; {batch.values[refused[0]].metric!r} would be one more; use names "
+                        "that are there"
+                    )
+
+    def put_where_room(self, batch: Batch, *, most_names: int) -> list[int]:
+        """Keep values that came by a call, less those of metrics for which there is no room.
+
+        Returns:
+            The places of these.
+
+        Raises:
+            StoreError: When nothing could be written.
+        """
+        with self._database.writing() as connection:
+            return Writer(connection, batch.run).put(batch.source, batch.values, most_names)
 
     def cursors(self, run: str) -> dict[Source, Cursor]:
         """Return how far each source of a run has been read."""
@@ -76,20 +109,32 @@ class MetricStore:
             )
             return [name for (name,) in rows]
 
-    def runs(self, prefix: str) -> list[str]:
-        """Return the runs whose names begin so, sorted."""
+    def sums(self, window: Window) -> list[Sums]:
+        """Return what the values of a metric add up to in each period."""
         with self._database.reading() as connection:
-            rows = connection.execute(
-                "SELECT DISTINCT run FROM series WHERE substr(run, 1, ?) = ? ORDER BY run",
-                (len(prefix), prefix),
-            )
-            return [run for (run,) in rows]
+            return periods.sums(connection, window)
 
-    def series(self, run: str, name: str, start_us: int, end_us: int) -> list[MetricPoint]:
-        """Return all points of a metric from one time on and before another, in order of time."""
+    def values(self, window: Window) -> list[Values]:
+        """Return the values of a metric in each period."""
         with self._database.reading() as connection:
-            rows = connection.execute(_SERIES, (run, name, start_us, end_us))
-            return [_point(row) for row in rows]
+            return periods.values(connection, window)
+
+    def listed(
+        self, wanted: Wanted, after: tuple[str, str] | None, limit: int
+    ) -> list[tuple[str, str]]:
+        """Return runs and names of metrics in their order, from behind one on."""
+        with self._database.reading() as connection:
+            return series.listed(connection, wanted, after, limit)
+
+    def count_before(self, prefix: str, time_us: int) -> dict[str, int]:
+        """Return how many points older than a time each run has whose name begins so."""
+        with self._database.reading() as connection:
+            return series.count_before(connection, prefix, time_us)
+
+    def remove_before(self, prefix: str, time_us: int) -> None:
+        """Remove these points, and the metrics of such runs that have none any more."""
+        with self._database.writing() as connection:
+            series.remove_before(connection, prefix, time_us)
 
     def last(self, run: str) -> dict[str, MetricPoint]:
         """Return the last point of each metric of a run (SageMaker's final metrics)."""
@@ -141,94 +186,11 @@ class MetricStore:
         self._database.close()
 
 
-class _Writer:
-    """Writes one batch inside a transaction."""
-
-    def __init__(self, connection: sqlite3.Connection, run: str) -> None:
-        self._connection = connection
-        self._run = run
-        self._sources: dict[Source, int] = {}
-        self._series: dict[str, int] = {}
-
-    def write(self, points: list[MetricPoint], cursors: list[Cursor]) -> None:
-        rows = [
-            (
-                self._series_id(point.name),
-                self._source_id(point.source),
-                point.position,
-                point.time_us,
-                point.step,
-                point.value,
-                point.rank,
-            )
-            for point in points
-        ]
-        self._connection.executemany("INSERT OR IGNORE INTO points VALUES (?,?,?,?,?,?,?)", rows)
-        self._write_last(points)
-        self._connection.executemany(
-            "UPDATE sources SET offset = max(offset, ?), lines = max(lines, ?),"
-            " rejected = max(rejected, ?) WHERE id = ?",
-            [(c.offset, c.lines, c.rejected, self._source_id(c.source)) for c in cursors],
-        )
-
-    def _write_last(self, points: list[MetricPoint]) -> None:
-        """Move the last point of each series forward.
-
-        In one source the position decides, as clocks are set back sometimes; between sources the
-        attempt does, then the time.
-        """
-        newest: dict[tuple[str, Source], MetricPoint] = {}
-        for point in points:
-            known = newest.get(key := (point.name, point.source))
-            if known is None or point.position >= known.position:
-                newest[key] = point
-        for point in newest.values():
-            values = (
-                self._source_id(point.source),
-                point.position,
-                point.time_us,
-                point.step,
-                point.value,
-                point.rank,
-            )
-            self._connection.execute(
-                "UPDATE series SET source=?1, position=?2, time_us=?3, step=?4, value=?5, rank=?6"
-                " WHERE id = ?7 AND (source IS NULL OR (source = ?1 AND position <= ?2)"
-                " OR (source <> ?1 AND (SELECT attempt FROM sources WHERE id = source) < ?8)"
-                " OR (source <> ?1 AND (SELECT attempt FROM sources WHERE id = source) = ?8"
-                " AND time_us <= ?3))",
-                (*values, self._series_id(point.name), point.source.attempt),
-            )
-
-    def _series_id(self, name: str) -> int:
-        if name not in self._series:
-            self._series[name] = self._id(
-                "INSERT OR IGNORE INTO series (run, name) VALUES (?, ?)",
-                "SELECT id FROM series WHERE run = ? AND name = ?",
-                (self._run, name),
-            )
-        return self._series[name]
-
-    def _source_id(self, source: Source) -> int:
-        if source not in self._sources:
-            self._sources[source] = self._id(
-                "INSERT OR IGNORE INTO sources (run, attempt, host, stream) VALUES (?, ?, ?, ?)",
-                "SELECT id FROM sources WHERE run = ? AND attempt = ? AND host = ? AND stream = ?",
-                (self._run, *source),
-            )
-        return self._sources[source]
-
-    def _id(self, insert: str, select: str, key: tuple[Any, ...]) -> int:
-        self._connection.execute(insert, key)
-        found: int = self._connection.execute(select, key).fetchone()[0]
-        return found
-
-
 def _value(stored: float | None) -> float:
     return math.nan if stored is None else stored
 
 
 def _point(row: tuple[Any, ...]) -> MetricPoint:
-    name, value, time_us, step, rank, attempt, host, stream, position = row
+    name, value, time_us, step, rank, attempt, host, stream, position, *more = row
     source = Source(attempt, host, stream)
-    return MetricPoint(name, _value(value), time_us, step, rank, source, position)
+    return MetricPoint(name, _value(value), time_us, step, rank, source, position, *more)

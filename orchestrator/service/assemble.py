@@ -38,6 +38,7 @@ from orchestrator.service.placement import Placement, Remembered
 from orchestrator.service.runtime import install_runtime
 from orchestrator.service.script_mode import ScriptMode
 from orchestrator.service.storage import check_not_lost, check_shared, check_unshared
+from orchestrator.service.tokens import PageTokens
 from orchestrator.settings import Settings
 from orchestrator.store.failures import newest_backup
 from orchestrator.store.sql import open_store
@@ -71,6 +72,7 @@ class Service:
         self.changes = Changes()
         self.workspace = Workspace(self.home)
         self.store = _open_store(settings)
+        self.tokens = PageTokens(self.store)
         self.buckets = BucketStore(self.home, self.clock)
         self.blobs = open_blobs(self.home, settings.s3_endpoint, self.buckets)
         self.machine = machine(settings)

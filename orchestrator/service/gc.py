@@ -21,6 +21,7 @@ from orchestrator.blobs.shelf import INCOMING, TREE
 from orchestrator.errors import BackendError, InvalidState, NotFound
 from orchestrator.packaging.requirements import COMPLETE_FILE, remove_unused
 from orchestrator.scheduler.ownership import ATTEMPTS, identity
+from orchestrator.service.other_metrics import KEPT_SECONDS
 from orchestrator.store.base import JobSummary, ListQuery
 
 if TYPE_CHECKING:
@@ -46,8 +47,8 @@ class Garbage:
     """One thing that was removed, or would be.
 
     Attributes:
-        kind: ``job``, ``job files``, ``source``, ``object``, ``environment``, ``runtime``, ``container``
-            or ``network``.
+        kind: ``job``, ``job files``, ``source``, ``object``, ``environment``, ``runtime``,
+            ``metric values``, ``container`` or ``network``.
         kept: Why it is not removed though no job of the store needs it; empty = it is.
     """
 
@@ -94,6 +95,7 @@ class _Collection:
         found += self._sources(digests)
         found += self._environments(set(_ENVIRONMENT_KEY.findall(texts)))
         found += self._runtimes(set(_RUNTIME_KEY.findall(texts)))
+        found += self._metric_values()
         found += self._on_engine()
         return found
 
@@ -199,6 +201,18 @@ class _Collection:
             limit = self._now.timestamp() - ENVIRONMENT_SECONDS
             remove_unused(root, older_than=limit, keep=frozenset(used))
         return found
+
+    def _metric_values(self) -> list[Garbage]:
+        """Remove values of no job that CloudWatch would not keep any longer; a job's stay with it."""
+        others = self._service.metrics.elsewhere
+        limit_us = int((self._now.timestamp() - KEPT_SECONDS) * 1_000_000)
+        counts = others.count_before(limit_us)
+        if counts and not self._dry_run:
+            others.remove_before(limit_us)
+        return [
+            Garbage("metric values", f"{namespace} ({count:,} older than 15 months)", 0)
+            for namespace, count in counts.items()
+        ]
 
     def _runtimes(self, used: set[str]) -> Iterator[Garbage]:
         """Remove copies of the runtime of earlier releases that no running job uses."""

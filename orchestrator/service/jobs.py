@@ -17,7 +17,7 @@ from orchestrator.store.base import IdempotencyKey, ListQuery, NewJob, Page, Sto
 from orchestrator.store.rules import check_deletable
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
     from pathlib import Path
 
     from orchestrator.clock import Clock
@@ -245,6 +245,21 @@ class JobService:
             NotFound: There is no such job.
         """
         return self._store.get_job(name)
+
+    def describe_many(
+        self, names: Iterable[str], *, history: bool = True
+    ) -> dict[str, TrainingJobRecord]:
+        """Return the present states of those of these jobs that exist, by name.
+
+        Args:
+            names: Of the jobs.
+            history: False = transitions and hosts may be missing, which takes half the time.
+        """
+        return self._store.get_jobs(names, history=history)
+
+    def tags_of(self, names: Iterable[str]) -> dict[str, tuple[Tag, ...]]:
+        """Return the tags of those of these jobs that exist, by name."""
+        return self._store.get_tags_of(names)
 
     def list(self, query: ListQuery) -> Page:
         """Return one page of summaries."""

@@ -2,73 +2,29 @@
 
 from __future__ import annotations
 
-import time
-from typing import TYPE_CHECKING, Any, NamedTuple
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
 
 from orchestrator_runtime import contract
 
 from orchestrator.errors import NotFound
 from orchestrator.metrics.collector import MetricCollector
-from orchestrator.metrics.points import MetricPoint, Source
+from orchestrator.metrics.points import MAX_NAMES, Batch
 from orchestrator.metrics.store import MetricStore
+from orchestrator.service.other_metrics import OTHERS, OtherMetrics
 from orchestrator.spec.record import MetricValue, TrainingJobRecord
+from orchestrator.store.rules import no_such_job
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Collection, Mapping, Sequence
     from pathlib import Path
 
     from orchestrator.backends.base import AttemptContext
+    from orchestrator.metrics.periods import Sums, Values, Window
+    from orchestrator.metrics.points import GivenValue
+    from orchestrator.metrics.series import Wanted
     from orchestrator.scheduler.workspace import Workspace
     from orchestrator.store.base import Store
-
-
-OTHERS = "cloudwatch:"
-"""Beginning of the runs that are other namespaces; no job has such a name."""
-
-
-class GivenValue(NamedTuple):
-    """A value that came by a call, not out of a job."""
-
-    metric: str
-    value: float
-    time_us: int
-    step: int | None = None
-
-
-class OtherMetrics:
-    """Metrics of other namespaces than jobs', kept beside them.
-
-    Args:
-        points: Where.
-    """
-
-    def __init__(self, points: MetricStore) -> None:
-        self._points = points
-
-    def put(self, namespace: str, values: Iterable[GivenValue]) -> None:
-        """Keep some values."""
-        self._points.append(OTHERS + namespace, _points(values, 0))
-
-    def namespaces(self) -> list[str]:
-        """Return all namespaces."""
-        return [run.removeprefix(OTHERS) for run in self._points.runs(OTHERS)]
-
-    def names(self, namespace: str) -> list[str]:
-        """Return the metrics of one."""
-        return self._points.names(OTHERS + namespace)
-
-    def series(self, namespace: str, metric: str, start_us: int, end_us: int) -> list[MetricPoint]:
-        """Return all points of a metric between two times, in microseconds."""
-        return self._points.series(OTHERS + namespace, metric, start_us, end_us)
-
-
-def _points(values: Iterable[GivenValue], attempt: int) -> list[MetricPoint]:
-    """Return values as points; those of later calls lie behind those of earlier ones."""
-    source, begin = Source(attempt, "api", "put"), time.time_ns()
-    return [
-        MetricPoint(each.metric, each.value, each.time_us, each.step, None, source, begin + place)
-        for place, each in enumerate(values)
-    ]
 
 
 class MetricService:
@@ -144,20 +100,75 @@ class MetricService:
             "values": [point.value for point in curve.points],
         }
 
-    def series(self, name: str, metric: str, start_us: int, end_us: int) -> list[MetricPoint]:
-        """Return all points of a job's metric between two times, in microseconds."""
-        return self._points.series(self._store.get_job(name).name, metric, start_us, end_us)
+    def run(self, name: str) -> str:
+        """Return the run under which the metrics of a job are kept.
 
-    def put(self, name: str, values: Iterable[GivenValue]) -> None:
-        """Keep values that somebody says a job has reached.
+        Raises:
+            NotFound: There is no such job.
+        """
+        return self._store.get_job(name).name
+
+    def sums(self, window: Window) -> list[Sums]:
+        """Return what the values of a run's metric add up to in each period."""
+        return self._points.sums(window)
+
+    def values(self, window: Window) -> list[Values]:
+        """Return the values of a run's metric in each period."""
+        return self._points.values(window)
+
+    def listed(
+        self, wanted: Wanted, after: tuple[str, str] | None, limit: int
+    ) -> list[tuple[str, str]]:
+        """Return runs and names of metrics, of jobs and other namespaces, in one order.
+
+        Args:
+            wanted: Which ones.
+            after: The last one given out.
+            limit: At most so many.
+        """
+        return self._points.listed(wanted, after, limit)
+
+    def there(self, runs: Collection[str]) -> set[str]:
+        """Return the runs that are of another namespace or of a job that has run.
+
+        Metrics of others come from a job of this name that was forgotten.
+        """
+        others = {run for run in runs if run.startswith(OTHERS)}
+        jobs = self._store.get_jobs(set(runs) - others, history=False)
+        return others | {run for run, job in jobs.items() if job.attempt}
+
+    # -- values that come by a call -----------------------------------------------------------
+
+    def put(self, values: Mapping[str, Sequence[GivenValue]]) -> None:
+        """Keep values that somebody says some jobs have reached: all of them or none.
+
+        Raises:
+            NotFound: One of the jobs does not exist.
+            LimitExceeded: One of them would have too many metrics.
+        """
+        jobs = self._store.get_jobs(values, history=False)
+        for name in values:
+            if name not in jobs:
+                raise NotFound(no_such_job(name))
+        self._points.put(
+            [Batch(jobs[name].name, jobs[name].attempt, given) for name, given in values.items()],
+            most_names=MAX_NAMES,
+        )
+
+    def put_where_room(self, name: str, values: Sequence[GivenValue]) -> list[int]:
+        """Keep values that somebody says a job has reached, as far as there is room.
+
+        Returns:
+            The places of those for whose metrics there was none.
 
         Raises:
             NotFound: There is no such job.
         """
         job = self._store.get_job(name)
-        self._points.append(job.name, _points(values, job.attempt))
+        batch = Batch(job.name, job.attempt, values)
+        return self._points.put_where_room(batch, most_names=MAX_NAMES)
 
-    @property
+    @cached_property
     def elsewhere(self) -> OtherMetrics:
         """Metrics that belong to no job."""
         return OtherMetrics(self._points)

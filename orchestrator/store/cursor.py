@@ -8,14 +8,15 @@ import hashlib
 import hmac
 import json
 from dataclasses import replace
+from typing import Any
 
 from orchestrator.errors import InvalidSpec
 from orchestrator.store.base import ListQuery
 from orchestrator.store.rules import fingerprint
 
 _SIGNATURE_BYTES = 16
-Position = list[str | int]
-"""Values of the sort columns of the last row of a page."""
+Position = list[Any]
+"""Values of the sort columns of the last row of a page: texts and numbers."""
 
 
 def encode(key: bytes, query: ListQuery, position: Position) -> str:
@@ -26,8 +27,7 @@ def encode(key: bytes, query: ListQuery, position: Position) -> str:
         query: What is listed.
         position: Sort values of the last row given out.
     """
-    body = json.dumps([_digest(query), *position], separators=(",", ":")).encode()
-    return base64.urlsafe_b64encode(_sign(key, body) + body).decode().rstrip("=")
+    return seal(key, _digest(query), position)
 
 
 def decode(key: bytes, query: ListQuery) -> Position | None:
@@ -36,18 +36,37 @@ def decode(key: bytes, query: ListQuery) -> Position | None:
     Raises:
         InvalidSpec: The cursor is damaged, or comes from another query or store.
     """
-    if query.cursor is None:
-        return None
+    return None if query.cursor is None else unseal(key, _digest(query), query.cursor)
+
+
+def seal(key: bytes, listed: str, position: Position) -> str:
+    """Return a position as a token that is good for one list.
+
+    Args:
+        key: Secret, so that nobody can make tokens up.
+        listed: What is listed, in any words: only their digest is in the token.
+        position: Where the next page starts.
+    """
+    body = json.dumps([_short(listed), *position], separators=(",", ":")).encode()
+    return base64.urlsafe_b64encode(_sign(key, body) + body).decode().rstrip("=")
+
+
+def unseal(key: bytes, listed: str, token: str) -> Position:
+    """Return the position in a token.
+
+    Raises:
+        InvalidSpec: It is damaged, or was made for another list or with another key.
+    """
     try:
-        padding = "=" * (-len(query.cursor) % 4)
-        raw = base64.b64decode(query.cursor + padding, altchars=b"-_", validate=True)
+        padding = "=" * (-len(token) % 4)
+        raw = base64.b64decode(token + padding, altchars=b"-_", validate=True)
     except (ValueError, binascii.Error) as error:
         raise _refused() from error
     signature, body = raw[:_SIGNATURE_BYTES], raw[_SIGNATURE_BYTES:]
     if not hmac.compare_digest(signature, _sign(key, body)):
         raise _refused()
     digest, *position = json.loads(body)
-    if digest != _digest(query):
+    if digest != _short(listed):
         raise _refused()
     return list(position)
 
@@ -61,6 +80,10 @@ def _refused() -> InvalidSpec:
 
 def _digest(query: ListQuery) -> str:
     return fingerprint(replace(query, limit=0, cursor=None))
+
+
+def _short(listed: str) -> str:
+    return hashlib.sha256(listed.encode()).hexdigest()[:32]
 
 
 def _sign(key: bytes, body: bytes) -> bytes:

@@ -140,6 +140,26 @@ class MemoryStore(Store):
         with self._lock:
             return self._job(name).record
 
+    def get_jobs(
+        self, names: Iterable[str], *, history: bool = True
+    ) -> dict[str, TrainingJobRecord]:
+        """See ``Store.get_jobs``; nothing is missing here."""
+        del history
+        return {name: job.record for name, job in self._several(names).items()}
+
+    def get_tags_of(self, names: Iterable[str]) -> dict[str, tuple[Tag, ...]]:
+        """See ``Store.get_tags_of``."""
+        return {name: job.tags for name, job in self._several(names).items()}
+
+    def _several(self, names: Iterable[str]) -> dict[str, _Job]:
+        with self._lock:
+            numbers = {name: self._numbers.get(rules.name_key(name)) for name in names}
+            return {
+                name: self._rows.jobs[number]
+                for name, number in numbers.items()
+                if number is not None
+            }
+
     def _job(self, name: str) -> _Job:
         number = self._numbers.get(rules.name_key(name))
         if number is None:

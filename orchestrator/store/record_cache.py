@@ -47,6 +47,25 @@ class RecordCache:
         wanted = {"name_key": rules.name_key(name)}
         return records.only(self._load(connection, records.NAMED, wanted), name)
 
+    def several(
+        self, connection: Connection, names: Iterable[str], *, history: bool
+    ) -> dict[str, TrainingJobRecord]:
+        """Return the jobs of these names by the key of their names.
+
+        They are not kept: who looks through all jobs must not push out what others look at.
+
+        Args:
+            connection: Sees one state throughout.
+            names: Of the jobs.
+            history: False = those that are not known come without transitions and hosts.
+        """
+        found = {}
+        for keys in records.slices(sorted({rules.name_key(name) for name in names})):
+            wanted = records.Wanted(jobs.c.name_key.in_(keys))
+            for record in self._load(connection, wanted, {}, keep=False, history=history):
+                found[rules.name_key(record.name)] = record
+        return found
+
     def active(
         self, connection: Connection, scope: str, backends: Collection[str], queued_limit: int
     ) -> list[TrainingJobRecord]:
@@ -55,7 +74,13 @@ class RecordCache:
         return sorted(found, key=lambda record: (-record.spec.priority, record.number))
 
     def _load(
-        self, connection: Connection, wanted: records.Wanted, values: dict[str, Any]
+        self,
+        connection: Connection,
+        wanted: records.Wanted,
+        values: dict[str, Any],
+        *,
+        keep: bool = True,
+        history: bool = True,
     ) -> list[TrainingJobRecord]:
         rows = connection.execute(wanted.versions, values).all()
         known = self._lookup(rows)
@@ -65,11 +90,10 @@ class RecordCache:
         if len(missing) <= _FEW:
             wanted = records.Wanted(jobs.c.number.in_([row.number for row in missing]))
             values = {}
-        loaded = {
-            record.number: record
-            for record in records.load(connection, wanted, self._specs, values)
-        }
-        self._keep((row, loaded[row.number]) for row in missing)
+        read = records.load(connection, wanted, self._specs, values, keep=keep, history=history)
+        loaded = {record.number: record for record in read}
+        if keep:
+            self._keep((row, loaded[row.number]) for row in missing)
         return list((known | loaded).values())
 
     def _lookup(self, rows: Iterable[Row[Any]]) -> dict[int, TrainingJobRecord]:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections import OrderedDict, defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property
 from threading import Lock
-from typing import Any
+from typing import Any, TypeVar
 
 from sqlalchemy import (
     ColumnElement,
@@ -25,6 +25,7 @@ from orchestrator.spec.record import HostRecord, TrainingJobRecord, Transition
 from orchestrator.store import codec, rules
 from orchestrator.store.tables import hosts, job_details, jobs, tags, transitions
 
+T = TypeVar("T")
 _SPECS_KEPT = 4096
 LIVE = text("jobs.live = 1")
 """Literal, so that SQLite sees that the partial index fits."""
@@ -46,15 +47,21 @@ class SpecCache:
         self._specs: OrderedDict[tuple[int, int], TrainingJobSpec] = OrderedDict()
 
     def load(
-        self, connection: Connection, rows: Sequence[RowMapping]
+        self, connection: Connection, rows: Sequence[RowMapping], *, keep: bool = True
     ) -> dict[int, TrainingJobSpec]:
-        """Return the specifications of rows of ``jobs`` by job number."""
+        """Return the specifications of rows of ``jobs`` by job number.
+
+        Args:
+            connection: Sees the rows.
+            rows: Of ``jobs``.
+            keep: Remember those that were not known.
+        """
         with self._lock:
             known = {row["number"]: self._specs.get(_identity(row)) for row in rows}
         missing = {row["number"]: row for row in rows if known[row["number"]] is None}
         loaded = _load_specs(connection, missing)
         with self._lock:
-            for number, spec in loaded.items():
+            for number, spec in loaded.items() if keep else ():
                 self._specs[_identity(missing[number])] = spec
             while len(self._specs) > _SPECS_KEPT:
                 self._specs.popitem(last=False)
@@ -67,7 +74,7 @@ def _identity(row: RowMapping) -> tuple[int, int]:
 
 def _load_specs(connection: Connection, rows: dict[int, RowMapping]) -> dict[int, TrainingJobSpec]:
     specs: dict[int, TrainingJobSpec] = {}
-    for numbers in _slices(list(rows)):
+    for numbers in slices(list(rows)):
         query = select(job_details.c.number, job_details.c.spec).where(
             job_details.c.number.in_(numbers)
         )
@@ -163,19 +170,32 @@ def load(
     wanted: Wanted,
     specs: SpecCache,
     values: dict[str, Any] | None = None,
+    *,
+    keep: bool = True,
+    history: bool = True,
 ) -> list[TrainingJobRecord]:
-    """Return the jobs that are wanted, in any order."""
+    """Return the jobs that are wanted, in any order.
+
+    Args:
+        connection: Where they are.
+        wanted: Which.
+        specs: The specifications.
+        values: Of the parameters of the condition.
+        keep: Remember the specifications that were not known.
+        history: Read transitions and hosts too.
+    """
     given = values or {}
     rows = connection.execute(wanted.rows, given).mappings().all()
     if not rows:
         return []
-    parsed = specs.load(connection, rows)
+    parsed = specs.load(connection, rows, keep=keep)
     steps: dict[int, list[Transition]] = defaultdict(list)
-    for row in connection.execute(wanted.transitions, given).mappings():
-        steps[row["number"]].append(codec.transition_of(row))
     machines: dict[int, list[HostRecord]] = defaultdict(list)
-    for row in connection.execute(wanted.hosts, given).mappings():
-        machines[row["number"]].append(codec.host_of(row))
+    if history:
+        for row in connection.execute(wanted.transitions, given).mappings():
+            steps[row["number"]].append(codec.transition_of(row))
+        for row in connection.execute(wanted.hosts, given).mappings():
+            machines[row["number"]].append(codec.host_of(row))
     return [
         codec.record_of(
             row,
@@ -197,5 +217,29 @@ def load_tags(connection: Connection, number: int) -> tuple[Tag, ...]:
     )
 
 
-def _slices(numbers: list[int], size: int = 500) -> list[list[int]]:
-    return [numbers[start : start + size] for start in range(0, len(numbers), size)]
+def load_tags_of(connection: Connection, names: Iterable[str]) -> dict[str, tuple[Tag, ...]]:
+    """Return the tags of jobs by the key of their names."""
+    found: dict[str, list[Tag]] = {}
+    for keys in slices(sorted({rules.name_key(name) for name in names})):
+        query = (
+            select(jobs.c.name_key, tags.c.key, tags.c.value)
+            .outerjoin(tags, tags.c.number == jobs.c.number)
+            .where(jobs.c.name_key.in_(keys))
+            .order_by(tags.c.position)
+        )
+        for name, key, value in connection.execute(query):
+            mine = found.setdefault(name, [])
+            if key is not None:
+                mine.append(Tag.model_construct(key=key, value=value))
+    return {name: tuple(mine) for name, mine in found.items()}
+
+
+def as_asked(names: Iterable[str], found: Mapping[str, T]) -> dict[str, T]:
+    """Return what was found under the keys of names under the names themselves."""
+    keys = {name: rules.name_key(name) for name in names}
+    return {name: found[key] for name, key in keys.items() if key in found}
+
+
+def slices(values: Sequence[T], size: int = 500) -> list[Sequence[T]]:
+    """Return parts that are few enough for one statement."""
+    return [values[start : start + size] for start in range(0, len(values), size)]

@@ -173,6 +173,22 @@ class SqlStore(Store):
         """See ``Store.get_job``."""
         return self._database.ask(lambda connection: self._records.named(connection, name))
 
+    def get_jobs(
+        self, names: Iterable[str], *, history: bool = True
+    ) -> dict[str, TrainingJobRecord]:
+        """See ``Store.get_jobs``."""
+        asked = list(names)
+        found = self._database.ask(
+            lambda connection: self._records.several(connection, asked, history=history)
+        )
+        return records.as_asked(asked, found)
+
+    def get_tags_of(self, names: Iterable[str]) -> dict[str, tuple[Tag, ...]]:
+        """See ``Store.get_tags_of``."""
+        asked = list(names)
+        found = self._database.ask(lambda connection: records.load_tags_of(connection, asked))
+        return records.as_asked(asked, found)
+
     def list_jobs(self, query: ListQuery) -> Page:
         """See ``Store.list_jobs``."""
         rules.check_query(query)

@@ -100,6 +100,45 @@ class ClientContract(StoreFixtures):
         with pytest.raises(NotFound, match="nobody"):
             store.set_tags("nobody", put=[], remove=[])
 
+    def test_many_jobs_are_read_at_once_as_one_by_one(self, store: Store) -> None:
+        """More than one statement takes; a name counts whatever its case, and one that is none not."""
+        names = [f"job-{place}" for place in range(1100)]
+        store.create_jobs(
+            [
+                NewJob(
+                    make_spec(n, tags=[{"key": k, "value": n} for k in "ba"]), f"arn:{n}", START
+                )
+                for n in names
+            ]
+        )
+        submit(store, "plain")
+        assert store.apply([started(submit(store, "over"))], take_over(store)) == [True]
+        asked = [*names, "PLAIN", "plain", "over", "nobody"]
+        found = store.get_jobs(asked)
+        assert sorted(found) == sorted(asked[:-1])
+        few = [*names[::100], "PLAIN", "plain", "over"]
+        assert [found[name] for name in few] == [store.get_job(name) for name in few]
+        briefly = store.get_jobs(asked, history=False)
+        nothing = {"transitions": (), "hosts": ()}
+        assert {name: job.model_copy(update=nothing) for name, job in briefly.items()} == {
+            name: job.model_copy(update=nothing) for name, job in found.items()
+        }
+        assert store.get_job("over").hosts
+        tags = store.get_tags_of(asked)
+        assert sorted(tags) == sorted(asked[:-1])
+        assert [tags[name] for name in few] == [store.get_tags(name) for name in few]
+        assert tags["plain"] == ()
+        assert (store.get_jobs([]), store.get_tags_of([])) == ({}, {})
+
+    def test_many_jobs_are_read_as_they_are_now(self, store: Store) -> None:
+        submit(store, "one")
+        store.get_job("one")
+        store.set_tags("one", put=[Tag(key="a", value="b")], remove=[])
+        store.request_stop("one", intent=EndReason.USER_STOP, grace_seconds=None, now=START)
+        assert store.get_jobs(["one"]) == {"one": store.get_job("one")}
+        assert store.get_tags_of(["one"]) == {"one": (Tag(key="a", value="b"),)}
+        assert store.get_jobs(["one"])["one"].status is TrainingJobStatus.STOPPING
+
     def test_a_key_returns_the_job_of_the_first_call(self, store: Store) -> None:
         key = IdempotencyKey("key", "request")
         assert store.find_idempotent(key) is None

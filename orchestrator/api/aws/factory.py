@@ -52,7 +52,7 @@ def services(context: Context, access: JobAccess | None = None) -> dict[str, Ope
         "sagemaker": SageMaker(context.service, access),
         "sagemaker-metrics": SageMakerMetrics(context.service.metrics),
         "cloudwatch": CloudWatch(
-            context.service.jobs, context.service.metrics, context.service.clock
+            context.service.metrics, context.service.tokens, context.service.clock
         ),
         "logs": Logs(context.service.jobs, context.service.logs, identity),
     }

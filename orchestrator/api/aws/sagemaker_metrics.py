@@ -8,7 +8,8 @@ from typing import Any
 from orchestrator.api.aws.caller import Caller
 from orchestrator.api.aws.operations import Handler
 from orchestrator.errors import NotFound
-from orchestrator.service.metrics import GivenValue, MetricService
+from orchestrator.metrics.points import GivenValue
+from orchestrator.service.metrics import MetricService
 
 _OF_JOB = "-aws-training-job"
 """What AWS puts behind a job's name to name its trial component."""
@@ -29,24 +30,24 @@ class SageMakerMetrics:
         return {"BatchPutMetrics": self.batch_put_metrics}
 
     def batch_put_metrics(self, asked: dict[str, Any], _caller: Caller) -> dict[str, Any]:
-        """Keep values of a job; a job that does not exist is an error for each of them."""
+        """Keep values of a job; those that cannot be kept are told one by one."""
+        given = [_value(each) for each in asked["MetricData"]]
+        kept = [place for place, value in enumerate(given) if value.time_us >= 0]
+        errors = dict.fromkeys(set(range(len(given))) - set(kept), "VALIDATION_ERROR")
         name = asked["TrialComponentName"].removesuffix(_OF_JOB)
-        values = [
-            GivenValue(
-                each["MetricName"],
-                each["Value"],
-                int(each["Timestamp"].timestamp() * 1_000_000),
-                each.get("Step"),
-            )
-            for each in asked["MetricData"]
-        ]
         try:
-            self._metrics.put(name, values)
+            refused = self._metrics.put_where_room(name, [given[place] for place in kept])
         except NotFound:
-            return {
-                "Errors": [
-                    {"Code": "VALIDATION_ERROR", "MetricIndex": place}
-                    for place in range(len(values))
-                ]
-            }
-        return {}
+            errors = dict.fromkeys(range(len(given)), "VALIDATION_ERROR")
+        else:
+            errors |= {kept[place]: "METRIC_LIMIT_EXCEEDED" for place in refused}
+        if not errors:
+            return {}
+        return {
+            "Errors": [{"Code": errors[place], "MetricIndex": place} for place in sorted(errors)]
+        }
+
+
+def _value(given: Mapping[str, Any]) -> GivenValue:
+    time_us = int(given["Timestamp"].timestamp() * 1_000_000)
+    return GivenValue(given["MetricName"], given["Value"], time_us, given.get("Step"))

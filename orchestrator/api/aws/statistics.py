@@ -1,65 +1,88 @@
-"""Points of a metric as CloudWatch gives them: one value per period and statistic. Pure."""
+"""Statistics of a period as CloudWatch gives them. Pure."""
 
 from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from itertools import groupby
+from bisect import bisect_right
+from collections.abc import Callable, Collection, Sequence
+from itertools import accumulate
+from typing import NamedTuple
 
 from orchestrator.errors import InvalidSpec
-from orchestrator.metrics.points import MetricPoint
+from orchestrator.metrics.periods import Sums, Values
 
-STATISTICS: dict[str, Callable[[Sequence[float]], float]] = {
-    "SampleCount": lambda values: float(len(values)),
-    "Average": lambda values: math.fsum(values) / len(values),
-    "Sum": math.fsum,
-    "Minimum": min,
-    "Maximum": max,
+STATISTICS: dict[str, Callable[[Sums], float]] = {
+    "SampleCount": lambda sums: sums.samples,
+    "Average": lambda sums: sums.total / sums.samples,
+    "Sum": lambda sums: sums.total,
+    "Minimum": lambda sums: sums.minimum,
+    "Maximum": lambda sums: sums.maximum,
 }
-_PERCENTILE = re.compile(r"p(\d{1,2}(?:\.\d{1,10})?|100)")
+"""Those that the sums of a period suffice for."""
+_PERCENTILE = re.compile(r"p([0-9]{1,2}(?:\.[0-9]{1,10})?|100)")
 
 
-def periods(
-    points: Iterable[MetricPoint], period_seconds: int
-) -> Iterator[tuple[int, list[float]]]:
-    """Yield the begin of each period that has values, in seconds since the epoch, and these.
+class Statistic(NamedTuple):
+    """The value of one statistic in one period."""
 
-    Values that are no number are left out: they would take the rest of the period with them.
-
-    Args:
-        points: In order of time.
-        period_seconds: Length of a period; periods begin at multiples of it.
-    """
-    length = period_seconds * 1_000_000
-    for place, group in groupby(points, lambda point: point.time_us // length):
-        values = [point.value for point in group if math.isfinite(point.value)]
-        if values:
-            yield place * period_seconds, values
+    begin_us: int
+    unit: str | None
+    value: float
 
 
-def statistic(name: str) -> Callable[[Sequence[float]], float]:
-    """Return the function of a statistic, by its name (``Average``, ``p99``).
+def percentile(name: str) -> float | None:
+    """Return the share that a statistic's name asks for (``p99``); None where sums suffice.
 
     Raises:
-        InvalidSpec: It is none of those that are served.
+        InvalidSpec: It is no statistic that is served.
     """
-    known = STATISTICS.get(name)
-    if known is not None:
-        return known
+    if name in STATISTICS:
+        return None
     found = _PERCENTILE.fullmatch(name)
     if found is None:
         raise InvalidSpec(
             f"a statistic must be one of {', '.join(STATISTICS)} or a percentile such as p99, got "
             f"{name!r}"
         )
-    share = float(found[1]) / 100
-    return lambda values: _quantile(sorted(values), share)
+    return float(found[1]) / 100
 
 
-def _quantile(values: Sequence[float], share: float) -> float:
-    """Return the value below which a share of sorted values lies, interpolated linearly."""
-    place = share * (len(values) - 1)
+def statistics(
+    names: Collection[str],
+    sums: Callable[[], Sequence[Sums]],
+    values: Callable[[], Sequence[Values]],
+) -> dict[str, list[Statistic]]:
+    """Return each statistic in every period; sums and values are read once, where needed.
+
+    Args:
+        names: Of statistics.
+        sums: Reads the sums of each period.
+        values: Reads the values of each period.
+
+    Raises:
+        InvalidSpec: One is no statistic that is served.
+    """
+    shares = {name: percentile(name) for name in names}
+    plain = sums() if None in shares.values() else ()
+    full = values() if any(share is not None for share in shares.values()) else ()
+    return {
+        name: [Statistic(each.begin_us, each.unit, STATISTICS[name](each)) for each in plain]
+        if share is None
+        else [Statistic(each.begin_us, each.unit, quantile(each, share)) for each in full]
+        for name, share in shares.items()
+    }
+
+
+def quantile(period: Values, share: float) -> float:
+    """Return the value below which a share of the values lies, interpolated linearly.
+
+    A value with a count stands for so many equal ones in a row.
+    """
+    ends = list(accumulate(period.counts))
+    place = max(0.0, share * (ends[-1] - 1))
     low = math.floor(place)
-    high = min(low + 1, len(values) - 1)
-    return values[low] + (values[high] - values[low]) * (place - low)
+    below, above = (
+        period.values[min(bisect_right(ends, at), len(ends) - 1)] for at in (low, low + 1)
+    )
+    return below + (above - below) * (place - low)

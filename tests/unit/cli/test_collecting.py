@@ -14,6 +14,7 @@ from orchestrator.blobs.local import LocalBlobStore
 from orchestrator.cli import main
 from orchestrator.cli.collecting import parse_age
 from orchestrator.errors import InvalidSpec
+from orchestrator.metrics.points import GivenValue
 from orchestrator.service.assemble import open_service
 from orchestrator.service.gc import Garbage, collect_garbage, tree_bytes
 from orchestrator.settings import Settings
@@ -88,6 +89,30 @@ def test_a_dry_run_finds_the_same_and_removes_nothing(service):
     assert collect_garbage(service) == dry
     assert not folder.exists()
     assert collect_garbage(service) == []
+
+
+def test_values_of_no_job_are_kept_fifteen_months(service):
+    now_us = int(service.clock.now().timestamp() * 1_000_000)
+    limit_us = now_us - 455 * 86_400_000_000
+    service.metrics.elsewhere.put(
+        "team",
+        [
+            GivenValue("old", 1.0, limit_us - 1),
+            GivenValue("kept", 1.0, limit_us - 1),
+            GivenValue("kept", 2.0, limit_us + 600_000_000),
+        ],
+    )
+    submit(service, source(service.home, b"used"), "job")
+    service.metrics.put({"job": [GivenValue("old", 1.0, limit_us - 1)]})
+    removed = [Garbage("metric values", "team (2 older than 15 months)", 0)]
+    assert collect_garbage(service, dry_run=True) == removed
+    assert collect_garbage(service) == removed
+    assert collect_garbage(service) == []
+    store = service.metrics.points("job")
+    assert [(point.name, point.value) for point in store.iterate("cloudwatch:team")] == [
+        ("kept", 2.0)
+    ]
+    assert (store.names("cloudwatch:team"), store.names("job")) == (["kept"], ["old"])
 
 
 def test_what_a_bucket_refers_to_stays(service):

@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 
 from orchestrator.errors import InvalidSpec, StoreError
 from orchestrator.metrics import MetricStore, Source
-from orchestrator.metrics.collector import MAX_NAMES, Collected, MetricCollector
+from orchestrator.metrics.collector import Collected, MetricCollector
+from orchestrator.metrics.points import MAX_NAMES
 from tests.unit.metrics.helpers import Program, append_log, append_records, record
 
 LOSS = ("loss", r"loss: ([0-9.]+)")

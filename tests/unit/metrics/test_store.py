@@ -326,7 +326,7 @@ class TestFaults:
         with sqlite3.connect(path) as connection:
             connection.execute("PRAGMA user_version = 99")
         connection.close()
-        with pytest.raises(StoreError, match="must have format 1, got 99"):
+        with pytest.raises(StoreError, match="must have format 2, got 99"):
             MetricStore(path).names("job")
 
     def test_a_missing_directory_is_named(self, tmp_path):

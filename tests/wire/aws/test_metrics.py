@@ -195,6 +195,86 @@ def test_statistics_are_named(cloudwatch: Any) -> None:
     assert answer["Datapoints"] == []
 
 
+def test_refusals_are_what_boto3_s_clients_catch(cloudwatch: Any, job: str) -> None:
+    where = {"Namespace": JOBS, "MetricName": "loss", "Statistics": ["Sum"], **around_now()}
+    long = {**where, "StartTime": FIRST - timedelta(days=2), "EndTime": FIRST}
+    with pytest.raises(cloudwatch.exceptions.InvalidParameterCombinationException, match="1,440"):
+        cloudwatch.get_metric_statistics(**long, Period=60)
+    with pytest.raises(cloudwatch.exceptions.InvalidParameterValueException, match="Period must"):
+        cloudwatch.get_metric_statistics(**where, Period=7)
+    query = {
+        "Id": "a",
+        "MetricStat": {
+            "Metric": {"Namespace": JOBS, "MetricName": "loss", "Dimensions": of_job(job)},
+            "Period": 60,
+            "Stat": "Sum",
+        },
+    }
+    with pytest.raises(cloudwatch.exceptions.InvalidNextToken):
+        cloudwatch.get_metric_data(MetricDataQueries=[query], NextToken="x", **around_now())
+    data = [
+        {"MetricName": f"m{n}", "Dimensions": of_job(job), "Values": [1.0] * 150}
+        for n in range(70)
+    ]
+    for _ in range(2):
+        cloudwatch.put_metric_data(Namespace=JOBS, MetricData=data)
+    too_large = [{"MetricName": "m0", "Dimensions": of_job(job), "Value": 1.7e308}]
+    with pytest.raises(cloudwatch.exceptions.InvalidParameterValueException, match=r"2\^360"):
+        cloudwatch.put_metric_data(Namespace=JOBS, MetricData=[*data, *too_large])
+    found = cloudwatch.get_metric_statistics(
+        **{**where, "MetricName": "m0"}, Dimensions=of_job(job), Period=86400
+    )["Datapoints"]
+    assert sum(point["Sum"] for point in found) == 300
+
+
+def test_a_loss_beyond_all_measure_is_no_fault_of_ours(aws: Client, cloudwatch: Any) -> None:
+    name = f"job-{uuid.uuid4().hex[:8]}"
+    aws("s3").create_bucket(Bucket=name)
+    program = "print('loss=1e308'); print('loss=1e308'); print('loss=1')"
+    aws("sagemaker").create_training_job(**training_job(name, name, program))
+    ended(aws("sagemaker"), name)
+    where = {"Namespace": JOBS, "MetricName": "loss", "Dimensions": of_job(name), "Period": 86400}
+    points = cloudwatch.get_metric_statistics(
+        **where, Statistics=["Sum", "Average", "SampleCount"], **around_now()
+    )["Datapoints"]
+    assert [(p["Sum"], p["Average"], p["SampleCount"]) for p in points] == [(1, 1, 1)]
+
+
+def test_pages_of_data_by_boto3_s_paginator(cloudwatch: Any) -> None:
+    namespace = f"team-{uuid.uuid4().hex}"
+    times = [FIRST + timedelta(minutes=minute) for minute in range(5)]
+    cloudwatch.put_metric_data(
+        Namespace=namespace,
+        MetricData=[
+            {"MetricName": "score", "Timestamp": time, "Value": float(place), "Unit": "Count"}
+            for place, time in enumerate(times)
+        ],
+    )
+    queries = [
+        {
+            "Id": name,
+            "MetricStat": {
+                "Metric": {"Namespace": namespace, "MetricName": "score"},
+                "Period": 60,
+                "Stat": "Sum",
+                "Unit": unit,
+            },
+        }
+        for name, unit in (("a", "Count"), ("b", "Bytes"), ("c", "Count"))
+    ]
+    pages = cloudwatch.get_paginator("get_metric_data").paginate(
+        MetricDataQueries=queries,
+        StartTime=FIRST,
+        EndTime=FIRST + timedelta(hours=1),
+        MaxDatapoints=3,
+    )
+    found: dict[str, list[float]] = {"a": [], "b": [], "c": []}
+    for page in pages:
+        for result in page["MetricDataResults"]:
+            found[result["Id"]] += result["Values"]
+    assert found == {"a": [4, 3, 2, 1, 0], "b": [], "c": [4, 3, 2, 1, 0]}
+
+
 def test_a_script_reports_by_sagemaker_s_metrics_service(aws: Client, job: str) -> None:
     client = aws("sagemaker-metrics")
     answer = client.batch_put_metrics(

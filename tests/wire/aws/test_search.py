@@ -104,6 +104,14 @@ def test_hits_are_counted(aws: Client, team: str) -> None:
     assert answer["TotalHits"] == {"Value": 3, "Relation": "EqualTo"}
 
 
+def test_a_token_of_another_search_is_refused(aws: Client, team: str) -> None:
+    sagemaker = aws("sagemaker")
+    token = sagemaker.search(**of_team(team), MaxResults=1)["NextToken"]
+    with pytest.raises(ClientError, match="NextToken is none that this search"):
+        sagemaker.search(Resource="TrainingJob", NextToken=token)
+    assert len(names(sagemaker.search(**of_team(team), NextToken=token))) == 2
+
+
 @pytest.mark.parametrize(
     ("asked", "text"),
     [
@@ -112,6 +120,8 @@ def test_hits_are_counted(aws: Client, team: str) -> None:
         ({"Resource": "TrainingJob", "NextToken": "[1]"}, "NextToken is none"),
         ({"Resource": "TrainingJob", "NextToken": '[1, "x", "y"]'}, "NextToken is none"),
         ({"Resource": "TrainingJob", "NextToken": "[[1], 2, 3]"}, "NextToken is none"),
+        ({"Resource": "TrainingJob", "NextToken": '[1, NaN, "a"]'}, "NextToken is none"),
+        ({"Resource": "TrainingJob", "NextToken": '[true, 2, "a"]'}, "NextToken is none"),
     ],
 )
 def test_what_cannot_be_searched_is_refused(aws: Client, asked: dict[str, Any], text: str) -> None:

@@ -67,6 +67,12 @@ def property_named(name: str, shape: Shape) -> Property:
     return Property(name, _kind_at(shape, name), lambda r: _at(r, tuple(name.split("."))))
 
 
+def member(name: str) -> str:
+    """Return the member of the resource that a property is in."""
+    head, _, rest = name.partition(".")
+    return "FinalMetricDataList" if head == _METRICS and rest else head
+
+
 def list_named(name: str, shape: Shape) -> Shape:
     """Return the shape of the structures in a list.
 

@@ -6,14 +6,15 @@ Source: ``SearchExpression``, ``NestedFilters`` and ``Filter`` of SageMaker's AP
 from __future__ import annotations
 
 import operator
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from orchestrator.api.aws.errors import validation_error
 from orchestrator.api.aws.sagemaker.properties import (
     Property,
     list_named,
+    member,
     parts_at,
     property_named,
 )
@@ -35,8 +36,20 @@ _ORDER: dict[str, _Compares] = {
 _TEXT_ONLY = frozenset({"Contains", "In"})
 
 
-def predicate(expression: Mapping[str, Any], shape: Shape) -> Predicate:
-    """Return what tells whether a resource fits.
+class Condition(NamedTuple):
+    """What a resource must fit, as far as it is known.
+
+    Attributes:
+        needs: The members of the resource that must be known to tell.
+        fits: Tells.
+    """
+
+    needs: frozenset[str]
+    fits: Predicate
+
+
+def conditions(expression: Mapping[str, Any], shape: Shape) -> list[Condition]:
+    """Return what a resource must fit all of: each may be asked as soon as enough is known.
 
     Args:
         expression: A ``SearchExpression``, valid by the model.
@@ -52,21 +65,44 @@ def predicate(expression: Mapping[str, Any], shape: Shape) -> Predicate:
         )
     if _contains(expression) > 1:
         raise validation_error("'CONTAINS' operator usage limit of 1 exceeded.")
-    return _expression(expression, shape)
+    return _conditions(expression, shape)
 
 
-def _expression(given: Mapping[str, Any], shape: Shape) -> Predicate:
-    conditions = [
-        *(_filter(each, shape) for each in given.get("Filters", ())),
-        *(_nested(each, shape) for each in given.get("NestedFilters", ())),
-        *(_expression(each, shape) for each in given.get("SubExpressions", ())),
+def predicate(expression: Mapping[str, Any], shape: Shape) -> Predicate:
+    """Return what tells whether a resource of which all is known fits; see ``conditions``."""
+    return _joined(all, conditions(expression, shape)).fits
+
+
+def _conditions(given: Mapping[str, Any], shape: Shape) -> list[Condition]:
+    found = [
+        *(
+            Condition(_needed(each["Name"]), _filter(each, shape))
+            for each in given.get("Filters", ())
+        ),
+        *(
+            Condition(_needed(each["NestedPropertyName"]), _nested(each, shape))
+            for each in given.get("NestedFilters", ())
+        ),
     ]
-    if not conditions:
+    is_or = given.get("Operator") == "Or"
+    for each in given.get("SubExpressions", ()):
+        parts = _conditions(each, shape)
+        found += [_joined(all, parts)] if is_or else parts
+    if not found:
         raise validation_error(
             "A search expression needs at least one of Filters, NestedFilters and SubExpressions."
         )
-    every = any if given.get("Operator") == "Or" else all
-    return lambda resource: every(condition(resource) for condition in conditions)
+    return [_joined(any, found)] if is_or else found
+
+
+def _joined(how: Callable[[Iterable[bool]], bool], parts: list[Condition]) -> Condition:
+    """Return one condition of several: that all or any of them hold."""
+    needs = frozenset[str]().union(*(part.needs for part in parts))
+    return Condition(needs, lambda resource: how(part.fits(resource) for part in parts))
+
+
+def _needed(name: str) -> frozenset[str]:
+    return frozenset({member(name)})
 
 
 def _nested(given: Mapping[str, Any], shape: Shape) -> Predicate:

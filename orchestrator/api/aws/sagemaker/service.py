@@ -34,7 +34,9 @@ class SageMaker:
             access,
         )
         self._tags = Tags(service.jobs)
-        self._search = Search(service.jobs, lambda: self._shapes, service.home / "jobs")
+        self._search = Search(
+            service.jobs, lambda: self._shapes, service.tokens, service.home / "jobs"
+        )
 
     def handlers(self) -> Mapping[str, Handler]:
         """Return what answers each operation."""
