@@ -161,17 +161,32 @@ def _differs(proc: Path, pid: str, kind: str) -> bool:
 
 
 def _environment(process: Path, plan: Mapping[str, object]) -> dict[str, str]:
-    """Return the program's own variables, as far as it can be asked for them; TERM is ours."""
-    try:
-        words = (process / "environ").read_bytes().split(b"\0")
-    except OSError:
-        words = []
-    pairs = (os.fsdecode(word).partition("=") for word in words if b"=" in word)
-    found = {name: value for name, _, value in pairs}
+    """Return the program's own variables, as far as it can be asked for them; TERM is ours.
+
+    The first process of bubblewrap's fence has none: the program is its child.
+    """
+    candidates = (process, *(process.parent / child for child in _children(process)))
+    found = next(filter(None, map(_variables, candidates)), {})
     planned = plan.get("environment")
     if not found and isinstance(planned, dict):
         found = dict(planned)
     return {**found, "TERM": os.environ.get("TERM", "dumb")}
+
+
+def _variables(process: Path) -> dict[str, str]:
+    try:
+        words = (process / "environ").read_bytes().split(b"\0")
+    except OSError:
+        return {}
+    pairs = (os.fsdecode(word).partition("=") for word in words if b"=" in word)
+    return {name: value for name, _, value in pairs}
+
+
+def _children(process: Path) -> list[str]:
+    try:
+        return (process / "task" / process.name / "children").read_text(encoding="ascii").split()
+    except OSError:
+        return []
 
 
 def _program(name: str, package: str) -> str:

@@ -68,10 +68,7 @@ def _json_object(text: str) -> str:
 def _known_scheme(uri: str) -> str:
     if uri.startswith(("s3://", "file:///", "/")):
         return uri
-    raise ValueError(
-        f"a place to write to must start with s3://, file:/// or /, got {uri!r}; give the whole "
-        "address"
-    )
+    raise ValueError(f"must start with s3://, file:/// or /, got {uri!r}; give the whole address")
 
 
 Place = Annotated[str, StringConstraints(max_length=1024), AfterValidator(_known_scheme)]

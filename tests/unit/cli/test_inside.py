@@ -109,6 +109,15 @@ def test_a_program_that_cannot_be_asked_has_its_planned_variables(proc, host):
     assert into_process("mine", host, (), proc=proc).environment["PATH"] == "/usr/bin"
 
 
+def test_the_program_is_a_child_of_what_has_no_variables(proc, host):
+    process(proc, "42")
+    (proc / "42" / "environ").write_bytes(b"PWD\0")
+    process(proc, "43")
+    (proc / "42" / "task" / "42").mkdir(parents=True)
+    (proc / "42" / "task" / "42" / "children").write_text("43 ")
+    assert into_process("mine", host, (), proc=proc).environment["SM_MODEL_DIR"] == "/opt/ml/model"
+
+
 @pytest.mark.parametrize("status", [{"program_pid": None}, {"program_pid": 43}, {}])
 def test_a_program_that_does_not_run_is_told(proc, host, status):
     (host / "status.json").write_text(json.dumps(status))

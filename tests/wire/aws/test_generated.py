@@ -155,7 +155,7 @@ TIMES = {"StartTime": 0, "EndTime": 0}
         (
             "cloudwatch",
             "GetMetricStatistics",
-            {**METRIC, **TIMES, "Period": 60, "Statistics": ["Average"]},
+            {**METRIC, **TIMES, "Period": 6_000_000, "Statistics": ["Average"]},
             "Datapoints",
         ),
         (
