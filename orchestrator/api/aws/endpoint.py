@@ -81,8 +81,8 @@ class Endpoint:
         writes: Threads for the others.
         verifier: Tells who signed.
         services: What is served, by botocore's name.
+        access: What jobs may do with the key that they get.
         s3: What answers S3; None = it is not served.
-        access: What jobs may do; None = they have no key.
         scans: Threads for ``SCANS``; None = those of the readers.
     """
 
@@ -92,8 +92,8 @@ class Endpoint:
         writes: Pool,
         verifier: Verifier,
         services: Mapping[str, Operations],
+        access: JobAccess,
         s3: S3Gateway | None = None,
-        access: JobAccess | None = None,
         scans: Pool | None = None,
     ) -> None:
         self._reads = reads
@@ -174,8 +174,7 @@ class Endpoint:
         try:
             if caller.service != model.signing_name:
                 raise refused(Refusal.WRONG_SERVICE, form.dialect)
-            if self._access is not None:
-                self._access.check(caller.access_key, asked.service, asked.operation)
+            self._access.check(caller.access_key, asked.service, asked.operation)
             operation = model.operations[asked.operation]
             output = handler(_input(operation, asked, body), caller)
         except AwsError as error:

@@ -32,17 +32,15 @@ def endpoint(context: Context, token: str, options: AwsOptions) -> Endpoint:
         options: How.
     """
     verifier = Verifier(Keys([token]), context.service.clock, verifies=options.verify_signatures)
-    access = None
-    if options.url is not None:
-        access = JobAccess(options.url, issue(token, for_jobs=True))
+    access = JobAccess(options.url, issue(token, for_jobs=True))
     served = {**services(context, access), **options.services}
     s3 = options.s3 or S3Gateway(context.service.buckets)
     return Endpoint(
-        context.reads, context.writes, verifier, served, s3, access, scans=context.scans
+        context.reads, context.writes, verifier, served, access, s3, scans=context.scans
     )
 
 
-def services(context: Context, access: JobAccess | None = None) -> dict[str, Operations]:
+def services(context: Context, access: JobAccess) -> dict[str, Operations]:
     """Return the services of every installation, by botocore's name of them."""
     identity = Identity()
     return {

@@ -27,11 +27,11 @@ class JobAccess:
     """The service as jobs reach it.
 
     Attributes:
-        url: Its address.
+        url: Its address; None = jobs do not reach it. A key that was given out before opens no more then.
         key: The key of jobs.
     """
 
-    url: str
+    url: str | None
     key: AccessKey
 
     def given(self, spec: TrainingJobSpec, region: str) -> TrainingJobSpec:
@@ -44,8 +44,10 @@ class JobAccess:
             spec: The job.
             region: The one that it is asked for in.
         """
+        if self.url is None:
+            return spec
         own = {name for name in spec.environment if name.startswith("AWS_")} - _REGIONS
-        if own or spec.enable_network_isolation or not self._is_reached_from(spec.backend):
+        if own or spec.enable_network_isolation or not _reaches(spec.backend, self.url):
             return spec
         environment = {
             "AWS_ENDPOINT_URL": self.url,
@@ -56,9 +58,6 @@ class JobAccess:
             "AWS_EC2_METADATA_DISABLED": "true",
         }
         return spec.model_copy(update={"environment": {**environment, **spec.environment}})
-
-    def _is_reached_from(self, backend: str) -> bool:
-        return backend == "process" or not is_loopback(urlsplit(self.url).hostname or "")
 
     def check(self, access_key: str, service: str, operation: str) -> None:
         """Refuse a job what is not for jobs.
@@ -73,3 +72,7 @@ class JobAccess:
             f"The key of a job is not authorized to perform: {service}:{operation}. It opens "
             "buckets, logs and metrics only",
         )
+
+
+def _reaches(backend: str, url: str) -> bool:
+    return backend == "process" or not is_loopback(urlsplit(url).hostname or "")

@@ -14,6 +14,7 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from orchestrator.api.aws.factory import services
+from orchestrator.api.aws.job_access import JobAccess
 from orchestrator.api.aws.keys import issue
 from orchestrator.api.aws.log_streams import streams_of
 from orchestrator.api.aws.model import Model, Operation, load
@@ -90,7 +91,7 @@ def client(generated_server: Server) -> Iterator[GeneratedClient]:
 
 
 def test_every_operation_that_is_served_is_tried(generated_server: Server) -> None:
-    served = services(generated_server.app.context)
+    served = services(generated_server.app.context, JobAccess(None, issue("any", for_jobs=True)))
     names = {(service, name) for service, it in served.items() for name in it.handlers()}
     assert names == set(PAIRS)
 

@@ -52,7 +52,7 @@ class TrainingJobs:
         shape: Of CreateTrainingJob's input.
         placed: Returns a specification with what stands on this machine for its image.
         directory: Where jobs are that name no place for their outputs.
-        access: How jobs reach this service; None = they do not.
+        access: How jobs reach this service.
     """
 
     def __init__(
@@ -61,7 +61,7 @@ class TrainingJobs:
         shape: Callable[[], Shape],
         placed: Callable[[TrainingJobSpec], TrainingJobSpec],
         directory: Path,
-        access: JobAccess | None = None,
+        access: JobAccess,
     ) -> None:
         self._jobs = jobs
         self._shape = shape
@@ -92,9 +92,7 @@ class TrainingJobs:
         """Place and submit a job; return its ARN."""
         if SUBMIT_DIRECTORY in spec.hyper_parameters:  # no code is fetched for a name in use
             self._check_free(spec.training_job_name)
-        placed = self._placed(spec)
-        if self._access is not None:
-            placed = self._access.given(placed, region)
+        placed = self._access.given(self._placed(spec), region)
         try:
             return self._jobs.submit(placed).arn
         except AlreadyExists as error:

@@ -41,7 +41,8 @@ def to_wire(value: Any, shape: Shape) -> Any:
 
 def in_wire_words(text: str, shape: Shape) -> str:
     """Return a message with the names of members as AWS's messages have them (``resourceConfig``)."""
-    return _OURS.sub(lambda found: _wire_names(shape).get(found[0], found[0]), text)
+    names = _wire_names(shape)
+    return _OURS.sub(lambda found: names.get(found[0], found[0]), text)
 
 
 _OURS = re.compile(r"\b[a-z]+(?:_[a-z0-9]+)+\b")

@@ -22,10 +22,10 @@ class SageMaker:
 
     Args:
         service: The use cases.
-        access: How jobs reach this service; None = they do not.
+        access: How jobs reach this service.
     """
 
-    def __init__(self, service: Service, access: JobAccess | None = None) -> None:
+    def __init__(self, service: Service, access: JobAccess) -> None:
         self._jobs = TrainingJobs(
             service.jobs,
             lambda: self._shapes.request,

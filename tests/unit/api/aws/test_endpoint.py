@@ -19,6 +19,8 @@ from starlette.responses import Response
 from orchestrator.api.aws.caller import Caller
 from orchestrator.api.aws.endpoint import SCANS, Endpoint
 from orchestrator.api.aws.errors import AwsError
+from orchestrator.api.aws.job_access import JobAccess
+from orchestrator.api.aws.keys import issue
 from orchestrator.api.aws.operations import Handler
 from orchestrator.api.aws.received import Received, is_signed
 from orchestrator.api.aws.sigv4 import Verifier
@@ -36,6 +38,8 @@ from orchestrator.errors import (
 )
 from tests.unit.api.aws.operations import SERVED, botocores
 from tests.unit.api.aws.signing import KEYS, clock, signed, with_header
+
+ACCESS = JobAccess(None, issue("a-token-of-nobody", for_jobs=True))
 
 MOMENT = 1_600_000_000
 
@@ -128,7 +132,7 @@ def world() -> Iterator[World]:
     s3 = Bucketless()
     services = {"sagemaker": sagemaker, "cloudwatch": cloudwatch, "sagemaker-metrics": metrics}
     reads, writes = Pool("read", 2, 4), Pool("write", 2, 4)
-    endpoint = Endpoint(reads, writes, Verifier(KEYS, clock()), services, s3)
+    endpoint = Endpoint(reads, writes, Verifier(KEYS, clock()), services, ACCESS, s3)
     yield World(sagemaker, cloudwatch, metrics, s3, endpoint)
     reads.close()
     writes.close()
@@ -367,6 +371,7 @@ def test_what_looks_through_much_has_threads_of_its_own(operation: str, pool: st
         pools["write"],
         Verifier(KEYS, clock()),
         {"sagemaker": sagemaker},
+        ACCESS,
         scans=pools["scan"],
     )
     world = World(sagemaker, Echo(()), Echo(()), Bucketless(), endpoint)

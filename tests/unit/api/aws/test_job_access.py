@@ -72,6 +72,15 @@ def test_it_opens_data_and_measurements(service: str, operation: str) -> None:
     ACCESS.check(ACCESS.key.id, service, operation)
 
 
+def test_where_jobs_are_given_none_an_older_key_opens_no_more() -> None:
+    """A job may still run that got its key before the buckets moved elsewhere."""
+    access = JobAccess(None, ACCESS.key)
+    spec = job()
+    assert access.given(spec, "us-east-1") is spec
+    with pytest.raises(AwsError, match="not authorized"):
+        access.check(ACCESS.key.id, "sagemaker", "CreateTrainingJob")
+
+
 @pytest.mark.parametrize(
     "operation", ["CreateTrainingJob", "StopTrainingJob", "DeleteTrainingJob", "AddTags"]
 )
