@@ -18,8 +18,8 @@ Client = Callable[..., Any]
 
 @pytest.fixture(scope="session")
 def aws_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """A service for all tests that leave nothing in it."""
-    settings = Settings(home=tmp_path_factory.mktemp("aws") / "home")
+    """A service whose requests run in its own interpreter, for all tests that keep to names of their own."""
+    settings = Settings(home=tmp_path_factory.mktemp("aws") / "home", aws_backend="process")
     with Server(settings, ServeOptions(port=0)) as running:
         yield running
 

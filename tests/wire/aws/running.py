@@ -1,8 +1,12 @@
-"""A small training job for boto3, and how it is waited for."""
+"""A small training job for boto3, how it is waited for, and what a refusal says."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
+
+import pytest
+from botocore.exceptions import ClientError
 
 IMAGE = "763104351884.dkr.ecr.us-west-2.amazonaws.com/pytorch-training:2.13-cpu-py312"
 ROLE = "arn:aws:iam::000000000000:role/orchestrator"
@@ -37,3 +41,11 @@ def ended(sagemaker: Any, name: str) -> dict[str, Any]:
     waiter.wait(TrainingJobName=name, WaiterConfig={"Delay": 1, "MaxAttempts": 60})
     found: dict[str, Any] = sagemaker.describe_training_job(TrainingJobName=name)
     return found
+
+
+def refused(call: Callable[..., Any], **values: Any) -> tuple[str, str]:
+    """Return code and text of a refusal."""
+    with pytest.raises(ClientError) as caught:
+        call(**values)
+    error = caught.value.response["Error"]
+    return error["Code"], error["Message"]

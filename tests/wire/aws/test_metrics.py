@@ -3,28 +3,17 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-from botocore.exceptions import ClientError
 
-from orchestrator.server import ServeOptions, Server
-from orchestrator.settings import Settings
-from tests.wire.aws.running import ended, training_job
+from tests.wire.aws.running import ended, refused, training_job
 
 Client = Callable[..., Any]
 JOBS = "/aws/sagemaker/TrainingJobs"
 FIRST = datetime(2026, 11, 26, 12, tzinfo=UTC)
-
-
-@pytest.fixture(scope="module")
-def aws_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """A service whose requests run in its own interpreter."""
-    home = tmp_path_factory.mktemp("metrics") / "home"
-    with Server(Settings(home=home, aws_backend="process"), ServeOptions(port=0)) as running:
-        yield running
 
 
 @pytest.fixture
@@ -50,13 +39,6 @@ def of_job(name: str) -> list[dict[str, str]]:
 def around_now() -> dict[str, datetime]:
     now = datetime.now(UTC)
     return {"StartTime": now - timedelta(hours=1), "EndTime": now + timedelta(hours=1)}
-
-
-def refused(call: Callable[..., Any], **values: Any) -> tuple[str, str]:
-    with pytest.raises(ClientError) as caught:
-        call(**values)
-    error = caught.value.response["Error"]
-    return error["Code"], error["Message"]
 
 
 def test_what_a_job_printed_is_in_sagemaker_s_namespace(cloudwatch: Any, job: str) -> None:

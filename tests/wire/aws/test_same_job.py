@@ -15,8 +15,7 @@ from botocore.exceptions import ClientError
 
 from orchestrator import ModelTrainer, TrainingJob
 from orchestrator.sdk.transport import Transport, connect
-from orchestrator.server import ServeOptions, Server
-from orchestrator.settings import Settings
+from orchestrator.server import Server
 from tests.e2e.command import cli
 from tests.wire.aws.running import ended, training_job
 
@@ -27,14 +26,6 @@ signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
 print("loss=0.5", flush=True)
 signal.pause()
 """
-
-
-@pytest.fixture(scope="module")
-def aws_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """A service whose requests run in its own interpreter."""
-    home = tmp_path_factory.mktemp("same") / "home"
-    with Server(Settings(home=home, aws_backend="process"), ServeOptions(port=0)) as running:
-        yield running
 
 
 @pytest.fixture

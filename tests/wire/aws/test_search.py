@@ -3,26 +3,16 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 from botocore.exceptions import ClientError
 
-from orchestrator.server import ServeOptions, Server
-from orchestrator.settings import Settings
 from tests.wire.aws.running import ended, training_job
 
 Client = Callable[..., Any]
 RATES = (0.3, 0.1, 0.2)
-
-
-@pytest.fixture(scope="module")
-def aws_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """A service whose requests run in its own interpreter."""
-    home = tmp_path_factory.mktemp("search") / "home"
-    with Server(Settings(home=home, aws_backend="process"), ServeOptions(port=0)) as running:
-        yield running
 
 
 @pytest.fixture

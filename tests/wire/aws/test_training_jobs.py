@@ -8,16 +8,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from botocore.exceptions import ClientError, WaiterError
+from botocore.exceptions import WaiterError
 
 from orchestrator.server import ServeOptions, Server
 from orchestrator.settings import Settings
 from tests.setup.images import BASE
+from tests.wire.aws.running import IMAGE, ROLE, ended, refused, training_job
 
 Client = Callable[..., Any]
 GROUP = "/aws/sagemaker/TrainingJobs"
-IMAGE = "763104351884.dkr.ecr.us-west-2.amazonaws.com/pytorch-training:2.13-cpu-py312"
-ROLE = "arn:aws:iam::000000000000:role/orchestrator"
 PATIENT = (
     "import signal, sys; signal.signal(15, lambda *_: sys.exit(0)); "
     "print('running', flush=True); signal.pause()"
@@ -73,45 +72,11 @@ def create(sagemaker: Any, bucket: str, name: str) -> Callable[..., dict[str, An
     """Create a job that runs a Python text; return the request."""
 
     def make(program: str = "print('ran')", **more: Any) -> dict[str, Any]:
-        request: dict[str, Any] = {
-            "TrainingJobName": name,
-            "RoleArn": ROLE,
-            "AlgorithmSpecification": {
-                "TrainingImage": IMAGE,
-                "TrainingInputMode": "File",
-                "ContainerEntrypoint": ["python3", "-c"],
-                "ContainerArguments": [program[:256]],
-                "MetricDefinitions": [{"Name": "loss", "Regex": "loss=(.*)"}],
-            },
-            "OutputDataConfig": {"S3OutputPath": f"s3://{bucket}/out"},
-            "ResourceConfig": {
-                "InstanceType": "ml.m5.large",
-                "InstanceCount": 1,
-                "VolumeSizeInGB": 1,
-            },
-            "StoppingCondition": {"MaxRuntimeInSeconds": 60},
-            **more,
-        }
+        request: dict[str, Any] = training_job(name, bucket, program, **more)
         sagemaker.create_training_job(**request)
         return request
 
     return make
-
-
-def ended(sagemaker: Any, name: str) -> dict[str, Any]:
-    """Wait with boto3's own waiter."""
-    waiter = sagemaker.get_waiter("training_job_completed_or_stopped")
-    waiter.wait(TrainingJobName=name, WaiterConfig={"Delay": 1, "MaxAttempts": 60})
-    found: dict[str, Any] = sagemaker.describe_training_job(TrainingJobName=name)
-    return found
-
-
-def refused(call: Callable[..., Any], **values: Any) -> tuple[str, str]:
-    """Return code and text of a refusal."""
-    with pytest.raises(ClientError) as caught:
-        call(**values)
-    error = caught.value.response["Error"]
-    return error["Code"], error["Message"]
 
 
 # -- life -------------------------------------------------------------------------------------

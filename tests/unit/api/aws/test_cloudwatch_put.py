@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -19,13 +17,6 @@ from tests.unit.api.aws.cloudwatch_world import (
     of_job,
     refused,
 )
-
-
-@pytest.fixture
-def world(tmp_path: Path) -> Iterator[CloudWatchWorld]:
-    world = CloudWatchWorld(tmp_path)
-    yield world
-    world.metrics.close()
 
 
 def test_counts_weigh_as_they_are(world: CloudWatchWorld) -> None:

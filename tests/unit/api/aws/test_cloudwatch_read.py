@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -24,13 +23,6 @@ from tests.unit.api.aws.cloudwatch_world import (
     query,
     refused,
 )
-
-
-@pytest.fixture
-def world(tmp_path: Path) -> Iterator[CloudWatchWorld]:
-    world = CloudWatchWorld(tmp_path)
-    yield world
-    world.metrics.close()
 
 
 def test_a_loss_beyond_all_measure_is_left_out(world: CloudWatchWorld) -> None:
