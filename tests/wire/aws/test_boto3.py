@@ -10,6 +10,7 @@ import httpx
 import pytest
 from botocore.exceptions import ClientError
 
+from orchestrator.api.aws.keys import issue
 from orchestrator.server import Server
 from tests.wire.aws.conftest import Client
 
@@ -206,3 +207,15 @@ def test_answers_say_no_more_than_aws_does(aws: Client) -> None:
     assert "server" not in headers
     assert headers["x-amzn-requestid"]
     assert headers["content-type"] == "text/xml"
+
+
+def test_a_job_s_key_opens_data_and_starts_or_stops_no_job(
+    aws_server: Server, aws: Client
+) -> None:
+    key = issue(aws_server.token, for_jobs=True)
+    own = {"aws_access_key_id": key.id, "aws_secret_access_key": key.secret}
+    assert "Buckets" in aws("s3", **own).list_buckets()
+    assert aws("sagemaker", **own).list_training_jobs(NameContains="none")
+    with pytest.raises(ClientError) as caught:
+        aws("sagemaker", **own).stop_training_job(TrainingJobName="any")
+    assert caught.value.response["Error"]["Code"] == "AccessDeniedException"
