@@ -77,6 +77,7 @@ class Context:
         self.submissions: Batches[Submission, TrainingJobRecord] = Batches(
             self._batching, service.jobs.submit_many, self.limits.accepting
         )
+        self.gathering = Pool("gather", 1, 8)
         self.files = Pool("files", 8, 256)
         # An engine that hangs must not hold up readers.
         self.checks = Pool("check", 4, 16)
@@ -160,7 +161,7 @@ class Context:
     def release(self) -> None:
         """Give the threads back."""
         readers = (self.reads, self.scans, self.files, self.checks)
-        for pool in (*readers, self.writes, self._batching):
+        for pool in (*readers, self.writes, self._batching, self.gathering):
             pool.close()
 
 

@@ -7,11 +7,10 @@ A request is verified before anything in it is used. Which service it means is s
 from __future__ import annotations
 
 import hashlib
-import logging
 import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Protocol
 
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
@@ -20,28 +19,19 @@ from starlette.types import Receive, Scope, Send
 from orchestrator.api.aws import names as table
 from orchestrator.api.aws.bodies import read_body, unpacked
 from orchestrator.api.aws.caller import Caller
-from orchestrator.api.aws.errors import (
-    AwsError,
-    from_ours,
-    internal_failure,
-    throttled,
-    unknown_operation,
-)
+from orchestrator.api.aws.calls import Call, Calls, worded
+from orchestrator.api.aws.errors import throttled, unknown_operation
 from orchestrator.api.aws.forms import Form, form_of
 from orchestrator.api.aws.job_access import JobAccess
-from orchestrator.api.aws.model import Models, Operation
-from orchestrator.api.aws.operations import Handler, Operations
-from orchestrator.api.aws.parse import load_json, parse_json
-from orchestrator.api.aws.parse_query import parse_query, read_form
+from orchestrator.api.aws.operations import Operations
+from orchestrator.api.aws.parse_query import read_form
 from orchestrator.api.aws.received import Received
-from orchestrator.api.aws.refusals import Dialect, Refusal, refused
+from orchestrator.api.aws.refusals import Dialect
 from orchestrator.api.aws.signature import service_of
 from orchestrator.api.aws.sigv4 import Verifier
-from orchestrator.api.aws.validate import VALIDATION, validate
+from orchestrator.api.batch import Batches
 from orchestrator.api.pools import Pool
-from orchestrator.errors import OrchestratorError, Unavailable
-
-logger = logging.getLogger(__name__)
+from orchestrator.errors import Unavailable
 
 _READS = ("Describe", "Filter", "Get", "List", "Search", "Simulate")
 SCANS = frozenset(
@@ -59,52 +49,52 @@ class S3Gateway(Protocol):
 
 
 @dataclass(frozen=True)
-class Asked:
-    """Which operation a request means, and where its input is.
+class Threads:
+    """Where calls are performed.
 
     Attributes:
-        service: botocore's name.
-        operation: As the client wrote it; may not exist.
-        parameters: Of the query protocol; None where the body is JSON.
+        reads: Those that change nothing.
+        writes: The others.
+        scans: ``SCANS``.
+        gathering: Those of operations that are answered together; one thread, for then nobody waits
+            for another's turn.
+        waiting: More calls than these that wait to be answered together are refused.
     """
 
-    service: str
-    operation: str
-    parameters: tuple[tuple[str, str], ...] | None = None
+    reads: Pool
+    writes: Pool
+    scans: Pool
+    gathering: Pool
+    waiting: int = 512
 
 
 class Endpoint:
     """The ASGI application for signed requests.
 
     Args:
-        reads: Threads to call handlers in that change nothing.
-        writes: Threads for the others.
+        threads: Where calls are performed.
         verifier: Tells who signed.
         services: What is served, by botocore's name.
         access: What jobs may do with the key that they get.
         s3: What answers S3; None = it is not served.
-        scans: Threads for ``SCANS``; None = those of the readers.
     """
 
     def __init__(
         self,
-        reads: Pool,
-        writes: Pool,
+        threads: Threads,
         verifier: Verifier,
         services: Mapping[str, Operations],
         access: JobAccess,
         s3: S3Gateway | None = None,
-        scans: Pool | None = None,
     ) -> None:
-        self._reads = reads
-        self._scans = scans or reads
-        self._writes = writes
+        self._threads = threads
         self._verifier = verifier
-        self._handlers = {name: service.handlers() for name, service in services.items()}
-        self._names = table.served_names(services)
-        self._models = Models(self._handlers)
+        self._calls = Calls(services, access)
         self._s3 = s3
-        self._access = access
+        self._gathered: dict[tuple[str, str], Batches[Call, Response | None]] = {
+            operation: Batches(threads.gathering, self._calls.perform_together, threads.waiting)
+            for operation in self._calls.gathered
+        }
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request, also one that fails, as AWS would."""
@@ -112,17 +102,12 @@ class Endpoint:
         form = form_of(received, service_of(received), table.ONLY_QUERY, str(uuid.uuid4()))
         try:
             answer = await self._answer(received, form, Request(scope, receive))
-        except AwsError as error:
-            answer = form.error(error)
-        except Unavailable:
-            answer = form.error(throttled())
-        except OrchestratorError as error:
-            answer = form.error(self._ours(error, form))
         except ClientDisconnect:
             raise
-        except Exception:
-            logger.exception("AWS request %s failed: %r", form.request_id, scope["path"])
-            answer = form.error(internal_failure())
+        except Unavailable:
+            answer = form.error(throttled())
+        except Exception as error:  # noqa: BLE001  # answered, and logged unless it is AWS's
+            answer = form.error(worded(error, form.request_id))
         await answer(scope, receive, send)
 
     async def _answer(self, received: Received, form: Form, request: Request) -> Response:
@@ -130,7 +115,7 @@ class Endpoint:
         if form.dialect is Dialect.S3:
             caller = self._verifier.finish(received, claim, form.dialect, None)
             if self._s3 is None:
-                raise unknown_operation("s3", self._names)
+                raise unknown_operation("s3", self._calls.names)
             answer = await self._s3(request, caller)
             answer.headers.setdefault("x-amz-request-id", form.request_id)
             return answer
@@ -138,71 +123,34 @@ class Endpoint:
         digest = hashlib.sha256(body).hexdigest()
         caller = self._verifier.finish(received, claim, form.dialect, digest)
         body = unpacked(body, received.header("content-encoding"))
-        asked = self._asked(received, caller.service, form, body)
-        pool = self._pool(asked.operation)
-        return await pool.run(self._perform, asked, body, caller, form)
+        return await self._performed(self._call(received, caller, form, body))
 
-    def _asked(self, received: Received, service: str, form: Form, body: bytes) -> Asked:
+    async def _performed(self, call: Call) -> Response:
+        batches = self._gathered.get((call.service, call.operation))
+        if batches is not None:
+            answer = await batches.add(call)
+            if answer is not None:
+                return answer
+        return await self._pool(call.operation).run(self._calls.perform, call)
+
+    def _call(self, received: Received, caller: Caller, form: Form, body: bytes) -> Call:
         target = received.header("x-amz-target")
         if target is not None:
             prefix, _, operation = target.rpartition(".")
-            return Asked(table.TARGET_PREFIXES.get(prefix, prefix), operation)
+            service = table.TARGET_PREFIXES.get(prefix, prefix)
+            return Call(service, operation, body, caller, form)
         if form.dialect is Dialect.QUERY:
             parameters = read_form(received.raw_query.decode("latin-1"))
             parameters += read_form(body.decode("utf-8", "replace"))
             found = next((value for name, value in parameters if name == "Action"), "")
-            return Asked(table.QUERY_SERVICES.get(service, service), found, tuple(parameters))
-        rest = table.REST_SERVICES.get(service, service)
-        return Asked(rest, self._rest_operation(rest, received))
-
-    def _rest_operation(self, service: str, received: Received) -> str:
-        asked = f"{received.method} {received.canonical_path}"
-        if service not in self._handlers:
-            return asked
-        operations = self._models.of(service).operations.values()
-        found = (o.name for o in operations if f"{o.method} {o.uri}" == asked)
-        return next(found, asked)
+            service = table.QUERY_SERVICES.get(caller.service, caller.service)
+            return Call(service, found, body, caller, form, tuple(parameters))
+        rest = table.REST_SERVICES.get(caller.service, caller.service)
+        operation = self._calls.rest_operation(rest, received.method, received.canonical_path)
+        return Call(rest, operation, body, caller, form)
 
     def _pool(self, operation: str) -> Pool:
         if operation in SCANS:
-            return self._scans
-        return self._reads if operation.startswith(_READS) else self._writes
-
-    def _perform(self, asked: Asked, body: bytes, caller: Caller, form: Form) -> Response:
-        handler = self._handler(asked)
-        model = self._models.of(asked.service)
-        try:
-            if caller.service != model.signing_name:
-                raise refused(Refusal.WRONG_SERVICE, form.dialect)
-            self._access.check(caller.access_key, asked.service, asked.operation)
-            operation = model.operations[asked.operation]
-            output = handler(_input(operation, asked, body), caller)
-        except AwsError as error:
-            return form.error(error, model)
-        except OrchestratorError as error:
-            return form.error(self._ours(error, form), model)
-        return form.output(model, operation, output)
-
-    def _handler(self, asked: Asked) -> Handler:
-        handler = self._handlers.get(asked.service, {}).get(asked.operation)
-        if handler is None:
-            raise unknown_operation(f"{asked.service}:{asked.operation}"[:200], self._names)
-        return handler
-
-    def _ours(self, error: OrchestratorError, form: Form) -> AwsError:
-        found = from_ours(error)
-        if found.status >= 500:
-            logger.error("AWS request %s failed", form.request_id, exc_info=error)
-        return found
-
-
-def _input(operation: Operation, asked: Asked, body: bytes) -> dict[str, Any]:
-    if operation.input is None:
-        return {}
-    if asked.parameters is not None:
-        given = parse_query(asked.parameters, operation.input)
-    else:
-        given = parse_json(load_json(body), operation.input)
-    code = table.VALIDATION_CODES.get(asked.service, VALIDATION)
-    validate(given, operation.input, code)
-    return given
+            return self._threads.scans
+        is_read = operation.startswith(_READS)
+        return self._threads.reads if is_read else self._threads.writes

@@ -8,7 +8,7 @@ from __future__ import annotations
 from orchestrator.api.aws.cloudwatch import CloudWatch
 from orchestrator.api.aws.doors import AwsOptions
 from orchestrator.api.aws.ecr import Ecr
-from orchestrator.api.aws.endpoint import Endpoint
+from orchestrator.api.aws.endpoint import Endpoint, Threads
 from orchestrator.api.aws.iam import Iam
 from orchestrator.api.aws.identity import Identity
 from orchestrator.api.aws.job_access import JobAccess
@@ -35,9 +35,10 @@ def endpoint(context: Context, token: str, options: AwsOptions) -> Endpoint:
     access = JobAccess(options.url, issue(token, for_jobs=True))
     served = {**services(context, access), **options.services}
     s3 = options.s3 or S3Gateway(context.service.buckets)
-    return Endpoint(
-        context.reads, context.writes, verifier, served, access, s3, scans=context.scans
+    threads = Threads(
+        context.reads, context.writes, context.scans, context.gathering, context.limits.accepting
     )
+    return Endpoint(threads, verifier, served, access, s3)
 
 
 def services(context: Context, access: JobAccess) -> dict[str, Operations]:

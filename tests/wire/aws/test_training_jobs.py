@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import threading
 import uuid
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import pytest
-from botocore.exceptions import WaiterError
+from botocore.exceptions import ClientError, WaiterError
 
 from orchestrator.server import ServeOptions, Server
 from orchestrator.settings import Settings
@@ -205,6 +207,56 @@ def test_a_name_is_taken_once(
     assert code == "ResourceInUse"
     assert text.startswith("Training job names must be unique")
     ended(sagemaker, name)
+
+
+def test_many_at_once_are_each_answered_for_themselves(
+    sagemaker: Any, create: Callable[..., dict[str, Any]], bucket: str, name: str
+) -> None:
+    taken = create()
+    good = [training_job(f"{name}-{n}", bucket, f"print({n})") for n in range(12)]
+    environment = {"SM_CHANNELS": "mine"}  # the model allows it, the specification does not
+    requests = {
+        **{request["TrainingJobName"]: request for request in good},
+        "taken": taken,
+        "reserved": training_job(f"{name}-reserved", bucket, Environment=environment),
+        "nowhere": training_job(f"{name}-nowhere", bucket)
+        | {"AlgorithmSpecification": {"TrainingImage": "no/image", "TrainingInputMode": "File"}},
+        "codeless": training_job(
+            f"{name}-codeless",
+            bucket,
+            AlgorithmSpecification={"TrainingImage": IMAGE, "TrainingInputMode": "File"},
+            HyperParameters={
+                "sagemaker_program": "train.py",
+                "sagemaker_submit_directory": f"s3://{bucket}/missing.tar.gz",
+            },
+        ),
+    }
+    gate = threading.Barrier(len(requests))
+
+    def asked(request: dict[str, Any]) -> str:
+        gate.wait(30)
+        try:
+            return str(sagemaker.create_training_job(**request)["TrainingJobArn"])
+        except ClientError as error:
+            return str(error.response["Error"]["Code"])
+
+    with ThreadPoolExecutor(len(requests)) as threads:
+        answers = dict(zip(requests, threads.map(asked, requests.values()), strict=True))
+    for request in good:
+        own = request["TrainingJobName"]
+        assert answers.pop(own).endswith(f":training-job/{own}")
+        described = sagemaker.describe_training_job(TrainingJobName=own)
+        assert described["AlgorithmSpecification"] == request["AlgorithmSpecification"]
+    assert answers == {
+        "taken": "ResourceInUse",
+        "reserved": "ValidationException",
+        "nowhere": "ValidationException",
+        "codeless": "ValidationException",
+    }
+    left = sagemaker.list_training_jobs(NameContains=name, MaxResults=100)["TrainingJobSummaries"]
+    assert len(left) == 13
+    for job in left:
+        ended(sagemaker, job["TrainingJobName"])
 
 
 def test_all_broken_rules_are_said_at_once(sagemaker: Any) -> None:

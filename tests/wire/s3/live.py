@@ -13,7 +13,7 @@ from starlette.requests import Request
 from starlette.types import Receive, Scope, Send
 
 from orchestrator.api.aws.caller import UNSIGNED_PAYLOAD, Caller
-from orchestrator.api.aws.endpoint import Endpoint
+from orchestrator.api.aws.endpoint import Endpoint, Threads
 from orchestrator.api.aws.job_access import JobAccess
 from orchestrator.api.aws.keys import Keys, issue
 from orchestrator.api.aws.s3.gateway import S3Gateway
@@ -35,7 +35,8 @@ class Doors:
         self._pool = Pool("unused", 1, 1)
         verifier = Verifier(Keys([TOKEN]), SystemClock(), verifies=True)
         access = JobAccess(None, issue(TOKEN, for_jobs=True))
-        self._endpoint = Endpoint(self._pool, self._pool, verifier, {}, access, gateway)
+        threads = Threads(self._pool, self._pool, self._pool, self._pool)
+        self._endpoint = Endpoint(threads, verifier, {}, access, gateway)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from orchestrator.api.aws.caller import Caller
 from orchestrator.api.aws.errors import AwsError, validation_error
 from orchestrator.api.aws.job_access import JobAccess
-from orchestrator.api.aws.operations import Handler
+from orchestrator.api.aws.operations import Answers, Gathered, Handler, Input
 from orchestrator.api.aws.sagemaker.create import specification
 from orchestrator.api.aws.sagemaker.describe import description, summary
 from orchestrator.api.aws.sagemaker.names import in_wire_words
@@ -20,10 +20,12 @@ from orchestrator.errors import (
     InvalidSpec,
     InvalidState,
     NotFound,
+    OrchestratorError,
 )
-from orchestrator.service.jobs import JobService
+from orchestrator.service.jobs import JobService, Submission
 from orchestrator.service.script_mode import SUBMIT_DIRECTORY
 from orchestrator.spec.job import TrainingJobSpec
+from orchestrator.spec.record import TrainingJobRecord
 from orchestrator.spec.state import TrainingJobStatus
 from orchestrator.store.base import ListQuery, SortBy
 
@@ -72,7 +74,7 @@ class TrainingJobs:
     def handlers(self) -> Mapping[str, Handler]:
         """Return what answers each operation."""
         return {
-            "CreateTrainingJob": self.create,
+            "CreateTrainingJob": Gathered(self.create, self.create_many),
             "DescribeTrainingJob": self.describe,
             "ListTrainingJobs": self.list,
             "StopTrainingJob": self.stop,
@@ -82,23 +84,70 @@ class TrainingJobs:
 
     def create(self, asked: dict[str, Any], caller: Caller) -> dict[str, Any]:
         """Accept a job; durable on return."""
-        try:
-            spec = specification(asked, self._shape())
-            return {"TrainingJobArn": self._submitted(spec, caller.region)}
-        except InvalidSpec as error:
-            raise validation_error(in_wire_words(error.message, self._shape())) from error
-
-    def _submitted(self, spec: TrainingJobSpec, region: str) -> str:
-        """Place and submit a job; return its ARN."""
+        spec = self._asked_for(asked)
         if SUBMIT_DIRECTORY in spec.hyper_parameters:  # no code is fetched for a name in use
             self._check_free(spec.training_job_name)
-        placed = self._access.given(self._placed(spec), region)
+        placed = self._placed_for(spec, caller)
         try:
-            return self._jobs.submit(placed).arn
-        except AlreadyExists as error:
-            raise AwsError("ResourceInUse", TAKEN) from error
-        except CapacityUnavailable as error:
-            raise self._too_many(spec, error.message) from error
+            return {"TrainingJobArn": self._jobs.submit(placed).arn}
+        except OrchestratorError as error:
+            raise self._refusal(spec, error) from error
+
+    def create_many(self, inputs: Sequence[Input]) -> Answers:
+        """Accept jobs in one commit; see ``Gathered.together``.
+
+        Jobs whose code is to be fetched, or that an engine is to run, may take long.
+        """
+        prepared = [self._prepared(asked, caller) for asked, caller in inputs]
+        submissions = [one for one in prepared if isinstance(one, Submission)]
+        accepted = iter(self._jobs.submit_many(submissions))
+        return [
+            self._outcome(one.spec, next(accepted)) if isinstance(one, Submission) else one
+            for one in prepared
+        ]
+
+    def _prepared(self, asked: dict[str, Any], caller: Caller) -> Submission | Exception | None:
+        """Return what to submit, why there is nothing, or None for what may take long."""
+        try:
+            spec = self._asked_for(asked)
+            if SUBMIT_DIRECTORY in spec.hyper_parameters:
+                return None
+            placed = self._placed_for(spec, caller)
+        except Exception as error:  # noqa: BLE001  # of this call, not of those beside it
+            return error
+        return None if placed.algorithm_specification.training_image else Submission(placed)
+
+    def _outcome(
+        self, spec: TrainingJobSpec, job: TrainingJobRecord | OrchestratorError
+    ) -> dict[str, Any] | Exception:
+        if isinstance(job, OrchestratorError):
+            return self._refusal(spec, job)
+        return {"TrainingJobArn": job.arn}
+
+    def _asked_for(self, asked: dict[str, Any]) -> TrainingJobSpec:
+        try:
+            return specification(asked, self._shape())
+        except InvalidSpec as error:
+            raise self._invalid(error) from error
+
+    def _placed_for(self, spec: TrainingJobSpec, caller: Caller) -> TrainingJobSpec:
+        try:
+            return self._access.given(self._placed(spec), caller.region)
+        except OrchestratorError as error:
+            raise self._refusal(spec, error) from error
+
+    def _refusal(self, spec: TrainingJobSpec, error: OrchestratorError) -> Exception:
+        """Return why a job is not accepted, in AWS's words where it has some."""
+        if isinstance(error, InvalidSpec):
+            return self._invalid(error)
+        if isinstance(error, AlreadyExists):
+            return AwsError("ResourceInUse", TAKEN)
+        if isinstance(error, CapacityUnavailable):
+            return self._too_many(spec, error.message)
+        return error
+
+    def _invalid(self, error: InvalidSpec) -> AwsError:
+        return validation_error(in_wire_words(error.message, self._shape()))
 
     def describe(self, asked: dict[str, Any], _caller: Caller) -> dict[str, Any]:
         """Return all that is known of a job."""

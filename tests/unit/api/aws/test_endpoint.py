@@ -6,7 +6,8 @@ import asyncio
 import gzip
 import logging
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -17,11 +18,11 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from orchestrator.api.aws.caller import Caller
-from orchestrator.api.aws.endpoint import SCANS, Endpoint
+from orchestrator.api.aws.endpoint import SCANS, Endpoint, Threads
 from orchestrator.api.aws.errors import AwsError
 from orchestrator.api.aws.job_access import JobAccess
 from orchestrator.api.aws.keys import issue
-from orchestrator.api.aws.operations import Handler
+from orchestrator.api.aws.operations import Answers, Gathered, Handler, Input, Operations
 from orchestrator.api.aws.received import Received, is_signed
 from orchestrator.api.aws.sigv4 import Verifier
 from orchestrator.api.pools import Pool
@@ -89,9 +90,11 @@ class World:
 
     def ask(self, received: Received, body: bytes = b"{}") -> tuple[int, dict[str, str], bytes]:
         """Status, headers and body of the answer."""
-        return asyncio.run(self._ask(received, body))
+        return asyncio.run(self.ask_in_loop(received, body))
 
-    async def _ask(self, received: Received, body: bytes) -> tuple[int, dict[str, str], bytes]:
+    async def ask_in_loop(
+        self, received: Received, body: bytes
+    ) -> tuple[int, dict[str, str], bytes]:
         sent: list[Any] = []
         scope = {
             "type": "http",
@@ -124,6 +127,19 @@ class World:
         return create_parser(protocol).parse(answer, shape)
 
 
+@contextmanager
+def endpoint(
+    services: Mapping[str, Operations], s3: Bucketless | None = None
+) -> Iterator[Endpoint]:
+    """One whose threads are named after what they do."""
+    reads, writes, scans = (Pool(name, 2, 64) for name in ("read", "write", "scan"))
+    gathering = Pool("gather", 1, 4)
+    threads = Threads(reads, writes, scans, gathering)
+    yield Endpoint(threads, Verifier(KEYS, clock()), services, ACCESS, s3)
+    for pool in (reads, writes, scans, gathering):
+        pool.close()
+
+
 @pytest.fixture
 def world() -> Iterator[World]:
     sagemaker = Echo(("ListTrainingJobs", "CreateTrainingJob", "StopTrainingJob"))
@@ -131,11 +147,8 @@ def world() -> Iterator[World]:
     metrics = Echo(("BatchPutMetrics",))
     s3 = Bucketless()
     services = {"sagemaker": sagemaker, "cloudwatch": cloudwatch, "sagemaker-metrics": metrics}
-    reads, writes = Pool("read", 2, 4), Pool("write", 2, 4)
-    endpoint = Endpoint(reads, writes, Verifier(KEYS, clock()), services, ACCESS, s3)
-    yield World(sagemaker, cloudwatch, metrics, s3, endpoint)
-    reads.close()
-    writes.close()
+    with endpoint(services, s3) as made:
+        yield World(sagemaker, cloudwatch, metrics, s3, made)
 
 
 def target(
@@ -358,7 +371,6 @@ def test_a_claim_that_names_two_services_reaches_neither(world: World) -> None:
 
 @pytest.mark.parametrize(("operation", "pool"), [("Search", "scan"), ("ListTrainingJobs", "read")])
 def test_what_looks_through_much_has_threads_of_its_own(operation: str, pool: str) -> None:
-    pools = {name: Pool(name, 1, 1) for name in ("read", "write", "scan")}
     used: list[str] = []
 
     def answer() -> dict[str, Any]:
@@ -366,21 +378,95 @@ def test_what_looks_through_much_has_threads_of_its_own(operation: str, pool: st
         return {}
 
     sagemaker = Echo((operation,), answer)
-    endpoint = Endpoint(
-        pools["read"],
-        pools["write"],
-        Verifier(KEYS, clock()),
-        {"sagemaker": sagemaker},
-        ACCESS,
-        scans=pools["scan"],
-    )
-    world = World(sagemaker, Echo(()), Echo(()), Bucketless(), endpoint)
     body = b'{"Resource": "TrainingJob"}' if operation == "Search" else b"{}"
-    assert world.ask(target(f"SageMaker.{operation}", body), body)[0] == 200
+    with endpoint({"sagemaker": sagemaker}) as made:
+        world = World(sagemaker, Echo(()), Echo(()), Bucketless(), made)
+        assert world.ask(target(f"SageMaker.{operation}", body), body)[0] == 200
     assert [name.partition("_")[0] for name in used] == [pool]
-    for each in pools.values():
-        each.close()
 
 
 def test_the_operations_that_look_through_much_are_served() -> None:
     assert {name for names in SERVED.values() for name in names} >= SCANS
+
+
+class Gathering:
+    """Stops jobs, those that wait all at once; what becomes of one is in its name."""
+
+    def __init__(self) -> None:
+        self.alone: list[str] = []
+        self.together: list[list[str]] = []
+        self.began, self.gate = threading.Event(), threading.Event()
+
+    def handlers(self) -> Mapping[str, Handler]:
+        return {"StopTrainingJob": Gathered(self.stop, self.stop_many)}
+
+    def stop(self, given: dict[str, Any], _caller: Caller) -> dict[str, Any]:
+        self.alone.append(given["TrainingJobName"])
+        return {}
+
+    def stop_many(self, inputs: Sequence[Input]) -> Answers:
+        self.together.append([given["TrainingJobName"] for given, _ in inputs])
+        self.began.set()
+        assert self.gate.wait(30)
+        if "broken" in self.together[-1]:
+            raise RuntimeError("of all of them")
+        return [self.answer(given["TrainingJobName"]) for given, _ in inputs]
+
+    def answer(self, name: str) -> dict[str, Any] | Exception | None:
+        if name == "slow":
+            return None
+        errors = {"missing": NotFound("no such job"), "fault": StoreError("the disk is gone")}
+        return errors.get(name, {})
+
+    def ask(self, *names: str) -> list[tuple[int, bytes]]:
+        """Status and content of each answer; all but the first wait while that one is worked on."""
+
+        async def scenario(world: World) -> list[tuple[int, dict[str, str], bytes]]:
+            def asked(name: str) -> asyncio.Future[tuple[int, dict[str, str], bytes]]:
+                body = b"{}" if name == "nameless" else f'{{"TrainingJobName":"{name}"}}'.encode()
+                received = target("SageMaker.StopTrainingJob", body)
+                return asyncio.ensure_future(world.ask_in_loop(received, body))
+
+            first = asked(names[0])
+            await asyncio.to_thread(self.began.wait, 30)
+            rest = [asked(name) for name in names[1:]]
+            for _ in range(10):  # every request comes as far as it comes without an answer
+                await asyncio.sleep(0)
+            self.gate.set()
+            return await asyncio.gather(first, *rest)
+
+        with endpoint({"sagemaker": self}) as made:
+            world = World(Echo(()), Echo(()), Echo(()), Bucketless(), made)
+            return [(status, body) for status, _, body in asyncio.run(scenario(world))]
+
+
+def test_calls_that_come_while_others_are_answered_are_answered_together() -> None:
+    jobs = Gathering()
+    names = [f"job-{number}" for number in range(20)]
+    assert jobs.ask(*names) == [(200, b"{}")] * 20
+    assert jobs.together == [names[:1], names[1:]]
+    assert jobs.alone == []
+
+
+def test_each_of_the_calls_answered_together_has_its_own_answer(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    jobs = Gathering()
+    with caplog.at_level(logging.CRITICAL):
+        answers = jobs.ask("first", "good", "missing", "nameless", "fault", "slow", "last")
+    assert [status for status, _ in answers] == [200, 200, 400, 400, 503, 200, 200]
+    assert b"no such job" in answers[2][1]
+    assert b"Value null at 'trainingJobName' failed to satisfy constraint" in answers[3][1]
+    assert b"the disk is gone" in answers[4][1]
+    assert jobs.together == [["first"], ["good", "missing", "fault", "slow", "last"]]
+    assert jobs.alone == ["slow"]
+
+
+def test_what_breaks_all_that_are_answered_together_is_told_to_each(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    jobs = Gathering()
+    with caplog.at_level(logging.CRITICAL):
+        answers = jobs.ask("first", "good", "broken")
+    assert [status for status, _ in answers] == [200, 500, 500]
+    assert all(b"of all of them" not in body for _, body in answers)
