@@ -28,6 +28,7 @@ from orchestrator.api.aws.parse_query import read_form
 from orchestrator.api.aws.received import Received
 from orchestrator.api.aws.refusals import Dialect
 from orchestrator.api.aws.signature import service_of
+from orchestrator.api.aws.sigv2 import with_headers_of_query
 from orchestrator.api.aws.sigv4 import Verifier
 from orchestrator.api.batch import Batches
 from orchestrator.api.pools import Pool
@@ -98,6 +99,7 @@ class Endpoint:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request, also one that fails, as AWS would."""
+        scope = with_headers_of_query(scope)
         received = Received.of(scope)
         form = form_of(received, service_of(received), table.ONLY_QUERY, str(uuid.uuid4()))
         try:
@@ -111,14 +113,14 @@ class Endpoint:
         await answer(scope, receive, send)
 
     async def _answer(self, received: Received, form: Form, request: Request) -> Response:
-        claim = self._verifier.begin(received, form.dialect)
         if form.dialect is Dialect.S3:
-            caller = self._verifier.finish(received, claim, form.dialect, None)
+            caller = self._verifier.of_s3(received)
             if self._s3 is None:
                 raise unknown_operation("s3", self._calls.names)
             answer = await self._s3(request, caller)
             answer.headers.setdefault("x-amz-request-id", form.request_id)
             return answer
+        claim = self._verifier.begin(received, form.dialect)
         body = await read_body(request)
         digest = hashlib.sha256(body).hexdigest()
         caller = self._verifier.finish(received, claim, form.dialect, digest)

@@ -9,6 +9,8 @@ from urllib.parse import parse_qsl, quote_from_bytes, unquote_to_bytes
 from starlette.types import Scope
 
 SIGNATURE_PARAMETER = "X-Amz-Signature"
+SIGNATURE_PARAMETERS_2 = ("AWSAccessKeyId", "Signature", "Expires")
+"""Of version 2, all three of which a presigned request has."""
 ALGORITHM = "AWS4-HMAC-SHA256"
 _UNRESERVED = "-_.~"
 
@@ -83,12 +85,22 @@ class Received:
 
 
 def is_signed(scope: Scope) -> bool:
-    """Return whether a request carries, or claims to carry, a signature of version 4."""
+    """Return whether a request carries, or claims to carry, a signature."""
     for name, value in scope["headers"]:
         if name == b"authorization":
             return bool(value.startswith(b"AWS4-"))
     query: bytes = scope["query_string"]
-    return b"X-Amz-" in query and Received("", b"", query, ()).is_presigned
+    if b"X-Amz-" in query and Received("", b"", query, ()).is_presigned:
+        return True
+    return is_presigned_2(query)
+
+
+def is_presigned_2(raw_query: bytes) -> bool:
+    """Return whether a query claims to be signed by version 2."""
+    if b"Signature=" not in raw_query:
+        return False
+    named = {part.partition(b"=")[0].decode("latin-1") for part in raw_query.split(b"&")}
+    return named.issuperset(SIGNATURE_PARAMETERS_2)
 
 
 def _pair(part: bytes) -> tuple[str, str]:

@@ -27,6 +27,7 @@ class Refusal(Enum):
     SKEWED = auto()
     EXPIRED = auto()
     BAD_EXPIRY = auto()
+    BAD_EXPIRY_2 = auto()
     UNSIGNED_HEADER = auto()
     NO_PAYLOAD_HASH = auto()
     WRONG_PAYLOAD = auto()
@@ -43,6 +44,7 @@ _SKEWED = (
 )
 _EXPIRED = "Signature expired: the time until which it is good is over"
 _BAD_EXPIRY = "X-Amz-Expires must be a number of seconds from 1 to 604800 (a week)"
+_BAD_EXPIRY_2 = "Expires must be a number of seconds since 1970"
 _UNSIGNED = "'Host' and every 'x-amz-*' header must be a 'SignedHeader' in the AWS Authorization."
 _INCOMPLETE = (
     "Authorization header requires 'Credential' (KEY/DATE/REGION/SERVICE/aws4_request), "
@@ -104,6 +106,11 @@ _TABLE: dict[Refusal, dict[Dialect, tuple[str, str, int]]] = {
         Dialect.JSON: ("IncompleteSignatureException", _BAD_EXPIRY, 403),
         Dialect.QUERY: ("IncompleteSignature", _BAD_EXPIRY, 403),
         Dialect.S3: ("AuthorizationQueryParametersError", _BAD_EXPIRY, 400),
+    },
+    Refusal.BAD_EXPIRY_2: {
+        Dialect.JSON: ("IncompleteSignatureException", _BAD_EXPIRY_2, 403),
+        Dialect.QUERY: ("IncompleteSignature", _BAD_EXPIRY_2, 403),
+        Dialect.S3: ("AccessDenied", _BAD_EXPIRY_2, 403),
     },
     Refusal.UNSIGNED_HEADER: {
         Dialect.JSON: ("InvalidSignatureException", _UNSIGNED, 403),

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
 
-from orchestrator.api.aws.received import ALGORITHM, Received
+from orchestrator.api.aws.received import ALGORITHM, Received, is_presigned_2
 from orchestrator.api.aws.refusals import Refusal
 
 TIMESTAMP = "%Y%m%dT%H%M%SZ"
@@ -83,6 +83,8 @@ def read_claim(received: Received) -> Claim:
 
 def service_of(received: Received) -> str:
     """Return the service that a request names in its scope, empty when it names none; unverified."""
+    if received.header("authorization") is None and is_presigned_2(received.raw_query):
+        return "s3"
     try:
         return _scope(_fields(received))[3]
     except Malformed:

@@ -26,10 +26,13 @@ from orchestrator.api.aws.caller import (
 from orchestrator.api.aws.received import Received
 from orchestrator.api.aws.refusals import Dialect, Refusal, refused
 from orchestrator.api.aws.signature import Claim, Malformed, read_claim
+from orchestrator.api.aws.sigv2 import Claim2, read_claim_2, signature_2
 from orchestrator.clock import Clock
 
 CLOCK_WINDOW = timedelta(minutes=5)
 S3 = "s3"
+REGION_2 = "us-east-1"
+"""A claim of version 2 names no region; that version is of the first one."""
 _UNKNOWN = "no such key"
 _SIGNED_STREAMS = frozenset({STREAMING_SIGNED, STREAMING_SIGNED_TRAILER})
 
@@ -55,6 +58,34 @@ class Verifier:
         self._keys = keys
         self._clock = clock
         self._verifies = verifies
+
+    def of_s3(self, received: Received) -> Caller:
+        """Check a request to S3, but for its body, which is checked as it comes.
+
+        Raises:
+            AwsError: The claim or the signature is refused.
+        """
+        presigned = read_claim_2(received)
+        if presigned is not None:
+            return self._presigned_2(received, presigned)
+        claim = self.begin(received, Dialect.S3)
+        return self.finish(received, claim, Dialect.S3, None)
+
+    def _presigned_2(self, received: Received, claim: Claim2) -> Caller:
+        caller = Caller(claim.access_key, REGION_2, S3, UNSIGNED_PAYLOAD)
+        if not self._verifies:
+            return caller
+        secret = self._keys.lookup(claim.access_key)
+        if secret is None:
+            raise refused(Refusal.UNKNOWN_KEY, Dialect.S3)
+        if claim.expires is None:
+            raise refused(Refusal.BAD_EXPIRY_2, Dialect.S3)
+        if self._clock.now() > claim.expires:
+            raise refused(Refusal.EXPIRED, Dialect.S3)
+        expected = signature_2(received, claim, secret)
+        if not hmac.compare_digest(expected.encode(), claim.signature.encode("utf-8", "replace")):
+            raise refused(Refusal.MISMATCH, Dialect.S3)
+        return caller
 
     def begin(self, received: Received, dialect: Dialect) -> Claim:
         """Check all that needs neither the secret nor the body.

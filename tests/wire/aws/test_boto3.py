@@ -8,6 +8,7 @@ from typing import Any
 import boto3
 import httpx
 import pytest
+from botocore.config import Config
 from botocore.exceptions import ClientError
 
 from orchestrator.api.aws.keys import issue
@@ -144,6 +145,39 @@ def test_a_presigned_question_is_answered_to_whoever_has_it(
     assert "<Account>000000000000</Account>" in answer.text
     changed = httpx.get(url.replace("GetCallerIdentity", "GetSessionToken"), trust_env=False)
     assert changed.status_code == 403
+
+
+@pytest.mark.parametrize("version", [None, "s3v4"], ids=["2", "4"])
+def test_presigned_addresses_of_objects(
+    aws: Client, aws_server: Server, version: str | None
+) -> None:
+    """What boto3 makes unless it is told otherwise is version 2."""
+    s3 = aws("s3", config=Config(signature_version=version))
+    bucket, key = f"signed-{version or 'plain'}", "a folder/\u00e9 + b"
+    s3.create_bucket(Bucket=bucket)
+    named = {"Bucket": bucket, "Key": key}
+
+    def ask(operation: str, method: str, seconds: int = 60, **more: Any) -> httpx.Response:
+        headers = more.pop("headers", {})
+        content = more.pop("content", None)
+        url = s3.generate_presigned_url(operation, Params={**named, **more}, ExpiresIn=seconds)
+        assert ("AWSAccessKeyId" in url) == (version != "s3v4")
+        return httpx.request(method, url, headers=headers, content=content, trust_env=False)
+
+    kind = {"Content-Type": "text/x"}
+    put = ask("put_object", "PUT", ContentType="text/x", headers=kind, content=b"by address")
+    assert put.status_code == 200, put.text
+    assert s3.head_object(**named)["ContentType"] == "text/x"
+    read = ask("get_object", "GET", ResponseContentDisposition="attachment")
+    assert read.content == b"by address"
+    assert read.headers["content-disposition"] == "attachment"
+    assert ask("head_object", "HEAD").headers["content-length"] == "10"
+    assert ask("get_object", "PUT", content=b"other").status_code == 403
+    late = ask("get_object", "GET", seconds=-1)
+    assert late.status_code in {400, 403}
+    assert s3.get_object(**named)["Body"].read() == b"by address"
+    assert ask("delete_object", "DELETE").status_code == 204
+    assert ask("get_object", "GET").status_code == 404
 
 
 def test_unsigned_requests_stay_with_our_own_interface(aws_server: Server) -> None:

@@ -8,6 +8,9 @@ from urllib.parse import parse_qsl, unquote_to_bytes
 
 from orchestrator.api.aws.errors import AwsError
 
+BUCKET_HOSTS = ("localhost",)
+"""Names whose first labels are bucket names, unless others are given: ``bucket.localhost``."""
+
 
 @dataclass(frozen=True, slots=True)
 class Address:
@@ -39,14 +42,15 @@ def read_address(raw_path: bytes, host: str, hosts: Sequence[str]) -> Address:
     except UnicodeDecodeError:
         raise AwsError("InvalidURI", "Couldn't parse the specified URI.") from None
     text = text.removeprefix("/")
-    bucket = _bucket_of_host(host, hosts)
+    bucket = bucket_of_host(host, hosts)
     if bucket:
         return Address(bucket, text)
     bucket, _, key = text.partition("/")
     return Address(bucket, key)
 
 
-def _bucket_of_host(host: str, hosts: Sequence[str]) -> str:
+def bucket_of_host(host: str, hosts: Sequence[str]) -> str:
+    """Return the bucket in a Host header, empty when there is none."""
     name = host.lower()
     if not name.endswith("]"):
         name = name.rpartition(":")[0] if name.rpartition(":")[2].isdigit() else name

@@ -11,7 +11,7 @@ from starlette.responses import Response
 from orchestrator.api.aws.caller import Caller
 from orchestrator.api.aws.errors import AwsError
 from orchestrator.api.aws.s3 import buckets, objects, refusals, uploads
-from orchestrator.api.aws.s3.address import read_address, read_query
+from orchestrator.api.aws.s3.address import BUCKET_HOSTS, read_address, read_query
 from orchestrator.api.aws.s3.body import read_document
 from orchestrator.api.aws.s3.conditions import NotModified
 from orchestrator.api.aws.s3.context import Asked, check_supported
@@ -59,7 +59,7 @@ class S3Gateway:
         hosts: Names below which the first label of a host name is a bucket.
     """
 
-    def __init__(self, store: BucketStore, hosts: Sequence[str] = ("localhost",)) -> None:
+    def __init__(self, store: BucketStore, hosts: Sequence[str] = BUCKET_HOSTS) -> None:
         self._store = store
         self._hosts = hosts
         self._threads = Threads()
