@@ -17,6 +17,8 @@ SETTINGS_PREFIX = "ORCHESTRATOR_"
 """Beginning of the names of all variables that set something."""
 DRIVER_SOCKET = "driver.sock"
 """Where who drives answers local clients."""
+RELAY_DIRECTORY = "relay"
+"""Where containers reach the service that is on a loopback address: a socket for each port."""
 METRICS_FILE = "metrics.sqlite3"
 """The points of all metrics."""
 TOKEN_FILE = "token"  # noqa: S105  # a file name
@@ -120,6 +122,11 @@ def socket_path(home: Path, name: str) -> Path:
             f"{directory} must belong to you; remove it, or use a home with a shorter path"
         )
     return directory / f"{digest}-{name}"
+
+
+def relay_socket(home: Path, port: int) -> Path:
+    """Return the socket by which containers reach the service on a port; nothing else is beside."""
+    return socket_path(home, f"{RELAY_DIRECTORY}/{port}")
 
 
 def interpreter(given: str | os.PathLike[str] | None) -> str:

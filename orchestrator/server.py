@@ -30,10 +30,16 @@ from orchestrator.api.app import App, create_app
 from orchestrator.api.aws.doors import AwsOptions
 from orchestrator.api.guard import is_loopback
 from orchestrator.api.journal import log_to_standard_error
-from orchestrator.api.listen import DEFAULT_PORT, ServeOptions, bind
+from orchestrator.api.listen import DEFAULT_PORT, RelaySocket, ServeOptions, bind
 from orchestrator.api.web import WebServer
 from orchestrator.errors import InvalidSpec, OrchestratorError, Unavailable
-from orchestrator.home import DRIVER_SOCKET, ensure_token, prepare_home, socket_path
+from orchestrator.home import (
+    DRIVER_SOCKET,
+    ensure_token,
+    prepare_home,
+    relay_socket,
+    socket_path,
+)
 from orchestrator.service.assemble import open_service
 from orchestrator.service.methods import methods
 from orchestrator.service.rpc import RpcServer
@@ -80,16 +86,29 @@ class Server:
         settings = settings or Settings()
         self._aws = _aws_options(settings, self.options.host)
         self._socket = bind(self.options)
+        self._relay: RelaySocket | None = None
         try:
             self.token = ensure_token(prepare_home(settings.home))
+            self._relay = self._relay_socket(settings.home)
             self.service = open_service(settings)
         except BaseException:
-            self._socket.close()
+            self._close_sockets()
             raise
         self.app = self._application()
         self._local = LocalSocket(self.service)
         self._uvicorn = WebServer(self.app)
         self._thread: threading.Thread | None = None
+
+    def _relay_socket(self, home: Path) -> RelaySocket | None:
+        host, port = self._socket.getsockname()[:2]
+        if self._aws is None or not is_loopback(host):
+            return None
+        return RelaySocket.at(relay_socket(home, port))
+
+    def _close_sockets(self) -> None:
+        self._socket.close()
+        if self._relay is not None:
+            self._relay.close()
 
     def _application(self) -> App:
         options = self.options
@@ -101,13 +120,16 @@ class Server:
             allowed_hosts=options.allowed_hosts,
             refused_backends=frozenset({"process"}) if open_to_all else frozenset(),
             limits=options.limits,
-            aws=self._aws and replace(self._aws, url=self._url_for_jobs),
+            aws=self._aws_served,
         )
 
     @property
-    def _url_for_jobs(self) -> str | None:
-        """Where jobs find their buckets: here, unless the buckets are elsewhere."""
-        return self.url if self.service.settings.s3_endpoint is None else None
+    def _aws_served(self) -> AwsOptions | None:
+        """How signed requests are answered; jobs find their buckets here, unless these are elsewhere."""
+        if self._aws is None:
+            return None
+        url = self.url if self.service.settings.s3_endpoint is None else None
+        return replace(self._aws, url=url, is_relayed=self._relay is not None)
 
     @property
     def url(self) -> str:
@@ -128,7 +150,8 @@ class Server:
         self._local.start()
         try:
             with _signals_taken():
-                self._uvicorn.run(sockets=[self._socket])
+                relayed = [] if self._relay is None else [self._relay.listening]
+                self._uvicorn.run(sockets=[self._socket, *relayed])
         finally:
             self._end()
 
@@ -166,7 +189,7 @@ class Server:
 
     def _end(self) -> None:
         self.app.context.release()
-        self._socket.close()
+        self._close_sockets()
         self._local.close()
         self.service.close()
         if self._file.exists() and json.loads(self._file.read_text())["pid"] == os.getpid():

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import logging
 import socket
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from orchestrator.api.context import Limits
 from orchestrator.api.guard import is_loopback
 from orchestrator.errors import InvalidSpec
+
+logger = logging.getLogger(__name__)
 
 DEFAULT_PORT = 8760
 BACKLOG = 1024
@@ -76,3 +80,42 @@ def bind(options: ServeOptions) -> socket.socket:
         ) from error
     listening.setblocking(False)
     return listening
+
+
+@dataclass(frozen=True)
+class RelaySocket:
+    """Where containers come to, whose own loopback address is not this machine's.
+
+    It opens no more than the port does: any user of this machine may connect, who has a token is
+    served.
+
+    Attributes:
+        listening: The socket.
+        path: Its name.
+    """
+
+    listening: socket.socket
+    path: Path
+
+    @classmethod
+    def at(cls, path: Path) -> RelaySocket | None:
+        """Listen at a path; None where that cannot be done, which is logged."""
+        listening = socket.socket(socket.AF_UNIX)
+        try:
+            path.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
+            path.parent.chmod(0o755)  # users of containers are others
+            path.unlink(missing_ok=True)  # of a service that was killed
+            listening.bind(str(path))
+            path.chmod(0o666)
+            listening.listen(BACKLOG)
+        except OSError as error:
+            listening.close()
+            logger.warning("containers do not reach this service: %s: %s", path, error.strerror)
+            return None
+        listening.setblocking(False)
+        return cls(listening, path)
+
+    def close(self) -> None:
+        """Stop listening. Idempotent."""
+        self.listening.close()
+        self.path.unlink(missing_ok=True)

@@ -180,6 +180,7 @@ class DockerBackend(Backend):
             image=image,
             user=self._user,
             notify=_listening(self._settings.notify),
+            relays=_ports(self._settings.relay),
             installed=installed(self._settings, context, image),
         )
 
@@ -390,6 +391,13 @@ def _image_of(context: AttemptContext) -> str:
             "backend='docker' needs algorithm_specification.training_image, got none"
         )
     return image
+
+
+def _ports(directory: Path | None) -> frozenset[int]:
+    """Return the ports of the services whose sockets are in a directory."""
+    if directory is None or not directory.is_dir():
+        return frozenset()
+    return frozenset(int(path.name) for path in directory.iterdir() if path.name.isdigit())
 
 
 def _listening(socket: Path | None) -> Path | None:

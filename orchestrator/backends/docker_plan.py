@@ -7,8 +7,10 @@ the supervisor runs beside the service (see ``docker_outside``).
 
 from __future__ import annotations
 
+import ipaddress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 from orchestrator_runtime import contract, launch
 
@@ -37,8 +39,10 @@ if TYPE_CHECKING:
 
     from orchestrator.spec.job import Channel, TrainingJobSpec
 
+ENDPOINT_VARIABLE = "AWS_ENDPOINT_URL"
 HOST = "/run/orchestrator/host"
 NOTIFY = "/run/orchestrator/notify"
+RELAY = "/run/orchestrator/relay"
 INPUTS = "/run/orchestrator/inputs"
 SOURCES = "/run/orchestrator/sources"
 SCRATCH = "/tmp"  # noqa: S108  # the container's own
@@ -220,8 +224,27 @@ def host_plan(
         "compression": spec.output_data_config.compression_type,
         "notify": notify,
         "pipes": _pipes(around, context, host),
+        "relay": relay_plan(around, context),
         "volume": _volume(around, context, host),
     }
+
+
+def relay_plan(around: Surroundings, context: AttemptContext) -> contract.RelayPlan | None:
+    """Return where the program finds the service, if that is on a loopback address of this machine.
+
+    The supervisor hands on what comes to the same address inside, so images without Python have none.
+    """
+    if not around.inside or context.spec.enable_network_isolation:
+        return None
+    place = urlsplit(context.spec.environment.get(ENDPOINT_VARIABLE, ""))
+    try:
+        host, port = place.hostname or "", place.port
+        is_loopback = ipaddress.ip_address(host).is_loopback
+    except ValueError:  # a name, or no address at all
+        return None
+    if not is_loopback or port not in around.relays:
+        return None
+    return {"host": host, "port": port, "socket": f"{RELAY}/{port}"}
 
 
 def _volume(
@@ -368,6 +391,9 @@ def mounts(around: Surroundings, context: AttemptContext, host: str) -> list[dic
         bound.append(_bind(directory / artifacts, f"{HOST}/{artifacts}"))
         if around.notify is not None:
             bound.append(_bind(around.notify, NOTIFY))
+        if around.settings.relay is not None and relay_plan(around, context) is not None:
+            # The directory, for a service that starts again has a new socket in it.
+            bound.append(_bind(around.settings.relay, RELAY, read_only=True))
         bound += _supervised_inputs(context, host)
     installed = around.installed
     if installed is not None and installed.directory is not None:

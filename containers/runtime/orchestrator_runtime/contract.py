@@ -93,10 +93,18 @@ if TYPE_CHECKING:
         written: list[str]  # directories that the program writes
         inputs: str | None  # directory of inputs that do not change; links in it take no space
 
+    class RelayPlan(TypedDict):
+        """An address inside a container at which the service of its machine answers."""
+
+        host: str
+        port: int
+        socket: str  # the service's own
+
     class OptionalPlan(TypedDict, total=False):
         """What a plan may leave out."""
 
         pipes: list[PipePlan]
+        relay: RelayPlan | None
         volume: VolumePlan | None
 
     class HostPlan(OptionalPlan):

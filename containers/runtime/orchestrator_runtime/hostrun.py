@@ -104,8 +104,24 @@ class HostRun:
             from orchestrator_runtime.feed import Feeders  # noqa: PLC0415 -- only where needed
 
             self._feeders = Feeders(self._plan["pipes"], self._plan["ml"])
+        self._start_relay()
         launch = self._launch(self._plan["argv"], self._environment)
         return self._watch.run(launch, self._feeders)
+
+    def _start_relay(self) -> None:
+        """Let the program reach the service; it ends with the program, as all below this process."""
+        plan = self._plan.get("relay")
+        if plan is None:
+            return
+        from orchestrator_runtime import relay  # noqa: PLC0415 -- only where needed
+
+        try:
+            relay.start(plan)
+        except OSError as error:
+            self._pump.note(
+                f"the service cannot be reached from here: {plan['host']}:{plan['port']} cannot be "
+                f"listened on: {error.strerror}"
+            )
 
     def _launch(self, argv: list[str], environment: dict[str, str]) -> Launch:
         plan = self._plan

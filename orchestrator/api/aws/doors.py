@@ -25,6 +25,7 @@ class AwsOptions:
 
     Attributes:
         url: Where jobs reach the service; None = they do not.
+        is_relayed: Jobs in containers reach a loopback address, too.
         verify_signatures: False believes every claim; for a loopback address only.
         services: Further services by botocore's name, or others in the place of those of every
             installation.
@@ -32,6 +33,7 @@ class AwsOptions:
     """
 
     url: str | None = None
+    is_relayed: bool = False
     verify_signatures: bool = True
     services: Mapping[str, Operations] = field(default_factory=dict)
     s3: S3Gateway | None = None

@@ -32,7 +32,7 @@ def endpoint(context: Context, token: str, options: AwsOptions) -> Endpoint:
         options: How.
     """
     verifier = Verifier(Keys([token]), context.service.clock, verifies=options.verify_signatures)
-    access = JobAccess(options.url, issue(token, for_jobs=True))
+    access = JobAccess(options.url, issue(token, for_jobs=True), options.is_relayed)
     served = {**services(context, access), **options.services}
     s3 = options.s3 or S3Gateway(context.service.buckets)
     threads = Threads(

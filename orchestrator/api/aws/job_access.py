@@ -29,16 +29,18 @@ class JobAccess:
     Attributes:
         url: Its address; None = jobs do not reach it. A key that was given out before opens no more then.
         key: The key of jobs.
+        is_relayed: Containers reach it at a loopback address, too.
     """
 
     url: str | None
     key: AccessKey
+    is_relayed: bool = False
 
     def given(self, spec: TrainingJobSpec, region: str) -> TrainingJobSpec:
         """Return a specification whose program finds this service where it would find AWS.
 
-        A job without a network, or with settings of its own for AWS, stays as it is; so does one
-        in a container, which reaches this machine's loopback addresses no more than others do.
+        A job without a network, or with settings of its own for AWS, stays as it is; so does one in
+        a container that does not reach the address.
 
         Args:
             spec: The job.
@@ -47,7 +49,7 @@ class JobAccess:
         if self.url is None:
             return spec
         own = {name for name in spec.environment if name.startswith("AWS_")} - _REGIONS
-        if own or spec.enable_network_isolation or not _reaches(spec.backend, self.url):
+        if own or spec.enable_network_isolation or not self._reaches(spec.backend, self.url):
             return spec
         environment = {
             "AWS_ENDPOINT_URL": self.url,
@@ -73,6 +75,7 @@ class JobAccess:
             "buckets, logs and metrics only",
         )
 
-
-def _reaches(backend: str, url: str) -> bool:
-    return backend == "process" or not is_loopback(urlsplit(url).hostname or "")
+    def _reaches(self, backend: str, url: str) -> bool:
+        if backend == "process" or self.is_relayed:
+            return True
+        return not is_loopback(urlsplit(url).hostname or "")

@@ -19,6 +19,7 @@ from orchestrator.backends.docker_plan import (
     HOST,
     INPUTS,
     NOTIFY,
+    RELAY,
     SHARED_FILES,
     SOURCES,
     host_request,
@@ -283,6 +284,52 @@ def test_a_listening_driver_is_reachable_from_inside():
     asked = request(dataclasses.replace(AROUND, notify=HOME / "wake.sock"))
     assert targets(asked)[NOTIFY]["Source"] == str(HOME / "wake.sock")
     assert asked.plan["notify"] == NOTIFY
+
+
+RELAYED = dataclasses.replace(
+    AROUND, settings=dataclasses.replace(SETTINGS, relay=HOME / "relay"), relays=frozenset({8760})
+)
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "[::1]"])
+def test_a_service_on_a_loopback_address_is_reachable_from_inside(host: str):
+    asked = request(RELAYED, environment={"AWS_ENDPOINT_URL": f"http://{host}:8760"})
+    mount = targets(asked)[RELAY]
+    assert (mount["Source"], mount["ReadOnly"]) == (str(HOME / "relay"), True)
+    assert asked.plan["relay"] == {
+        "host": host.strip("[]"),
+        "port": 8760,
+        "socket": f"{RELAY}/8760",
+    }
+
+
+@pytest.mark.parametrize(
+    ("around", "spec"),
+    [
+        (RELAYED, {}),
+        (RELAYED, {"environment": {"AWS_ENDPOINT_URL": "http://127.0.0.1:9000"}}),
+        (RELAYED, {"environment": {"AWS_ENDPOINT_URL": "http://172.17.0.1:8760"}}),
+        (RELAYED, {"environment": {"AWS_ENDPOINT_URL": "http://minio:8760"}}),
+        (RELAYED, {"environment": {"AWS_ENDPOINT_URL": "http://127.0.0.1:many"}}),
+        (AROUND, {"environment": {"AWS_ENDPOINT_URL": "http://127.0.0.1:8760"}}),
+        (
+            RELAYED,
+            {
+                "environment": {"AWS_ENDPOINT_URL": "http://127.0.0.1:8760"},
+                "enable_network_isolation": True,
+            },
+        ),
+        (
+            dataclasses.replace(RELAYED, image=NO_PYTHON),
+            {"environment": {"AWS_ENDPOINT_URL": "http://127.0.0.1:8760"}},
+        ),
+    ],
+    ids=["none", "own", "elsewhere", "a name", "no port", "no service", "isolated", "no Python"],
+)
+def test_any_other_endpoint_is_the_programs_own_affair(around: Surroundings, spec: dict[str, Any]):
+    asked = request(around, **spec)
+    assert asked.plan["relay"] is None
+    assert RELAY not in targets(asked)
 
 
 def test_nothing_of_the_service_is_shown_to_an_image_without_python():

@@ -1,4 +1,4 @@
-"""Functions that the SageMaker SDK v3 runs as jobs in containers, of a service that these can reach.
+"""Functions that the SageMaker SDK v3 runs as jobs in containers, which reach the service on loopback.
 
 Their image has the caller's version of Python, and the SDK, as the SDK asks for.
 """
@@ -37,13 +37,6 @@ COPY . /opt/venv/lib/python3.11/site-packages/
 
 
 @pytest.fixture
-def bridge() -> str:
-    """This machine's address on the engine's own network."""
-    template = "{{(index .IPAM.Config 0).Gateway}}"
-    return docker("network", "inspect", "bridge", "--format", template)
-
-
-@pytest.fixture
 def image(tmp_path: Path) -> Iterator[None]:
     """The base image with the SDK of the environment for tests."""
     (packages,) = SAGEMAKER3_PYTHON.parent.parent.glob("lib/python*/site-packages")
@@ -56,21 +49,20 @@ def image(tmp_path: Path) -> Iterator[None]:
 
 
 @pytest.fixture
-def server(tmp_path: Path, bridge: str, image: None) -> Iterator[Server]:
+def server(tmp_path: Path, image: None) -> Iterator[Server]:
     del image
     home = tmp_path / "home"
     home.mkdir(mode=0o700)
     (home / "images.toml").write_text(RULE, encoding="utf-8")
-    options = ServeOptions(host=bridge, port=0, allow_remote=True)
     # The SDK asks for sudo where it is not root.
     settings = Settings(home=home, aws_backend="docker", docker_profile="compatible")
-    with Server(settings, options) as running:
+    with Server(settings, ServeOptions(port=0)) as running:
         yield running
         end_jobs(home)
 
 
 def test_functions_run_in_containers(
-    server: Server, bridge: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("ORCHESTRATOR_TOKEN", server.token)
     environment = {
@@ -78,7 +70,6 @@ def test_functions_run_in_containers(
         "PATH": PATH,
         "TMPDIR": os.environ["TMPDIR"],
         "PYTHONPATH": str(HERE / "guard"),
-        "ORCHESTRATOR_TEST_LOCAL_ADDRESS": bridge,
         **aws_environment.variables(server.service.home, server.url),
     }
     words = [str(SAGEMAKER3_PYTHON), str(HERE / "sdk" / "remote_program.py")]

@@ -57,6 +57,14 @@ def test_a_container_reaches_an_address_that_is_not_loopback() -> None:
     assert given.environment["AWS_ENDPOINT_URL"] == "http://172.17.0.1:8765"
 
 
+def test_a_container_reaches_a_loopback_address_that_is_relayed() -> None:
+    access = JobAccess("http://127.0.0.1:8765", ACCESS.key, is_relayed=True)
+    given = access.given(job(backend="docker"), "us-east-1")
+    assert given.environment["AWS_ENDPOINT_URL"] == "http://127.0.0.1:8765"
+    alone = job(backend="docker", enable_network_isolation=True)
+    assert access.given(alone, "us-east-1") is alone
+
+
 def test_the_key_is_known_and_another_than_the_users() -> None:
     keys, users = Keys([TOKEN]), issue(TOKEN)
     assert keys.lookup(ACCESS.key.id) == ACCESS.key.secret
