@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from orchestrator.catalogue import images
-from orchestrator.errors import ImageError
+from orchestrator.errors import ImageError, OrchestratorError
+from orchestrator.service.script_mode import SUBMIT_DIRECTORY
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -44,6 +45,21 @@ class Remembered:
             self._answers[about] = (now, answer)
         return answer
 
+    def known(self, about: str) -> bool:
+        """Return an answer that was given just before; nobody is asked.
+
+        Raises:
+            Unasked: There is none that will not be too old in a moment.
+        """
+        at, answer = self._answers.get(about, (-REMEMBERED_SECONDS, False))
+        if self._clock.monotonic() - at >= REMEMBERED_SECONDS / 2:
+            raise Unasked(about)
+        return answer
+
+
+class Unasked(LookupError):
+    """An engine would have to be asked."""
+
 
 class Placement:
     """Chooses back end, image and interpreter of jobs that name only an image.
@@ -60,12 +76,27 @@ class Placement:
         home: Path,
         prefer: images.Preference,
         script_mode: ScriptMode,
-        has_image: Callable[[str], bool],
+        has_image: Remembered,
     ) -> None:
         self._home = home
         self._prefer = prefer
         self._script_mode = script_mode
         self._has_image = has_image
+
+    def is_quick(self, spec: TrainingJobSpec) -> bool:
+        """Return whether to place and to admit a job takes no time: no code is fetched, no engine asked."""
+        if SUBMIT_DIRECTORY in spec.hyper_parameters:
+            return False
+        image = spec.algorithm_specification.training_image
+        try:
+            return image is None or self._target(image, self._has_image.known).backend == "process"
+        except Unasked:
+            return False
+        except OrchestratorError:
+            return True  # to refuse it is quick
+
+    def _target(self, image: str, is_present: Callable[[str], bool]) -> images.Target:
+        return images.resolve(image, images.load(self._home), self._prefer, is_present=is_present)
 
     def placed(self, spec: TrainingJobSpec) -> TrainingJobSpec:
         """Return a specification that says where it runs; the same where no image is named.
@@ -78,9 +109,7 @@ class Placement:
         image = spec.algorithm_specification.training_image
         if image is None:
             return spec
-        target = images.resolve(
-            image, images.load(self._home), self._prefer, is_present=self._has_image
-        )
+        target = self._target(image, self._has_image)
         coded = self._script_mode.with_source(spec)
         algorithm = coded.algorithm_specification
         if target.backend == "process" and not (

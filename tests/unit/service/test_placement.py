@@ -2,7 +2,23 @@
 
 from __future__ import annotations
 
-from orchestrator.service.placement import MOST_REMEMBERED, REMEMBERED_SECONDS, Remembered
+import contextlib
+from pathlib import Path
+
+import pytest
+
+from orchestrator.blobs.local import LocalBlobStore
+from orchestrator.catalogue.images import Preference
+from orchestrator.errors import OrchestratorError
+from orchestrator.service.placement import (
+    MOST_REMEMBERED,
+    REMEMBERED_SECONDS,
+    Placement,
+    Remembered,
+    Unasked,
+)
+from orchestrator.service.script_mode import ScriptMode
+from orchestrator.spec.job import TrainingJobSpec
 from orchestrator.testing.store_jobs import SetClock
 
 
@@ -28,6 +44,55 @@ def test_a_burst_asks_once_and_a_moment_later_the_engine_is_asked_again():
     engine.images = {"gone:1"}
     clock.move(REMEMBERED_SECONDS)
     assert (remembered("here:1"), remembered("gone:1")) == (False, True)
+
+
+def test_what_is_known_is_told_without_a_question_while_it_is_young():
+    clock, engine = SetClock(), Engine()
+    remembered = Remembered(engine.has_image, clock)
+    with pytest.raises(Unasked):
+        remembered.known("here:1")
+    remembered("here:1")
+    assert remembered.known("here:1")
+    clock.move(REMEMBERED_SECONDS / 2)
+    with pytest.raises(Unasked):
+        remembered.known("here:1")
+    assert engine.asked == ["here:1"]
+
+
+def job(image: str | None, **parameters: str) -> TrainingJobSpec:
+    algorithm = {"training_image": image} if image else {"container_entrypoint": ["true"]}
+    return TrainingJobSpec.parse(
+        {
+            "training_job_name": "job",
+            "algorithm_specification": algorithm,
+            "hyper_parameters": parameters,
+            **({} if image else {"backend": "process"}),
+        }
+    )
+
+
+AWS = "763104351884.dkr.ecr.us-east-1.amazonaws.com/pytorch-training:2.13-cpu-py312"
+
+
+@pytest.mark.parametrize("prefer", ["auto", "process"])
+def test_a_job_is_quick_to_place_when_no_engine_is_asked_and_nothing_fetched(
+    tmp_path: Path, prefer: Preference
+):
+    engine = Engine()
+    remembered = Remembered(engine.has_image, SetClock())
+    blobs = LocalBlobStore(tmp_path / "blobs")
+    placement = Placement(tmp_path, prefer, ScriptMode(blobs, blobs), remembered)
+    assert placement.is_quick(job(AWS)) == (prefer == "process")
+    assert placement.is_quick(job("nobody/knows:1")) == (prefer == "process")
+    assert placement.is_quick(job(None))
+    assert not placement.is_quick(job(None, sagemaker_submit_directory="s3://b/k"))
+    assert engine.asked == []
+    for image in (AWS, "nobody/knows:1", "here:1"):
+        with contextlib.suppress(OrchestratorError):
+            placement.placed(job(image))
+    assert placement.is_quick(job(AWS))
+    assert placement.is_quick(job("nobody/knows:1"))
+    assert placement.is_quick(job("here:1")) == (prefer == "process")
 
 
 def test_many_names_take_no_more_memory_than_some():

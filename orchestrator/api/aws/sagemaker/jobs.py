@@ -23,6 +23,7 @@ from orchestrator.errors import (
     OrchestratorError,
 )
 from orchestrator.service.jobs import JobService, Submission
+from orchestrator.service.placement import Placement
 from orchestrator.service.script_mode import SUBMIT_DIRECTORY
 from orchestrator.spec.job import TrainingJobSpec
 from orchestrator.spec.record import TrainingJobRecord
@@ -52,7 +53,7 @@ class TrainingJobs:
     Args:
         jobs: The use cases.
         shape: Of CreateTrainingJob's input.
-        placed: Returns a specification with what stands on this machine for its image.
+        placement: Gives what stands on this machine for an image.
         directory: Where jobs are that name no place for their outputs.
         access: How jobs reach this service.
     """
@@ -61,13 +62,13 @@ class TrainingJobs:
         self,
         jobs: JobService,
         shape: Callable[[], Shape],
-        placed: Callable[[TrainingJobSpec], TrainingJobSpec],
+        placement: Callable[[], Placement],
         directory: Path,
         access: JobAccess,
     ) -> None:
         self._jobs = jobs
         self._shape = shape
-        self._placed = placed
+        self._placement = placement
         self._directory = directory
         self._access = access
 
@@ -96,7 +97,7 @@ class TrainingJobs:
     def create_many(self, inputs: Sequence[Input]) -> Answers:
         """Accept jobs in one commit; see ``Gathered.together``.
 
-        Jobs whose code is to be fetched, or that an engine is to run, may take long.
+        Where code is to be fetched or an engine to be asked, a job is left to ``create``.
         """
         prepared = [self._prepared(asked, caller) for asked, caller in inputs]
         submissions = [one for one in prepared if isinstance(one, Submission)]
@@ -110,12 +111,11 @@ class TrainingJobs:
         """Return what to submit, why there is nothing, or None for what may take long."""
         try:
             spec = self._asked_for(asked)
-            if SUBMIT_DIRECTORY in spec.hyper_parameters:
+            if not self._placement().is_quick(spec):
                 return None
-            placed = self._placed_for(spec, caller)
+            return Submission(self._placed_for(spec, caller))
         except Exception as error:  # noqa: BLE001  # of this call, not of those beside it
             return error
-        return None if placed.algorithm_specification.training_image else Submission(placed)
 
     def _outcome(
         self, spec: TrainingJobSpec, job: TrainingJobRecord | OrchestratorError
@@ -132,7 +132,7 @@ class TrainingJobs:
 
     def _placed_for(self, spec: TrainingJobSpec, caller: Caller) -> TrainingJobSpec:
         try:
-            return self._access.given(self._placed(spec), caller.region)
+            return self._access.given(self._placement().placed(spec), caller.region)
         except OrchestratorError as error:
             raise self._refusal(spec, error) from error
 

@@ -29,7 +29,7 @@ class SageMaker:
         self._jobs = TrainingJobs(
             service.jobs,
             lambda: self._shapes.request,
-            lambda spec: service.placement.placed(spec),
+            lambda: service.placement,
             service.home / "jobs",
             access,
         )
