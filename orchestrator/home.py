@@ -18,7 +18,7 @@ SETTINGS_PREFIX = "ORCHESTRATOR_"
 DRIVER_SOCKET = "driver.sock"
 """Where who drives answers local clients."""
 RELAY_DIRECTORY = "relay"
-"""Where containers reach the service that is on a loopback address: a socket for each port."""
+"""Where containers reach the service that is on a loopback address: a socket for each address."""
 METRICS_FILE = "metrics.sqlite3"
 """The points of all metrics."""
 TOKEN_FILE = "token"  # noqa: S105  # a file name
@@ -124,9 +124,14 @@ def socket_path(home: Path, name: str) -> Path:
     return directory / f"{digest}-{name}"
 
 
-def relay_socket(home: Path, port: int) -> Path:
-    """Return the socket by which containers reach the service on a port; nothing else is beside."""
-    return socket_path(home, f"{RELAY_DIRECTORY}/{port}")
+def relay_directory(home: Path) -> Path:
+    """Return where the sockets are by which containers reach services of this home; nothing else is."""
+    return home / RELAY_DIRECTORY
+
+
+def relay_name(host: str, port: int) -> str:
+    """Return the name in there of the socket of a service on a loopback address."""
+    return f"{host}-{port}"
 
 
 def interpreter(given: str | os.PathLike[str] | None) -> str:

@@ -37,7 +37,8 @@ from orchestrator.home import (
     DRIVER_SOCKET,
     ensure_token,
     prepare_home,
-    relay_socket,
+    relay_directory,
+    relay_name,
     socket_path,
 )
 from orchestrator.service.assemble import open_service
@@ -100,10 +101,12 @@ class Server:
         self._thread: threading.Thread | None = None
 
     def _relay_socket(self, home: Path) -> RelaySocket | None:
-        host, port = self._socket.getsockname()[:2]
-        if self._aws is None or not is_loopback(host):
+        """Listen for containers, too; they get no further than a key of theirs opens."""
+        place = urlsplit(self.url)
+        host, port = place.hostname or "", place.port or 0
+        if self._aws is None or not self._aws.verify_signatures or not is_loopback(host):
             return None
-        return RelaySocket.at(relay_socket(home, port))
+        return RelaySocket.at(relay_directory(home) / relay_name(host, port))
 
     def _close_sockets(self) -> None:
         self._socket.close()

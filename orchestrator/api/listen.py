@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import logging
+import os
 import socket
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -92,30 +95,66 @@ class RelaySocket:
     Attributes:
         listening: The socket.
         path: Its name.
+        inode: Its own number; another service may have put another socket there since.
     """
 
     listening: socket.socket
     path: Path
+    inode: int
 
     @classmethod
     def at(cls, path: Path) -> RelaySocket | None:
         """Listen at a path; None where that cannot be done, which is logged."""
         listening = socket.socket(socket.AF_UNIX)
+        # Named when it listens: at no moment does the name lead nowhere.
+        draft = path.with_name(f".{path.name}.{os.getpid()}")
         try:
             path.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
             path.parent.chmod(0o755)  # users of containers are others
-            path.unlink(missing_ok=True)  # of a service that was killed
-            listening.bind(str(path))
-            path.chmod(0o666)
+            with _short(path.parent) as directory:
+                _remove_dead(directory)
+                draft.unlink(missing_ok=True)
+                listening.bind(f"{directory}/{draft.name}")
+            draft.chmod(0o666)
             listening.listen(BACKLOG)
+            inode = draft.stat().st_ino
+            draft.replace(path)
         except OSError as error:
             listening.close()
             logger.warning("containers do not reach this service: %s: %s", path, error.strerror)
             return None
         listening.setblocking(False)
-        return cls(listening, path)
+        return cls(listening, path, inode)
 
     def close(self) -> None:
         """Stop listening. Idempotent."""
         self.listening.close()
-        self.path.unlink(missing_ok=True)
+        with suppress(FileNotFoundError):
+            if self.path.lstat().st_ino == self.inode:
+                self.path.unlink()
+
+
+@contextmanager
+def _short(directory: Path) -> Iterator[Path]:
+    """Name a directory so that names in it are short enough for sockets; others have 108 bytes in all."""
+    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        short = Path(f"/proc/self/fd/{descriptor}")
+        yield short if short.exists() else directory
+    finally:
+        os.close(descriptor)
+
+
+def _remove_dead(directory: Path) -> None:
+    """Remove the sockets of services that were killed."""
+    for path in directory.iterdir():
+        if not path.is_socket():
+            continue
+        with socket.socket(socket.AF_UNIX) as probe:
+            probe.setblocking(False)
+            try:
+                probe.connect(str(path))
+            except ConnectionRefusedError:
+                path.unlink(missing_ok=True)
+            except OSError:
+                continue  # it is busy

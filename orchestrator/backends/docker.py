@@ -180,7 +180,7 @@ class DockerBackend(Backend):
             image=image,
             user=self._user,
             notify=_listening(self._settings.notify),
-            relays=_ports(self._settings.relay),
+            relays=_sockets(self._settings.relay),
             installed=installed(self._settings, context, image),
         )
 
@@ -393,11 +393,11 @@ def _image_of(context: AttemptContext) -> str:
     return image
 
 
-def _ports(directory: Path | None) -> frozenset[int]:
-    """Return the ports of the services whose sockets are in a directory."""
+def _sockets(directory: Path | None) -> frozenset[str]:
+    """Return the names of the sockets in a directory."""
     if directory is None or not directory.is_dir():
         return frozenset()
-    return frozenset(int(path.name) for path in directory.iterdir() if path.name.isdigit())
+    return frozenset(path.name for path in directory.iterdir() if path.is_socket())
 
 
 def _listening(socket: Path | None) -> Path | None:

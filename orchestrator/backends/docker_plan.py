@@ -31,6 +31,7 @@ from orchestrator.backends.docker_values import (
 )
 from orchestrator.backends.launchers import launched, launcher_environment
 from orchestrator.errors import ImageError
+from orchestrator.home import relay_name
 from orchestrator.packaging.script import check_python
 from orchestrator.spec.redact import masked_values
 
@@ -40,6 +41,15 @@ if TYPE_CHECKING:
     from orchestrator.spec.job import Channel, TrainingJobSpec
 
 ENDPOINT_VARIABLE = "AWS_ENDPOINT_URL"
+SERVICE_VARIABLES = frozenset(
+    {
+        ENDPOINT_VARIABLE,
+        "AWS_ACCESS_KEY_ID",
+        "AWS_SECRET_ACCESS_KEY",
+        "AWS_EC2_METADATA_DISABLED",
+    }
+)
+"""What a job is given to reach the service, beside its region."""
 HOST = "/run/orchestrator/host"
 NOTIFY = "/run/orchestrator/notify"
 RELAY = "/run/orchestrator/relay"
@@ -162,13 +172,21 @@ def program_environment(
         environment |= {"HOME": SCRATCH, "USER": HARDENED_USER, "LOGNAME": HARDENED_USER}
     if around.installed is not None:
         environment |= around.installed.environment
-    environment |= launcher_environment(context, host) | spec.environment
+    environment |= launcher_environment(context, host) | _environment(around, context)
     environment |= {
         "TRAINING_JOB_NAME": spec.training_job_name,
         "TRAINING_JOB_ARN": context.arn,
         contract.ATTEMPT_VARIABLE: str(context.attempt),
     }
     return environment
+
+
+def _environment(around: Surroundings, context: AttemptContext) -> dict[str, str]:
+    """Return the job's own variables, without an address of the service that leads nowhere inside."""
+    given = context.spec.environment
+    if _service_address(around, context.spec) is None or relay_plan(around, context) is not None:
+        return dict(given)
+    return {name: value for name, value in given.items() if name not in SERVICE_VARIABLES}
 
 
 # -- the supervisor's plan -------------------------------------------------------------------
@@ -236,15 +254,21 @@ def relay_plan(around: Surroundings, context: AttemptContext) -> contract.RelayP
     """
     if not around.inside or context.spec.enable_network_isolation:
         return None
-    place = urlsplit(context.spec.environment.get(ENDPOINT_VARIABLE, ""))
+    return _service_address(around, context.spec)
+
+
+def _service_address(around: Surroundings, spec: TrainingJobSpec) -> contract.RelayPlan | None:
+    """Return the address of a service that a job is given; None if there is none, or another's."""
+    place = urlsplit(spec.environment.get(ENDPOINT_VARIABLE, ""))
     try:
-        host, port = place.hostname or "", place.port
+        host, port = place.hostname or "", place.port or 0
         is_loopback = ipaddress.ip_address(host).is_loopback
     except ValueError:  # a name, or no address at all
         return None
-    if not is_loopback or port not in around.relays:
+    name = relay_name(host, port)
+    if not is_loopback or name not in around.relays:
         return None
-    return {"host": host, "port": port, "socket": f"{RELAY}/{port}"}
+    return {"host": host, "port": port, "socket": f"{RELAY}/{name}"}
 
 
 def _volume(

@@ -30,7 +30,7 @@ class DockerSettings:
         runtime: Directory with ``__main__.py`` and ``orchestrator_runtime/``.
         base_url: Address of the engine; None = ``DOCKER_HOST``, else the default socket.
         notify: Datagram socket that supervisors poke; None = the engine's events do.
-        relay: Directory with the sockets of services on loopback addresses, each named by its port.
+        relay: Directory with the sockets of services on loopback addresses, see ``home.relay_name``.
         pull: Pull images that are missing.
         profile: ``hardened``: not root, no capabilities. ``compatible``: root inside the
             container with the engine's default capabilities, for images that need it.
@@ -135,7 +135,7 @@ class Surroundings:
     Attributes:
         user: User and group id that containers run as.
         notify: Socket that supervisors poke, if somebody listens there.
-        relays: Ports of services that containers can reach.
+        relays: Names of the sockets of services that containers can reach.
     """
 
     settings: DockerSettings
@@ -143,7 +143,7 @@ class Surroundings:
     image: ImageFacts
     user: tuple[int, int]
     notify: Path | None = None
-    relays: frozenset[int] = frozenset()
+    relays: frozenset[str] = frozenset()
     installed: Installed | None = None
 
     @property

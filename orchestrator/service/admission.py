@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import bisect
 import difflib
 import os
 import shutil
@@ -101,9 +102,11 @@ class Admission:
             self._check_instances(spec)
         except CapacityUnavailable:
             return 0
-        counts = range(len(spec.hosts), 0, -1)
-        fit = (n for n in counts if impossible(self._demand(spec, n), self._machine) is None)
-        return next(fit, 0)
+        counts = range(1, len(spec.hosts) + 1)
+        return bisect.bisect(counts, 0, key=lambda count: self._is_too_many(spec, count))
+
+    def _is_too_many(self, spec: TrainingJobSpec, hosts: int) -> bool:
+        return impossible(self._demand(spec, hosts), self._machine) is not None
 
     def _backend(self, spec: TrainingJobSpec) -> Backend:
         try:

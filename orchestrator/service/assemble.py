@@ -21,7 +21,7 @@ from orchestrator.blobs.buckets import BucketStore
 from orchestrator.blobs.local import LocalBlobStore
 from orchestrator.blobs.places import open_blobs
 from orchestrator.clock import Clock, SystemClock
-from orchestrator.home import METRICS_FILE, prepare_home, relay_socket, socket_path
+from orchestrator.home import METRICS_FILE, prepare_home, relay_directory, socket_path
 from orchestrator.scheduler.capacity import Machine
 from orchestrator.scheduler.effects import Effects
 from orchestrator.scheduler.loop import Driver
@@ -153,7 +153,7 @@ class Service:
                 home=self.home,
                 runtime=self.runtime,
                 notify=self._notify_path,
-                relay=relay_socket(self.home, 0).parent,
+                relay=relay_directory(self.home),
                 pull=self.settings.docker_pull,
                 profile=self.settings.docker_profile,
                 log_bytes=self.settings.log_quota_bytes,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import socket
+import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -145,6 +146,52 @@ while True:
     assert b"saved" in relayed.log
     with pytest.raises(ConnectionRefusedError):
         socket.create_connection(("127.0.0.1", free_port))
+
+
+def test_connections_that_the_service_has_ended_take_no_places(
+    relayed: Host, path: Path, free_port: int
+) -> None:
+    """Pools of clients keep these until they want to use them again."""
+    program = f"""{ASK}
+kept = [socket.create_connection(("127.0.0.1", int(sys.argv[1])), timeout=30) for _ in range(300)]
+assert all(connection.recv(1) == b"" for connection in kept)
+print("all", len(kept))
+"""
+    with socket.socket(socket.AF_UNIX) as listening:
+        listening.bind(str(path))
+        listening.listen(512)
+        relayed.program(program, str(free_port)).start()
+        for _ in range(300):
+            connection, _ = listening.accept()
+            connection.close()
+        record = relayed.end()
+    assert record["exit_code"] == 0, relayed.log
+    assert b"all 300" in relayed.log
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="prlimit")
+def test_a_shortage_passes(relayed: Host, service: Service, free_port: int) -> None:
+    del service
+    program = f"""{ASK}
+import resource, select
+parent = os.getppid()
+(relay,) = {{
+    int(pid)
+    for task in os.listdir(f"/proc/{{parent}}/task")
+    for pid in open(f"/proc/{{parent}}/task/{{task}}/children").read().split()
+}} - {{os.getpid()}}
+assert ask(b"x") == b"xx"
+before = resource.prlimit(relay, resource.RLIMIT_NOFILE)
+resource.prlimit(relay, resource.RLIMIT_NOFILE, (3, before[1]))
+assert ask(b"") == b""  # it was waiting for this one already, and has no second descriptor
+with socket.create_connection(("127.0.0.1", int(sys.argv[1])), timeout=30) as waiting:
+    waiting.sendall(b"x")
+    waiting.shutdown(1)
+    assert not select.select([waiting], [], [], 0.2)[0]
+    resource.prlimit(relay, resource.RLIMIT_NOFILE, before)
+    assert waiting.recv(2) == b"xx"
+"""
+    assert relayed.program(program, str(free_port)).run()["exit_code"] == 0, relayed.log
 
 
 def test_an_address_that_is_taken_is_told_and_the_program_runs(

@@ -183,7 +183,7 @@ def _become(plan: PipePlan, fifos: Fifos, report: int, parent: int) -> NoReturn:
             from orchestrator_runtime import native  # noqa: PLC0415
 
             native.die_with_parent(parent)
-        files.close_all_but({0, 1, 2, fifos.directory, report})
+        files.close_all_but(frozenset({0, 1, 2, fifos.directory, report}))
         feed(plan, fifos)
     except (StreamError, OSError) as error:
         text = f"channel {plan['channel']!r} could not be streamed: {error}"

@@ -8,7 +8,7 @@ from orchestrator_runtime import jsonlite
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Mapping
     from typing import Any
 
 
@@ -122,8 +122,22 @@ def _is_regular(name: str, directory: int) -> bool:
     return mode & 0o170000 == 0o100000
 
 
-def close_all_but(kept: Iterable[int]) -> None:
+def close_all_but(kept: frozenset[int]) -> None:
     """Close every descriptor of this process but some."""
+    try:
+        open_ones = os.listdir("/proc/self/fd")  # a billion could be open
+    except OSError:
+        _close_ranges(kept)
+        return
+    for number in map(int, open_ones):
+        if number not in kept:
+            try:
+                os.close(number)
+            except OSError:
+                continue  # the descriptor of the listing itself
+
+
+def _close_ranges(kept: frozenset[int]) -> None:
     low = 0
     for number in sorted(kept):
         if low < number:  # CPython takes an empty range that begins at 0 for all descriptors

@@ -12,6 +12,7 @@ import os
 import socket
 import sys
 import threading
+import time
 
 from orchestrator_runtime import files, signals
 
@@ -27,6 +28,7 @@ else:
 MOST_CONNECTIONS = 128
 """More than these wait; each has two threads, which count to the container's processes."""
 CHUNK_BYTES = 1 << 18
+SHORTAGE_SECONDS = 0.05
 
 
 def start(plan: RelayPlan) -> int:
@@ -76,7 +78,7 @@ def _become(listener: socket.socket, path: str, parent: int) -> NoReturn:
             from orchestrator_runtime import native  # noqa: PLC0415
 
             native.die_with_parent(parent)
-        files.close_all_but({0, 1, 2, listener.fileno()})
+        files.close_all_but(frozenset({0, 1, 2, listener.fileno()}))
         hand_on(listener, path)
     finally:
         os._exit(1)
@@ -87,23 +89,43 @@ def hand_on(listener: socket.socket, path: str) -> NoReturn:
     places = threading.Semaphore(MOST_CONNECTIONS)
     while True:
         places.acquire()
-        client, _ = listener.accept()
+        try:
+            _accept(listener, path, places)
+        except (
+            OSError,
+            RuntimeError,
+        ):  # no descriptor, or no thread: of who came, not of who comes
+            places.release()
+            time.sleep(SHORTAGE_SECONDS)
+
+
+def _accept(listener: socket.socket, path: str, places: threading.Semaphore) -> None:
+    client, _ = listener.accept()
+    try:
         threading.Thread(target=_connect, args=(client, path, places), daemon=True).start()
+    except RuntimeError:
+        client.close()
+        raise
 
 
 def _connect(client: socket.socket, path: str, places: threading.Semaphore) -> None:
     try:
         with client, socket.socket(socket.AF_UNIX) as service:
-            try:
-                service.connect(path)
-            except OSError:  # it is not up: closed at once, as an address where nobody listens
-                return
-            back = threading.Thread(target=_copy, args=(service, client), daemon=True)
+            service.connect(path)
+            back = threading.Thread(target=_copy_back, args=(service, client), daemon=True)
             back.start()
             _copy(client, service)
             back.join()
+    except (OSError, RuntimeError):
+        return  # it is not up, or there is no thread: closed, as by an address where nobody listens
     finally:
         places.release()
+
+
+def _copy_back(service: socket.socket, client: socket.socket) -> None:
+    """Copy answers. The service ends a connection whole; a client that is idle would keep its place."""
+    _copy(service, client)
+    _end(client)
 
 
 def _copy(source: socket.socket, target: socket.socket) -> None:

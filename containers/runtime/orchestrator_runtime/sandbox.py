@@ -50,7 +50,7 @@ def enter(plan: NamespacePlan, *, report: int, info: int, parent: int) -> None:
         OSError: The system refused a step; the text names it.
     """
     native.die_with_parent(parent)
-    files.close_all_but({0, 1, 2, report, info})
+    files.close_all_but(frozenset({0, 1, 2, report, info}))
     _unshare(plan)
     mounts.apply(plan)
     native.call("sethostname", plan["hostname"].encode(), len(plan["hostname"].encode()))

@@ -15,7 +15,7 @@ from orchestrator.api.aws.errors import AwsError, from_ours, internal_failure, u
 from orchestrator.api.aws.forms import Form
 from orchestrator.api.aws.job_access import JobAccess
 from orchestrator.api.aws.model import Model, Models, Operation
-from orchestrator.api.aws.operations import Gathered, Handler, Operations
+from orchestrator.api.aws.operations import Answers, Gathered, Handler, Input, Operations
 from orchestrator.api.aws.parse import load_json, parse_json
 from orchestrator.api.aws.parse_query import parse_query
 from orchestrator.api.aws.refusals import Refusal, refused
@@ -117,11 +117,20 @@ class Calls:
                 inputs.append((place, (self._input(call), call.caller)))
             except Exception as error:  # noqa: BLE001  # this one's answer, whatever it is
                 answers[place] = self._refusal(call, error)
-        outputs = handler.together([given for _, given in inputs])
+        outputs = self._together(handler, [given for _, given in inputs], calls[0])
         for (place, _), output in zip(inputs, outputs, strict=True):
-            if output is not None:
-                answers[place] = self._answer(calls[place], output)
+            answers[place] = self._answer(calls[place], output)
         return answers
+
+    def _together(self, handler: Gathered, inputs: Sequence[Input], first: Call) -> Answers:
+        """Return all outputs; what stops all is everybody's answer, a fault of ours nobody's."""
+        try:
+            return handler.together(inputs)
+        except OrchestratorError as error:
+            return [worded(error, first.form.request_id)] * len(inputs)
+        except Exception:
+            logger.exception("AWS requests as %s failed together", first.form.request_id)
+            return [None] * len(inputs)
 
     def _refusal(self, call: Call, error: Exception) -> Response:
         is_served = call.operation in self._handlers.get(call.service, {})
@@ -147,10 +156,15 @@ class Calls:
         operation = model.operations[call.operation]
         return {} if operation.input is None else _parsed(operation, call)
 
-    def _answer(self, call: Call, output: dict[str, Any] | Exception) -> Response:
-        if isinstance(output, Exception):
-            return self._refusal(call, output)
-        return self._output(call, output)
+    def _answer(self, call: Call, output: dict[str, Any] | Exception | None) -> Response | None:
+        if output is None:
+            return None
+        try:
+            if isinstance(output, Exception):
+                return self._refusal(call, output)
+            return self._output(call, output)
+        except Exception as error:  # noqa: BLE001  # this one's answer
+            return self._refusal(call, error)
 
     def _output(self, call: Call, output: dict[str, Any]) -> Response:
         model: Model = self._models.of(call.service)

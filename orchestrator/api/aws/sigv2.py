@@ -11,7 +11,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from datetime import datetime
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlencode, urlsplit
 
 from botocore.auth import HmacV1Auth
 from botocore.compat import HTTPHeaders
@@ -28,6 +28,8 @@ from orchestrator.clock import from_epoch
 
 _KEY, _SIGNATURE, _EXPIRES = SIGNATURE_PARAMETERS_2
 _NAMED = frozenset({"content-md5", "content-type"})
+_HEADER = re.compile(r"content-md5|content-type|x-amz-[a-z0-9!#$%&'*+.^_`|~-]+")
+_VALUE = re.compile(r"[^\x00-\x1f\x7f]*")
 _TIME = re.compile(r"[0-9]{1,11}")
 
 
@@ -65,13 +67,20 @@ def signature_2(received: Received, claim: Claim2, secret: str) -> str:
     for name, value in received.headers:
         if name.startswith("x-amz-") or name in _NAMED:
             headers.add_header(name, value)
-    bucket = bucket_of_host(received.header("host") or "", BUCKET_HOSTS)  # no host is signed
-    path = f"/{bucket}{received.path}" if bucket else received.path
-    place = urlsplit(f"http://host{path}?{received.raw_query.decode('latin-1')}")
+    # Encoded again from what it means: the signer looks for names as they are spelled.
+    query = urlencode(received.parameters, quote_via=quote, errors="surrogateescape")
+    place = urlsplit(f"http://host{_signed_path(received)}?{query}")
     signer = _Signer(Credentials(claim.access_key, secret))
     signer.expires_text = claim.expires_text
     signature: str = signer.get_signature(received.method, place, headers)
     return signature
+
+
+def _signed_path(received: Received) -> str:
+    """Return bucket and key as they are signed: no host is, and a bucket alone ends with a slash."""
+    bucket = bucket_of_host(received.header("host") or "", BUCKET_HOSTS)
+    path = f"/{bucket}{received.path}" if bucket else received.path
+    return f"{path}/" if path.count("/") == 1 and path != "/" else path
 
 
 class _Signer(HmacV1Auth):  # type: ignore[misc]  # botocore carries no types
@@ -86,16 +95,17 @@ class _Signer(HmacV1Auth):  # type: ignore[misc]  # botocore carries no types
 def with_headers_of_query(scope: Scope) -> Scope:
     """Return a request whose headers are complete: signers put some into the query instead.
 
-    A header that is sent as well counts alone.
+    A header that is sent as well counts alone. What could be no header stays where it is: lines that
+    are signed one below the other must not be made of one.
     """
     received = Received.of(scope)
     if read_claim_2(received) is None:
         return scope
     sent = {name for name, _ in received.headers}
     moved = [
-        (name.lower().encode("latin-1", "replace"), value.encode("utf-8", "surrogateescape"))
+        (name.lower().encode(), value.encode("utf-8", "surrogateescape"))
         for name, value in received.parameters
-        if (name.lower().startswith("x-amz-") or name.lower() in _NAMED)
-        and name.lower() not in sent
+        if _HEADER.fullmatch(name.lower()) and _VALUE.fullmatch(value)
+        if name.lower() not in sent
     ]
     return {**scope, "headers": [*scope["headers"], *moved]} if moved else scope

@@ -78,6 +78,8 @@ class Verifier:
         secret = self._keys.lookup(claim.access_key)
         if secret is None:
             raise refused(Refusal.UNKNOWN_KEY, Dialect.S3)
+        if _has_session_token(received):
+            raise refused(Refusal.SESSION_TOKEN, Dialect.S3)
         if claim.expires is None:
             raise refused(Refusal.BAD_EXPIRY_2, Dialect.S3)
         if self._clock.now() > claim.expires:

@@ -287,20 +287,34 @@ def test_a_listening_driver_is_reachable_from_inside():
 
 
 RELAYED = dataclasses.replace(
-    AROUND, settings=dataclasses.replace(SETTINGS, relay=HOME / "relay"), relays=frozenset({8760})
+    AROUND,
+    settings=dataclasses.replace(SETTINGS, relay=HOME / "relay"),
+    relays=frozenset({"127.0.0.1-8760", "::1-8760"}),
 )
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "[::1]"])
 def test_a_service_on_a_loopback_address_is_reachable_from_inside(host: str):
     asked = request(RELAYED, environment={"AWS_ENDPOINT_URL": f"http://{host}:8760"})
+    assert asked.plan["environment"]["AWS_ENDPOINT_URL"] == f"http://{host}:8760"
     mount = targets(asked)[RELAY]
     assert (mount["Source"], mount["ReadOnly"]) == (str(HOME / "relay"), True)
     assert asked.plan["relay"] == {
         "host": host.strip("[]"),
         "port": 8760,
-        "socket": f"{RELAY}/8760",
+        "socket": f"{RELAY}/{host.strip('[]')}-8760",
     }
+
+
+def test_an_image_without_python_is_given_no_address_that_leads_nowhere():
+    around = dataclasses.replace(RELAYED, image=NO_PYTHON)
+    given = {"AWS_ACCESS_KEY_ID": "k", "AWS_SECRET_ACCESS_KEY": "s", "AWS_REGION": "eu-west-1"}
+    ours = {"AWS_ENDPOINT_URL": "http://127.0.0.1:8760", **given}
+    found = request(around, environment=ours).plan["environment"]
+    assert {name for name in found if name.startswith("AWS_")} == {"AWS_REGION"}
+    theirs = {"AWS_ENDPOINT_URL": "http://127.0.0.1:9000", **given}
+    found = request(around, environment=theirs).plan["environment"]
+    assert {name for name in found if name.startswith("AWS_")} == {*given, "AWS_ENDPOINT_URL"}
 
 
 @pytest.mark.parametrize(

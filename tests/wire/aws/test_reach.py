@@ -8,10 +8,12 @@ from pathlib import Path
 from typing import Any, Literal
 
 import boto3
+import httpx
 import pytest
 
+from orchestrator.api.listen import RelaySocket
 from orchestrator.cli import aws_environment
-from orchestrator.home import relay_socket
+from orchestrator.home import relay_directory, relay_name
 from orchestrator.server import ServeOptions, Server
 from orchestrator.settings import Settings
 from orchestrator.testing.plugin import end_jobs
@@ -129,28 +131,70 @@ def test_a_program_without_a_network_does_not_reach_it(
     assert "refused" in log_of(server)
 
 
+def socket_of(server: Server) -> Path:
+    """Where containers reach a service."""
+    host, _, port = server.url.removeprefix("http://").rpartition(":")
+    return relay_directory(server.service.home) / relay_name(host, int(port))
+
+
 def test_the_socket_for_containers_goes_with_the_service(serve: Callable[..., Server]) -> None:
     server = serve("process")
-    path = relay_socket(server.service.home, int(server.url.rpartition(":")[2]))
+    path = socket_of(server)
     assert path.is_socket()
     server.close()
     assert not path.exists()
 
 
-def test_what_a_killed_service_left_there_is_no_hindrance(serve: Callable[..., Server]) -> None:
-    server = serve("process")
-    port = int(server.url.rpartition(":")[2])
-    server.close()
-    path = relay_socket(server.service.home, port)
-    path.write_text("", encoding="utf-8")
-    serve("process", port)
+def test_a_service_leaves_the_socket_of_the_next_one(tmp_path: Path) -> None:
+    """One that is ending may still have requests to answer when the next one has the port."""
+    path = tmp_path / "relay" / "127.0.0.1-1"
+    first, second = RelaySocket.at(path), RelaySocket.at(path)
+    assert first is not None
+    assert second is not None
+    first.close()
     assert path.is_socket()
+    second.close()
+    assert not path.exists()
+
+
+def test_the_sockets_of_killed_services_are_removed_and_no_others(tmp_path: Path) -> None:
+    first = RelaySocket.at(tmp_path / "relay" / "127.0.0.1-1")
+    killed = RelaySocket.at(tmp_path / "relay" / "127.0.0.1-2")
+    assert first is not None
+    assert killed is not None
+    killed.listening.close()
+    third = RelaySocket.at(tmp_path / "relay" / "127.0.0.1-3")
+    assert third is not None
+    left = sorted(path.name for path in (tmp_path / "relay").iterdir())
+    first.close()
+    third.close()
+    assert left == ["127.0.0.1-1", "127.0.0.1-3"]
+
+
+def test_the_path_of_a_home_may_be_longer_than_a_socket_s(tmp_path: Path) -> None:
+    path = tmp_path / ("x" * 100) / ("y" * 100) / "relay" / "127.0.0.1-1"
+    made = RelaySocket.at(path)
+    assert made is not None
+    assert path.is_socket()
+    made.close()
+
+
+@pytest.mark.parametrize(
+    ("host", "verifies", "expected"),
+    [("127.0.0.1", True, True), ("127.0.0.1", False, False), ("0.0.0.0", True, True)],
+)
+def test_containers_reach_a_loopback_address_whose_callers_are_verified(
+    tmp_path: Path, host: str, verifies: bool, expected: bool
+) -> None:
+    settings = Settings(home=tmp_path / "home", aws_verify_signatures=verifies)
+    with Server(settings, ServeOptions(host=host, port=0, allow_remote=True)) as server:
+        assert socket_of(server).exists() == expected
 
 
 def test_a_service_without_the_socket_serves_all_the_same(
     serve: Callable[..., Server], tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    (tmp_path / "home" / "relay").write_text("no directory", encoding="utf-8")
+    relay_directory(tmp_path / "home").write_text("no directory", encoding="utf-8")
     server = serve("process")
     assert "containers do not reach this service" in caplog.text
-    assert server.url.startswith("http://127.0.0.1:")
+    assert httpx.get(f"{server.url}/health/live", trust_env=False).status_code == 200

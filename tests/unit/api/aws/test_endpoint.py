@@ -402,6 +402,8 @@ class Gathering:
 
     def stop(self, given: dict[str, Any], _caller: Caller) -> dict[str, Any]:
         self.alone.append(given["TrainingJobName"])
+        if self.alone[-1] == "broken":
+            raise RuntimeError("of it")
         return {}
 
     def stop_many(self, inputs: Sequence[Input]) -> Answers:
@@ -409,7 +411,9 @@ class Gathering:
         self.began.set()
         assert self.gate.wait(30)
         if "broken" in self.together[-1]:
-            raise RuntimeError("of all of them")
+            raise RuntimeError("of it")
+        if "no-store" in self.together[-1]:
+            raise StoreError("the disk is gone")
         return [self.answer(given["TrainingJobName"]) for given, _ in inputs]
 
     def answer(self, name: str) -> dict[str, Any] | Exception | None:
@@ -462,11 +466,21 @@ def test_each_of_the_calls_answered_together_has_its_own_answer(
     assert jobs.alone == ["slow"]
 
 
-def test_what_breaks_all_that_are_answered_together_is_told_to_each(
+def test_a_fault_of_ours_in_one_of_them_makes_each_be_answered_alone(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     jobs = Gathering()
     with caplog.at_level(logging.CRITICAL):
         answers = jobs.ask("first", "good", "broken")
-    assert [status for status, _ in answers] == [200, 500, 500]
-    assert all(b"of all of them" not in body for _, body in answers)
+    assert [status for status, _ in answers] == [200, 200, 500]
+    assert b"of it" not in answers[2][1]
+    assert jobs.alone == ["good", "broken"]
+
+
+def test_what_stops_all_of_them_is_told_to_each(caplog: pytest.LogCaptureFixture) -> None:
+    jobs = Gathering()
+    with caplog.at_level(logging.ERROR):
+        answers = jobs.ask("first", "good", "no-store")
+    assert [status for status, _ in answers] == [200, 503, 503]
+    assert jobs.alone == []
+    assert len(caplog.records) == 1

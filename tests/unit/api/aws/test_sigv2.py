@@ -69,7 +69,10 @@ def caller_of(received: Received, at: FixedClock | None = None, *, verifies: boo
         presigned(),
         presigned("PUT"),
         presigned("DELETE", "/b/a%20b/%C3%A9%2Bx"),
-        presigned(path="/b", query="prefix=a%2Fb&list-type=2"),
+        presigned(path="/b", query="prefix=a%2Fb&list-type=2", auth_path="/b/"),
+        presigned("PUT", "/b", auth_path="/b/"),
+        presigned(path="/", auth_path="/"),
+        presigned(path="/", query="list-type=2", host="b.localhost:8760", auth_path="/b/"),
         presigned(query="response-content-type=text%2Fx&response-content-disposition=a%20b"),
         presigned("PUT", query="partNumber=1&uploadId=a%2Bb"),
         presigned("PUT", headers={"Content-Type": "text/x", "x-amz-meta-a": "1"}),
@@ -103,6 +106,10 @@ def test_any_key_of_an_object_holds_and_only_that_one(key: str) -> None:
         lambda r: replace(r, raw_query=r.raw_query.replace(b"Expires=1", b"Expires=2")),
         lambda r: replace(r, raw_query=r.raw_query + b"&versionId=1"),
         lambda r: replace(r, raw_query=r.raw_query + b"&uploads"),
+        lambda r: replace(r, raw_query=r.raw_query + b"&%75ploads"),
+        lambda r: replace(r, raw_query=r.raw_query + b"&%75ploadId=1"),
+        lambda r: replace(r, raw_query=r.raw_query + b"&%72esponse-content-type=text%2Fhtml"),
+        lambda r: replace(r, raw_query=r.raw_query + b"&%78-amz-acl=private"),
         lambda r: replace(r, raw_query=r.raw_query + b"&x-amz-copy-source=%2Fother%2Fkey"),
         lambda r: replace(r, raw_query=r.raw_query + b"&X-Amz-Copy-Source=%2Fother%2Fkey"),
         lambda r: replace(r, raw_query=r.raw_query + b"&content-type=text%2Fhtml"),
@@ -118,6 +125,44 @@ def test_what_was_changed_is_refused(change: Change) -> None:
     assert caller_of(received) == KEY.id
     with pytest.raises(AwsError, match="SignatureDoesNotMatch"):
         caller_of(change(received))
+
+
+def test_what_is_sent_means_what_was_signed() -> None:
+    received = presigned(query="response-content-disposition=a%20b%2Bc")
+    for same, other in ((b"%2B", b"+"), (b"%20", b"%2B")):
+        assert same in received.raw_query
+        with pytest.raises(AwsError, match="SignatureDoesNotMatch"):
+            caller_of(replace(received, raw_query=received.raw_query.replace(same, other)))
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("x-amz-copy-source:other/key\nx-amz-metadata-directive", "REPLACE"),
+        ("x-amz-copy-source", "other/key\nx-amz-metadata-directive:REPLACE"),
+        ("x-amz-copy-source", "other/key\r\nx-amz-metadata-directive:REPLACE"),
+    ],
+)
+def test_several_signed_lines_are_not_made_of_one(name: str, value: str) -> None:
+    """Else who has an address for a copy could write what he likes."""
+    headers = {"x-amz-copy-source": "other/key", "x-amz-metadata-directive": "REPLACE"}
+    received = presigned("PUT", headers=headers)
+    assert caller_of(received) == KEY.id
+    kept = [p for p in received.raw_query.split(b"&") if not p.startswith(b"x-amz-")]
+    forged = f"{quote(name)}={quote(value)}".encode()
+    with pytest.raises(AwsError, match="SignatureDoesNotMatch"):
+        caller_of(replace(received, raw_query=b"&".join([*kept, forged])))
+
+
+def test_a_header_is_never_made_of_what_could_be_none() -> None:
+    received = presigned("PUT", headers={"Content-Type": "a\r\nb"})
+    with pytest.raises(AwsError, match="SignatureDoesNotMatch"):
+        caller_of(received)
+
+
+def test_a_session_token_is_none_of_ours() -> None:
+    with pytest.raises(AwsError, match="InvalidToken"):
+        caller_of(presigned(headers={"x-amz-security-token": "temporary"}))
 
 
 def test_it_holds_until_its_end() -> None:
