@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from orchestrator.catalogue import images
-from orchestrator.errors import ImageError, OrchestratorError
+from orchestrator.errors import ImageError
 from orchestrator.service.script_mode import SUBMIT_DIRECTORY
 
 if TYPE_CHECKING:
@@ -46,13 +46,13 @@ class Remembered:
         return answer
 
     def known(self, about: str) -> bool:
-        """Return an answer that was given just before; nobody is asked.
+        """Return an answer that was given a moment ago; nobody is asked.
 
         Raises:
-            Unasked: There is none that will not be too old in a moment.
+            Unasked: There is none.
         """
         at, answer = self._answers.get(about, (-REMEMBERED_SECONDS, False))
-        if self._clock.monotonic() - at >= REMEMBERED_SECONDS / 2:
+        if self._clock.monotonic() - at >= REMEMBERED_SECONDS:
             raise Unasked(about)
         return answer
 
@@ -83,20 +83,21 @@ class Placement:
         self._script_mode = script_mode
         self._has_image = has_image
 
-    def is_quick(self, spec: TrainingJobSpec) -> bool:
-        """Return whether to place and to admit a job takes no time: no code is fetched, no engine asked."""
-        if SUBMIT_DIRECTORY in spec.hyper_parameters:
-            return False
-        image = spec.algorithm_specification.training_image
-        try:
-            return image is None or self._target(image, self._has_image.known).backend == "process"
-        except Unasked:
-            return False
-        except OrchestratorError:
-            return True  # to refuse it is quick
+    def placed_at_once(self, spec: TrainingJobSpec) -> TrainingJobSpec | None:
+        """Return what ``placed`` does, or None if that or the job's admission may take long.
 
-    def _target(self, image: str, is_present: Callable[[str], bool]) -> images.Target:
-        return images.resolve(image, images.load(self._home), self._prefer, is_present=is_present)
+        No code is fetched and no engine asked.
+
+        Raises:
+            ImageError, InvalidSpec: As ``placed``.
+        """
+        if SUBMIT_DIRECTORY in spec.hyper_parameters:
+            return None
+        try:
+            found = self._placed(spec, self._has_image.known)
+        except Unasked:
+            return None
+        return None if found.algorithm_specification.training_image else found
 
     def placed(self, spec: TrainingJobSpec) -> TrainingJobSpec:
         """Return a specification that says where it runs; the same where no image is named.
@@ -106,10 +107,15 @@ class Placement:
             InputError: The code it names cannot be had.
             InvalidSpec: The image map is broken.
         """
+        return self._placed(spec, self._has_image)
+
+    def _placed(self, spec: TrainingJobSpec, is_present: Callable[[str], bool]) -> TrainingJobSpec:
         image = spec.algorithm_specification.training_image
         if image is None:
             return spec
-        target = self._target(image, self._has_image)
+        target = images.resolve(
+            image, images.load(self._home), self._prefer, is_present=is_present
+        )
         coded = self._script_mode.with_source(spec)
         algorithm = coded.algorithm_specification
         if target.backend == "process" and not (

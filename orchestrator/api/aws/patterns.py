@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from functools import cache, cached_property
+from functools import cache, cached_property, lru_cache
 from typing import Any
 
 import regex  # type: ignore[import-untyped]
@@ -11,6 +11,8 @@ import regex  # type: ignore[import-untyped]
 MATCH_SECONDS = 2.0
 """Longest time of one match; a text that needs more is refused. It is time by the clock, so that a
 busy machine must not make a good text fail: a thread can wait for tenths of a second for its turn."""
+REMEMBERED, REMEMBERED_CHARACTERS = 4096, 256
+"""Answers that are kept, and of how long a text; they take 2 MB at most."""
 # The commonest expressions, of each hyperparameter's and each variable's value: no engine needed.
 _ALL = frozenset({r"[\S\s]*", r"[\s\S]*"})
 _LINES = frozenset({".*"})
@@ -42,10 +44,21 @@ class Pattern:
             return True
         if self._takes_lines:
             return "\n" not in value
+        if len(value) <= REMEMBERED_CHARACTERS:
+            return _matches(self, value)
+        return self._fits(value)
+
+    def _fits(self, value: str) -> bool:
         try:
             return self._compiled.fullmatch(value, timeout=MATCH_SECONDS) is not None
         except TimeoutError:
             return False
+
+
+@lru_cache(REMEMBERED)
+def _matches(pattern: Pattern, value: str) -> bool:
+    """Match once: requests name the same role, image and instance type again and again."""
+    return pattern._fits(value)
 
 
 def _character(found: re.Match[str]) -> str:

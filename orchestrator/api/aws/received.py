@@ -44,7 +44,11 @@ class Received:
 
     def header(self, name: str) -> str | None:
         """Return the first value of a header, None when it is missing."""
-        return next((value for given, value in self.headers if given == name), None)
+        return self._first.get(name)
+
+    @cached_property
+    def _first(self) -> dict[str, str]:
+        return dict(reversed(self.headers))
 
     @cached_property
     def parameters(self) -> tuple[tuple[str, str], ...]:

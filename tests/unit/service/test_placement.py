@@ -9,7 +9,7 @@ import pytest
 
 from orchestrator.blobs.local import LocalBlobStore
 from orchestrator.catalogue.images import Preference
-from orchestrator.errors import OrchestratorError
+from orchestrator.errors import ImageError
 from orchestrator.service.placement import (
     MOST_REMEMBERED,
     REMEMBERED_SECONDS,
@@ -53,14 +53,14 @@ def test_what_is_known_is_told_without_a_question_while_it_is_young():
         remembered.known("here:1")
     remembered("here:1")
     assert remembered.known("here:1")
-    clock.move(REMEMBERED_SECONDS / 2)
+    clock.move(REMEMBERED_SECONDS)
     with pytest.raises(Unasked):
         remembered.known("here:1")
     assert engine.asked == ["here:1"]
 
 
 def job(image: str | None, **parameters: str) -> TrainingJobSpec:
-    algorithm = {"training_image": image} if image else {"container_entrypoint": ["true"]}
+    algorithm = {"container_entrypoint": ["true"]} | ({"training_image": image} if image else {})
     return TrainingJobSpec.parse(
         {
             "training_job_name": "job",
@@ -75,24 +75,37 @@ AWS = "763104351884.dkr.ecr.us-east-1.amazonaws.com/pytorch-training:2.13-cpu-py
 
 
 @pytest.mark.parametrize("prefer", ["auto", "process"])
-def test_a_job_is_quick_to_place_when_no_engine_is_asked_and_nothing_fetched(
+def test_a_job_is_placed_at_once_when_no_engine_is_asked_and_nothing_fetched(
     tmp_path: Path, prefer: Preference
 ):
     engine = Engine()
     remembered = Remembered(engine.has_image, SetClock())
     blobs = LocalBlobStore(tmp_path / "blobs")
     placement = Placement(tmp_path, prefer, ScriptMode(blobs, blobs), remembered)
-    assert placement.is_quick(job(AWS)) == (prefer == "process")
-    assert placement.is_quick(job("nobody/knows:1")) == (prefer == "process")
-    assert placement.is_quick(job(None))
-    assert not placement.is_quick(job(None, sagemaker_submit_directory="s3://b/k"))
+    at_once = placement.placed_at_once
+
+    def refused() -> bool:
+        try:
+            return at_once(job("nobody/knows:1")) is not None
+        except ImageError:
+            return True
+
+    known = prefer == "process"
+    assert (at_once(job(AWS)) is not None, refused()) == (known, known)
+    assert at_once(job(None)) is not None
+    assert at_once(job(None, sagemaker_submit_directory="s3://b/k")) is None
     assert engine.asked == []
     for image in (AWS, "nobody/knows:1", "here:1"):
-        with contextlib.suppress(OrchestratorError):
+        with contextlib.suppress(ImageError):
             placement.placed(job(image))
-    assert placement.is_quick(job(AWS))
-    assert placement.is_quick(job("nobody/knows:1"))
-    assert placement.is_quick(job("here:1")) == (prefer == "process")
+    asked = list(engine.asked)
+    assert at_once(job(AWS, sagemaker_program="x")) == placement.placed(
+        job(AWS, sagemaker_program="x")
+    )
+    assert refused()
+    if prefer == "auto":
+        assert at_once(job("here:1")) is None
+    assert engine.asked == asked
 
 
 def test_many_names_take_no_more_memory_than_some():

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from orchestrator.api.aws.caller import Caller
 from orchestrator.api.aws.errors import AwsError, validation_error
@@ -30,6 +30,7 @@ from orchestrator.spec.record import TrainingJobRecord
 from orchestrator.spec.state import TrainingJobStatus
 from orchestrator.store.base import ListQuery, SortBy
 
+T = TypeVar("T")
 NOT_FOUND = "Requested resource not found."
 TAKEN = (
     "Training job names must be unique within an AWS account and region, and a training job with "
@@ -88,9 +89,10 @@ class TrainingJobs:
         spec = self._asked_for(asked)
         if SUBMIT_DIRECTORY in spec.hyper_parameters:  # no code is fetched for a name in use
             self._check_free(spec.training_job_name)
-        placed = self._placed_for(spec, caller)
+        placed = self._placed(spec, self._placement().placed)
+        given = self._access.given(placed, caller.region)
         try:
-            return {"TrainingJobArn": self._jobs.submit(placed).arn}
+            return {"TrainingJobArn": self._jobs.submit(given).arn}
         except OrchestratorError as error:
             raise self._refusal(spec, error) from error
 
@@ -111,9 +113,10 @@ class TrainingJobs:
         """Return what to submit, why there is nothing, or None for what may take long."""
         try:
             spec = self._asked_for(asked)
-            if not self._placement().is_quick(spec):
+            placed = self._placed(spec, self._placement().placed_at_once)
+            if placed is None:
                 return None
-            return Submission(self._placed_for(spec, caller))
+            return Submission(self._access.given(placed, caller.region))
         except Exception as error:  # noqa: BLE001  # of this call, not of those beside it
             return error
 
@@ -130,9 +133,9 @@ class TrainingJobs:
         except InvalidSpec as error:
             raise self._invalid(error) from error
 
-    def _placed_for(self, spec: TrainingJobSpec, caller: Caller) -> TrainingJobSpec:
+    def _placed(self, spec: TrainingJobSpec, place: Callable[[TrainingJobSpec], T]) -> T:
         try:
-            return self._access.given(self._placement().placed(spec), caller.region)
+            return place(spec)
         except OrchestratorError as error:
             raise self._refusal(spec, error) from error
 

@@ -7,7 +7,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator, Mapping, Sequence
 
 
 class Treatment(StrEnum):
@@ -174,18 +174,20 @@ def treated(path: str) -> Member | None:
 
 def refusals(request: Mapping[str, Any]) -> Iterator[str]:
     """Yield why a request cannot be served: one text for each refused member that it gives."""
-    for path in sorted(set(_given(request, ""))):
-        member = _TREATED.get(path)
-        if member is not None and member.treatment is Treatment.REFUSED:
-            yield f"{path} cannot be used here: {member.meaning}"
+    for member in _NOT_HERE:
+        if _gives(request, member.path.split(".")):
+            yield f"{member.path} cannot be used here: {member.meaning}"
 
 
-def _given(value: Any, path: str) -> Iterator[str]:
+_NOT_HERE = sorted(
+    (member for member in MEMBERS if member.treatment is Treatment.REFUSED),
+    key=lambda member: member.path,
+)
+
+
+def _gives(value: Any, names: Sequence[str]) -> bool:
+    if not names:
+        return True
     if isinstance(value, list):
-        for each in value:
-            yield from _given(each, path)
-    elif isinstance(value, dict):
-        for name, inner in value.items():
-            inside = f"{path}.{name}" if path else name
-            yield inside
-            yield from _given(inner, inside)
+        return any(_gives(each, names) for each in value)
+    return isinstance(value, dict) and names[0] in value and _gives(value[names[0]], names[1:])
