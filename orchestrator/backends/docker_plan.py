@@ -47,6 +47,8 @@ SERVICE_VARIABLES = frozenset(
         "AWS_ACCESS_KEY_ID",
         "AWS_SECRET_ACCESS_KEY",
         "AWS_EC2_METADATA_DISABLED",
+        "AWS_ALLOW_HTTP",
+        "S3_ENDPOINT_URL",
     }
 )
 """What a job is given to reach the service, beside its region."""

@@ -53,6 +53,7 @@ class Fetch:
         rank: Index of the host among those that get the channel.
         hosts: Number of these.
         room_bytes: Size of the host's volume; None = no limit. Only files take space of it.
+        by_beginning: Objects whose names only begin with the location's count, where no others are.
     """
 
     channel: Channel
@@ -61,6 +62,7 @@ class Fetch:
     rank: int
     hosts: int
     room_bytes: int | None = None
+    by_beginning: bool = False
 
 
 InputFetcher = Callable[[Fetch], None]
@@ -250,7 +252,8 @@ def place_channels(
             place.mkdir(parents=True, exist_ok=True)
         rank, hosts = share_of(context, host, channel)
         room = volume_bytes(context.spec) if mode == "File" else None
-        fetch(Fetch(channel, place, view, rank, hosts, room))
+        # SageMaker's FastFile mode takes whole folders only.
+        fetch(Fetch(channel, place, view, rank, hosts, room, mode != "FastFile"))
     for mount in channel_mounts(context, host, can_mount=can_mount):
         _place_mount(mount, ml, can_mount)
 

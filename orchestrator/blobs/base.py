@@ -53,6 +53,8 @@ class Selection:
     hosts: int = 1
     seed: int | None = None
     """Shuffles the objects before they are shared out; None = in order of their names."""
+    by_beginning: bool = False
+    """Where nothing else is, take the objects whose names begin with the location's, as S3Prefix does."""
 
 
 EVERYTHING = Selection()
@@ -195,3 +197,11 @@ class BlobStore(ABC):
 
         A missing location yields nothing. Names are as found and may be hostile.
         """
+
+    def list_beginning(self, uri: str) -> Iterator[ObjectInfo]:
+        """Yield the objects whose names only begin with a location's; keys are relative to its folder.
+
+        ``s3://b/in/train_`` has ``train_0.csv`` and ``train_1/x``. Directories have none.
+        """
+        del uri
+        return iter(())

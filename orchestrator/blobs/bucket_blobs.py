@@ -15,7 +15,14 @@ from orchestrator.blobs.bucket_errors import NoSuchBucket, NoSuchKey, NoSuchUplo
 from orchestrator.blobs.bucket_values import Facts, ListQuery, StoredObject
 from orchestrator.blobs.buckets import BucketStore
 from orchestrator.blobs.files import CHUNK_BYTES, disk_errors, link_file, write_file
-from orchestrator.blobs.keys import ObjectInfo, S3Location, parse_s3_uri, relative_key, split_name
+from orchestrator.blobs.keys import (
+    ObjectInfo,
+    S3Location,
+    folder_of,
+    parse_s3_uri,
+    relative_key,
+    split_name,
+)
 from orchestrator.errors import InputError, InvalidState, NotFound
 
 WORKERS = 4
@@ -180,8 +187,16 @@ class BucketBlobStore(BlobStore):
         place = parse_s3_uri(uri)
         if not place.key.endswith("/") and (single := self.stat(uri)) is not None:
             yield single
-        for found in self._objects(place, _as_prefix(place.key)):
-            name = relative_key(found.key, place.key)
+        yield from self._named(place, _as_prefix(place.key), place.key)
+
+    def list_beginning(self, uri: str) -> Iterator[ObjectInfo]:
+        """See ``BlobStore.list_beginning``."""
+        place = parse_s3_uri(uri)
+        return self._named(place, place.key, folder_of(place.key))
+
+    def _named(self, place: S3Location, prefix: str, below: str) -> Iterator[ObjectInfo]:
+        for found in self._objects(place, prefix):
+            name = relative_key(found.key, below)
             if name is not None:
                 yield _info(name, S3Location(place.bucket, found.key), found)
 

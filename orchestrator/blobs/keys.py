@@ -90,6 +90,12 @@ def relative_key(key: str, prefix: str) -> str | None:
     return None if not name or name.endswith("/") else name
 
 
+def folder_of(key: str) -> str:
+    """Return the folder that a key is in, with its slash; empty at the top."""
+    folder, slash, _ = key.rpartition("/")
+    return folder + slash
+
+
 def split_name(name: str) -> tuple[str, ...]:
     """Split a relative name into directory names and a file name, all harmless.
 

@@ -109,3 +109,7 @@ class RoutedBlobStore(BlobStore):
     def list(self, uri: str) -> Iterator[ObjectInfo]:
         """Yield the objects at or below a location."""
         return self._store(uri).list(uri)
+
+    def list_beginning(self, uri: str) -> Iterator[ObjectInfo]:
+        """See ``BlobStore.list_beginning``."""
+        return self._store(uri).list_beginning(uri)

@@ -19,7 +19,14 @@ import tenacity
 from orchestrator.blobs import transfer
 from orchestrator.blobs.base import EVERYTHING, Blob, BlobStore, Selection, Transfer
 from orchestrator.blobs.files import PARTIAL_MARK, disk_errors, sha256_of
-from orchestrator.blobs.keys import ObjectInfo, S3Location, parse_s3_uri, relative_key, split_name
+from orchestrator.blobs.keys import (
+    ObjectInfo,
+    S3Location,
+    folder_of,
+    parse_s3_uri,
+    relative_key,
+    split_name,
+)
 from orchestrator.errors import InputError, InvalidState, NotFound, OrchestratorError, Unavailable
 
 logger = logging.getLogger(__name__)
@@ -216,14 +223,22 @@ class S3BlobStore(BlobStore):
         place = parse_s3_uri(uri)
         if not place.key.endswith("/") and (single := self.stat(uri)) is not None:
             yield single
+        yield from self._named(place, _as_prefix(place.key), place.key)
+
+    def list_beginning(self, uri: str) -> Iterator[ObjectInfo]:
+        """See ``BlobStore.list_beginning``."""
+        place = parse_s3_uri(uri)
+        return self._named(place, place.key, folder_of(place.key))
+
+    def _named(self, place: S3Location, prefix: str, below: str) -> Iterator[ObjectInfo]:
         pages = self.client.get_paginator("list_objects_v2").paginate(
-            Bucket=place.bucket, Prefix=_as_prefix(place.key)
+            Bucket=place.bucket, Prefix=prefix
         )
-        with _s3_errors(uri):
+        with _s3_errors(place.uri):
             for page in pages:
                 for found in page.get("Contents", []):
                     key = found["Key"]
-                    name = relative_key(key, place.key)
+                    name = relative_key(key, below)
                     if name is not None:
                         address = S3Location(place.bucket, key).uri
                         yield ObjectInfo(name, found["Size"], found["ETag"], address)
@@ -378,8 +393,10 @@ def _s3_errors(uri: str) -> Iterator[None]:
         raise Unavailable(f"{uri} could not be uploaded: {error}") from error
     except (exceptions.NoCredentialsError, exceptions.PartialCredentialsError) as error:
         raise InputError(
-            f"AWS credentials are needed for {uri}: {error}; set AWS_ACCESS_KEY_ID and "
-            "AWS_SECRET_ACCESS_KEY, or a profile, where the service or the jobs' driver is started"
+            f"AWS credentials are needed for {uri}, whose bucket is not one of this home: {error}; "
+            f"make the bucket here (aws s3 mb s3://{parse_s3_uri(uri).bucket}), or set "
+            "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or a profile, where the service or the "
+            "jobs' driver is started"
         ) from error
     except (
         exceptions.ConnectionError,

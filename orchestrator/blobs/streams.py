@@ -15,7 +15,7 @@ from typing import Any
 
 from orchestrator.blobs.base import BlobStore, Selection
 from orchestrator.blobs.files import partial_file
-from orchestrator.blobs.transfer import each, manifest_objects
+from orchestrator.blobs.transfer import each, manifest_objects, objects_of
 from orchestrator.errors import InputError
 
 REFERENCE_SUFFIX = "-ref"
@@ -69,12 +69,8 @@ def _all_items(
         return _lines(store, uri, attributes)
     if selection.data_type == "ManifestFile":
         return ((Part(found.uri, found.key),) for found in manifest_objects(store, uri))
-    objects = sorted(store.list(uri), key=lambda found: found.key)
-    if not objects and not store.exists(uri):
-        raise InputError(
-            f"an input location must exist, nothing is at {uri!r}; give an object, or the whole "
-            "name of a folder"
-        )
+    found = objects_of(store, uri, by_beginning=selection.by_beginning)
+    objects = sorted(found, key=lambda found: found.key)
     whole = store.stat(uri)
     return (
         (Part(found.uri, "" if whole is not None and found.uri == whole.uri else found.key),)

@@ -39,15 +39,27 @@ def select_files(store: BlobStore, uri: str, selection: Selection) -> list[Plann
     if selection.data_type == "ManifestFile":
         objects = list(manifest_objects(store, uri))
     else:
-        objects = list(store.list(uri))
-        if not objects and not store.exists(uri):
-            raise InputError(
-                f"an input location must exist, nothing is at {uri!r}; give an object, or the "
-                "whole name of a folder"
-            )
+        objects = objects_of(store, uri, by_beginning=selection.by_beginning)
     if selection.distribution == "ShardedByS3Key":
         objects = shard_for_host(objects, selection.rank, selection.hosts, selection.seed)
     return plan_files(objects)
+
+
+def objects_of(store: BlobStore, uri: str, *, by_beginning: bool) -> list[ObjectInfo]:
+    """Return the objects at a location, or with ``by_beginning`` those that begin with its name.
+
+    Raises:
+        InputError: Nothing is there.
+    """
+    objects = list(store.list(uri))
+    if not objects and by_beginning:
+        objects = list(store.list_beginning(uri))
+    if not objects and not store.exists(uri):
+        raise InputError(
+            f"an input location must exist, nothing is at {uri!r}; give an object, a folder, or the "
+            "beginning of names in a bucket"
+        )
+    return objects
 
 
 def manifest_objects(store: BlobStore, uri: str) -> Iterator[ObjectInfo]:

@@ -85,6 +85,8 @@ _OF_AWS = {
     f"{_REGISTRY}/sagemaker-tensorflow-scriptmode[:@]*": _TENSORFLOW,
     f"{_REGISTRY}/sagemaker-base-python*": _BASE,
     f"{_REGISTRY}/sagemaker-distribution-prod[:@]*": _PYTORCH,
+    f"{_REGISTRY}/sagemaker-scikit-learn[:@]*": _PYTORCH,
+    f"{_REGISTRY}/sagemaker-xgboost[:@]*": _PYTORCH,
     f"{_PUBLIC}/tensorflow-training[:@]*": _TENSORFLOW,
     f"{_PUBLIC}/*-training[:@]*": _PYTORCH,
     "public.ecr.aws/sagemaker/sagemaker-distribution[:@]*": _PYTORCH,

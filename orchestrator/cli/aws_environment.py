@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 from urllib.request import proxy_bypass
 
+from orchestrator.api.aws import keys
 from orchestrator.api.aws.identity import Identity
-from orchestrator.api.aws.keys import issue
 from orchestrator.api.guard import is_loopback
 from orchestrator.errors import Unavailable
 from orchestrator.home import prepare_home, read_token
@@ -81,14 +81,8 @@ def variables(home: Path, url: str | None) -> dict[str, str]:
     token = _token(home, url) if url else None
     if url is None or token is None:
         return {}
-    key = issue(token)
     return {
-        "AWS_ENDPOINT_URL": url,
-        "AWS_ACCESS_KEY_ID": key.id,
-        "AWS_SECRET_ACCESS_KEY": key.secret,
-        "AWS_DEFAULT_REGION": LOCAL_REGION,
-        "AWS_REGION": LOCAL_REGION,
-        "AWS_EC2_METADATA_DISABLED": "true",
+        **keys.variables(url, keys.issue(token), LOCAL_REGION),
         "SAGEMAKER_USER_CONFIG_OVERRIDE": str(write_defaults(home)),
         **_past_proxies(url),
     }

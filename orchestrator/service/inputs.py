@@ -39,7 +39,7 @@ class Inputs:
             self._stage_stream(wanted)
             return
         own = wanted.view is View.COPY
-        selection = selection_of(channel, wanted.rank, wanted.hosts)
+        selection = selection_of(wanted)
         if wanted.room_bytes is not None and (own or not self._blobs.lends(channel.uri)):
             files = select_files(self._blobs, channel.uri, selection)
             _check_room(channel, sum(file.source.size for file in files), wanted.room_bytes)
@@ -50,7 +50,7 @@ class Inputs:
         items = stream_items(
             self._blobs,
             channel.uri,
-            selection_of(channel, wanted.rank, wanted.hosts),
+            selection_of(wanted),
             channel.attribute_names,
         )
         stage_stream(
@@ -61,14 +61,16 @@ class Inputs:
         )
 
 
-def selection_of(channel: Channel, rank: int, hosts: int) -> Selection:
+def selection_of(wanted: Fetch) -> Selection:
     """Return what one host gets of a channel."""
+    channel = wanted.channel
     return Selection(
         channel.s3_data_type,
         channel.s3_data_distribution_type,
-        rank,
-        hosts,
+        wanted.rank,
+        wanted.hosts,
         channel.shuffle_config.seed if channel.shuffle_config else None,
+        wanted.by_beginning,
     )
 
 

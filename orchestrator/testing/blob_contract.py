@@ -17,7 +17,13 @@ from orchestrator.errors import InputError, NotFound
 
 
 class BlobContract:
-    """Shared tests; a subclass provides the fixtures ``store`` and ``place``."""
+    """Shared tests; a subclass provides the fixtures ``store`` and ``place``.
+
+    Attributes:
+        has_folders: A location's names are files of directories, not keys that begin alike.
+    """
+
+    has_folders = False
 
     @pytest.fixture
     def store(self) -> BlobStore:
@@ -205,6 +211,25 @@ class BlobContract:
         assert [info.key for info in store.list(f"{place}/out")] == ["kept"]
         with pytest.raises(InputError, match="symbolic link"):
             store.upload(source / "link", f"{place}/single")
+
+    def test_objects_whose_names_begin_with_a_location(
+        self, store: BlobStore, place: str, tmp_path: Path
+    ) -> None:
+        for name in ("in/train_0", "in/train_1/x", "in/test", "train_2"):
+            self.put(store, f"{place}/{name}")
+        found = {info.key for info in store.list_beginning(f"{place}/in/train_")}
+        assert found == (set() if self.has_folders else {"train_0", "train_1/x"})
+        assert list(store.list(f"{place}/in/train_")) == []
+        beginning = Selection(by_beginning=True)
+        if not self.has_folders:
+            store.download(f"{place}/in/train_", tmp_path / "data", selection=beginning)
+            assert (tmp_path / "data" / "train_1" / "x").is_file()
+        for nothing in (f"{place}/in/train_3", f"{place}/in/train_1/y"):
+            with pytest.raises(InputError, match="nothing is at"):
+                store.download(nothing, tmp_path / "none", selection=beginning)
+        whole = tmp_path / "whole"
+        store.download(f"{place}/in/train_1", whole, selection=beginning)
+        assert [path.name for path in whole.iterdir()] == ["x"]
 
     # Shares and manifests.
 

@@ -183,7 +183,15 @@ class TestShares:
         assert ended.record.end_reason == "input_error"
         reason = ended.record.failure_reason or ""
         assert reason.startswith("ClientError: ")
-        assert "the whole name of a folder" in reason
+        assert "nothing is at 's3://data/tra'; give an object, a folder" in reason
+
+    def test_names_that_begin_with_a_prefix_are_its_objects(
+        self, runner: Runner, buckets: BucketStore
+    ) -> None:
+        objects = {"in/train_0.csv": b"0", "in/train_1.csv": b"1", "in/test_0.csv": b"2"}
+        put(buckets, "data", objects)
+        ended = runner.run(LIST, {"channel_name": "train", "uri": "s3://data/in/train_"})
+        assert sorted(ended.said("algo-1")["data"]["train"]) == ["train_0.csv", "train_1.csv"]
 
     def test_fast_file_shows_no_manifest(self, runner: Runner) -> None:
         channel = {

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from orchestrator.api.aws.errors import AwsError
+from orchestrator.api.aws.keys import variables
 from orchestrator.api.guard import is_loopback
 
 if TYPE_CHECKING:
@@ -51,14 +52,7 @@ class JobAccess:
         own = {name for name in spec.environment if name.startswith("AWS_")} - _REGIONS
         if own or spec.enable_network_isolation or not self._reaches(spec.backend, self.url):
             return spec
-        environment = {
-            "AWS_ENDPOINT_URL": self.url,
-            "AWS_ACCESS_KEY_ID": self.key.id,
-            "AWS_SECRET_ACCESS_KEY": self.key.secret,
-            "AWS_REGION": region,
-            "AWS_DEFAULT_REGION": region,
-            "AWS_EC2_METADATA_DISABLED": "true",
-        }
+        environment = variables(self.url, self.key, region)
         return spec.model_copy(update={"environment": {**environment, **spec.environment}})
 
     def check(self, access_key: str, service: str, operation: str) -> None:

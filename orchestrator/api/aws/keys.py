@@ -26,6 +26,26 @@ class AccessKey:
     secret: str = field(repr=False)
 
 
+def variables(url: str, key: AccessKey, region: str) -> dict[str, str]:
+    """Return what clients of AWS read to find a service; some have names of their own for parts of it.
+
+    Args:
+        url: Of the service.
+        key: Theirs.
+        region: Where they take it to be.
+    """
+    return {
+        "AWS_ENDPOINT_URL": url,
+        "AWS_ACCESS_KEY_ID": key.id,
+        "AWS_SECRET_ACCESS_KEY": key.secret,
+        "AWS_REGION": region,
+        "AWS_DEFAULT_REGION": region,
+        "AWS_EC2_METADATA_DISABLED": "true",
+        "AWS_ALLOW_HTTP": "true",  # obstore, delta-rs
+        "S3_ENDPOINT_URL": url,  # s5cmd
+    }
+
+
 def issue(token: str, *, for_jobs: bool = False) -> AccessKey:
     """Return the key of a bearer token; the same token always gives the same key.
 

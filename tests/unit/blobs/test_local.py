@@ -32,6 +32,8 @@ def blobs(tmp_path):
 
 
 class TestLocalBlobStore(BlobContract):
+    has_folders = True
+
     @pytest.fixture
     def store(self, tmp_path):
         return LocalBlobStore(tmp_path / "home" / "blobs")
@@ -42,6 +44,8 @@ class TestLocalBlobStore(BlobContract):
 
 
 class TestLocalBlobStoreByFileUri(BlobContract):
+    has_folders = True
+
     @pytest.fixture
     def store(self, tmp_path):
         return LocalBlobStore(tmp_path / "home" / "blobs")

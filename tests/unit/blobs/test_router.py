@@ -9,6 +9,8 @@ from orchestrator.testing.blob_contract import BlobContract
 
 
 class TestRoutedBlobStore(BlobContract):
+    has_folders = True
+
     @pytest.fixture
     def store(self, tmp_path):
         return RoutedBlobStore(LocalBlobStore(tmp_path / "blobs"))

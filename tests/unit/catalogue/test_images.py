@@ -32,6 +32,8 @@ def everywhere(_image: str) -> bool:
         PYTORCH.replace(":2.13-cpu-py312", "@sha256:" + "0" * 64),
         "246618743249.dkr.ecr.us-west-2.amazonaws.com/sagemaker-base-python-310:1.0",
         "public.ecr.aws/deep-learning-containers/pytorch-training:2.13",
+        "683313688378.dkr.ecr.us-east-1.amazonaws.com/sagemaker-scikit-learn:1.2-1-cpu-py3",
+        "683313688378.dkr.ecr.us-east-1.amazonaws.com/sagemaker-xgboost:1.7-1",
     ],
 )
 def test_aws_s_own_training_images_run_in_the_default_interpreter(image: str) -> None:

@@ -30,7 +30,8 @@ def home(tmp_path, monkeypatch):
 
 def test_all_that_clients_need_is_there(home):
     found = variables(home, URL)
-    assert found["AWS_ENDPOINT_URL"] == URL
+    assert found["AWS_ENDPOINT_URL"] == found["S3_ENDPOINT_URL"] == URL
+    assert found["AWS_ALLOW_HTTP"] == "true"
     assert found["AWS_ACCESS_KEY_ID"] == issue(TOKEN).id
     assert found["AWS_SECRET_ACCESS_KEY"] == issue(TOKEN).secret
     assert found["AWS_REGION"] == found["AWS_DEFAULT_REGION"] == "us-east-1"

@@ -72,7 +72,10 @@ MEMBERS = (
         "InputDataConfig.DataSource.S3DataSource.S3DataType",
         "AugmentedManifestFile in Pipe mode only, as on AWS; Converse is refused",
     ),
-    _acts("InputDataConfig.DataSource.S3DataSource.S3Uri", "own buckets, or S3"),
+    _acts(
+        "InputDataConfig.DataSource.S3DataSource.S3Uri",
+        "own buckets, or S3: an object, a folder, or where neither is the beginning of names",
+    ),
     _acts(
         "InputDataConfig.DataSource.S3DataSource.S3DataDistributionType", "each object to one host"
     ),
@@ -150,7 +153,7 @@ MEMBERS = (
     _kept("ProfilerRuleConfigurations", "there is no profiler"),
     _acts(
         "Environment",
-        "values of secret names are shown nowhere; SM_*, TRAINING_JOB_* and ORCHESTRATOR_* are refused",
+        "values of secret names are shown nowhere; SM_* but SM_LOG_LEVEL, TRAINING_JOB_* and ORCHESTRATOR_* are refused",
     ),
     _acts("RetryStrategy", "attempts after faults of the platform"),
     _kept("RemoteDebugConfig", "`orchestrator shell JOB` goes into a job"),

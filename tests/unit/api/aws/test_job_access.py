@@ -32,6 +32,8 @@ def test_a_job_finds_the_service_where_it_would_find_aws() -> None:
         "AWS_REGION": "own",
         "AWS_DEFAULT_REGION": "eu-west-1",
         "AWS_EC2_METADATA_DISABLED": "true",
+        "AWS_ALLOW_HTTP": "true",
+        "S3_ENDPOINT_URL": "http://127.0.0.1:8765",
         "PLAIN": "x",
     }
     assert ACCESS.key.secret not in redacted_spec(given).model_dump_json()
