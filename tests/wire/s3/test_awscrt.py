@@ -1,14 +1,12 @@
-"""Checksums that need awscrt, with boto3 that has it."""
+"""The checksums that awscrt computes, with boto3 that has it."""
 
 from __future__ import annotations
 
 import base64
 import os
-from typing import Any
 
 import pytest
-
-crt: Any = pytest.importorskip("awscrt.checksums", reason="awscrt is not installed")
+from awscrt import checksums as crt
 
 MIB = 1024 * 1024
 DATA = os.urandom(11 * MIB)

@@ -271,22 +271,6 @@ def test_what_is_accepted_and_has_no_meaning_here(s3, bucket):
     )  # fmt: skip
 
 
-@pytest.mark.parametrize(
-    ("name", "arguments"),
-    [
-        ("get_bucket_acl", {}),
-        ("put_bucket_versioning", {"VersioningConfiguration": {"Status": "Enabled"}}),
-        ("get_object_tagging", {"Key": "a"}),
-        ("list_object_versions", {}),
-        ("put_bucket_policy", {"Policy": "{}"}),
-        ("get_object_attributes", {"Key": "a", "ObjectAttributes": ["ETag"]}),
-    ],
-)
-def test_other_operations_are_refused_with_those_that_are_served(s3, bucket, name, arguments):
-    with pytest.raises(ClientError, match="served are: AbortMultipartUpload, .*UploadPartCopy"):
-        getattr(s3, name)(Bucket=bucket, **arguments)
-
-
 def test_customer_keys_are_refused_not_ignored(s3, bucket):
     key = {"SSECustomerAlgorithm": "AES256", "SSECustomerKey": "k" * 32}
     assert code(s3.put_object, Bucket=bucket, Key="a", Body=b"", **key) == ("NotImplemented", 501)

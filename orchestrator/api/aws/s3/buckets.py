@@ -13,6 +13,7 @@ from orchestrator.api.aws.errors import AwsError
 from orchestrator.api.aws.s3 import xml
 from orchestrator.api.aws.s3.context import (
     DEFAULT_REGION,
+    NO_VERSION,
     OWNER,
     Asked,
     as_header,
@@ -106,6 +107,32 @@ def list_objects(asked: Asked) -> Values:
         "Marker": encode(marker),
         "NextMarker": encode(page.next_after) if has_next and page.next_after else None,
         "Contents": [_entry(stored, encode, with_owner=True) for stored in page.objects],
+    }
+
+
+def list_object_versions(asked: Asked) -> Values:
+    """One page of a bucket, each object as its only version."""
+    given = asked.given
+    after, version = given.get("KeyMarker", ""), given.get("VersionIdMarker", "")
+    if version and not after:
+        raise AwsError(
+            "InvalidArgument", "A version-id marker cannot be specified without a key marker."
+        )
+    if version not in {"", NO_VERSION}:
+        raise AwsError("InvalidArgument", "Invalid version id specified")
+    limit, page = _page(asked, after)
+    encode = _encoder(given)
+    has_next = page.next_after is not None
+    return {
+        **_common(asked, limit, page),
+        "KeyMarker": encode(after),
+        "VersionIdMarker": version,
+        "NextKeyMarker": encode(page.next_after) if has_next else None,
+        "NextVersionIdMarker": NO_VERSION if has_next else None,
+        "Versions": [
+            {**_entry(stored, encode, with_owner=True), "VersionId": NO_VERSION, "IsLatest": True}
+            for stored in page.objects
+        ],
     }
 
 

@@ -49,22 +49,20 @@ class Crc:
         return self._value.to_bytes(self._size, "big")
 
 
-@functools.cache
-def algorithms() -> Mapping[str, Callable[[], Checksum]]:
-    """Return the algorithms that can be computed here, by S3's names."""
-    found: dict[str, Callable[[], Checksum]] = {
-        "CRC32": lambda: Crc(zlib.crc32, 4),
-        "SHA1": lambda: hashlib.sha1(usedforsecurity=False),
-        "SHA256": hashlib.sha256,
-    }
-    try:
-        from awscrt import checksums  # noqa: PLC0415  # optional, and loads a large library
-    except ImportError:
-        return found
-    crc: Any = checksums
-    found["CRC32C"] = lambda: Crc(crc.crc32c, 4)
-    found["CRC64NVME"] = lambda: Crc(crc.crc64nvme, 8)
-    return found
+def _awscrt() -> Any:
+    from awscrt import checksums  # noqa: PLC0415  # loads a large library
+
+    return checksums
+
+
+ALGORITHMS: Mapping[str, Callable[[], Checksum]] = {
+    "CRC32": lambda: Crc(zlib.crc32, 4),
+    "CRC32C": lambda: Crc(_awscrt().crc32c, 4),
+    "CRC64NVME": lambda: Crc(_awscrt().crc64nvme, 8),
+    "SHA1": lambda: hashlib.sha1(usedforsecurity=False),
+    "SHA256": hashlib.sha256,
+}
+"""By S3's names."""
 
 
 def make(algorithm: str) -> Checksum:
@@ -73,13 +71,11 @@ def make(algorithm: str) -> Checksum:
     Raises:
         AwsError: NotImplemented: this algorithm cannot be computed here.
     """
-    maker = algorithms().get(algorithm.upper())
+    maker = ALGORITHMS.get(algorithm.upper())
     if maker is None:
-        remedy = " (install awscrt)" if algorithm.upper() in CRC_POLYNOMIALS else ""
         raise AwsError(
             "NotImplemented",
-            f"the checksum algorithm must be one of {', '.join(sorted(algorithms()))}, "
-            f"got {algorithm}{remedy}",
+            f"the checksum algorithm must be one of {', '.join(ALGORITHMS)}, got {algorithm}",
             501,
         )
     return maker()

@@ -18,7 +18,10 @@ from orchestrator.blobs.bucket_values import Facts, StoredObject
 from orchestrator.blobs.buckets import BucketStore
 from orchestrator.clock import from_epoch
 
+NO_VERSION = "null"
+"""Id of the only version of an object."""
 OWNER = {"ID": "0" * 64, "DisplayName": "orchestrator"}
+NO_SUCH_VERSION = "The specified version does not exist."
 DEFAULT_REGION = "us-east-1"
 DEFAULT_TYPE = "binary/octet-stream"
 KEPT_HEADERS = {
@@ -76,8 +79,8 @@ def check_supported(given: Mapping[str, Any]) -> None:
     for member, what in REFUSED.items():
         if member in given:
             raise AwsError("NotImplemented", f"{what} are not implemented here", 501)
-    if given.get("VersionId", "null") != "null":
-        raise AwsError("NoSuchVersion", "The specified version does not exist.", 404)
+    if given.get("VersionId", NO_VERSION) != NO_VERSION:
+        raise AwsError("NoSuchVersion", NO_SUCH_VERSION, 404)
 
 
 def facts_of(asked: Asked, sums: Mapping[str, str]) -> Facts:

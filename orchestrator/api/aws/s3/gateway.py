@@ -10,7 +10,7 @@ from starlette.responses import Response
 
 from orchestrator.api.aws.caller import Caller
 from orchestrator.api.aws.errors import AwsError
-from orchestrator.api.aws.s3 import buckets, objects, refusals, uploads
+from orchestrator.api.aws.s3 import buckets, objects, refusals, subresources, uploads
 from orchestrator.api.aws.s3.address import BUCKET_HOSTS, read_address, read_query
 from orchestrator.api.aws.s3.body import read_document
 from orchestrator.api.aws.s3.conditions import NotModified
@@ -36,8 +36,10 @@ SHORT: Mapping[str, Callable[[Asked], Values]] = {
     "ListMultipartUploads": uploads.list_multipart_uploads,
     "ListObjects": buckets.list_objects,
     "ListObjectsV2": buckets.list_objects_v2,
+    "ListObjectVersions": buckets.list_object_versions,
     "ListParts": uploads.list_parts,
     "UploadPartCopy": uploads.upload_part_copy,
+    **subresources.OPERATIONS,
 }
 """Operations that run in a thread, with values in and values out."""
 STREAMED: Mapping[str, Callable[[Asked], Awaitable[Response]]] = {
@@ -97,7 +99,8 @@ class S3Gateway:
             self._threads,
             has_checksum="x-amz-sdk-checksum-algorithm" in asked.operation.headers,
         )
-        asked.given.update(read_payload(asked.operation, document))
+        strict = name in subresources.OPERATIONS
+        asked.given.update(read_payload(asked.operation, document, strict=strict))
         values = await self._threads.run(SHORT[name], asked)
         return answer(asked.operation, values, {})
 

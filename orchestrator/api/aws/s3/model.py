@@ -70,6 +70,9 @@ def route(
 ) -> Operation | None:
     """Return the operation that a request asks for: of those that fit, the most specific one.
 
+    A sub-resource that is named is never left out: what would delete a bucket's ``acl`` must not
+    delete the bucket.
+
     Args:
         method: HTTP's.
         level: 0 the service, 1 a bucket, 2 an object.
@@ -85,7 +88,8 @@ def route(
 def _routed(
     method: str, level: int, query: frozenset[tuple[str, str]], headers: frozenset[str]
 ) -> Operation | None:
-    present = {name for name, _ in query} | headers
+    named = {name for name, _ in query}
+    present = named | headers
     fitting = [
         operation
         for operation in operations().values()
@@ -93,6 +97,7 @@ def _routed(
         and operation.name not in _NEVER
         and operation.required <= present
         and operation.literals.items() <= query
+        and named & _subresources() <= operation.literals.keys()
     ]
     return max(fitting, key=lambda one: (len(one.literals), len(one.required)), default=None)
 
@@ -106,8 +111,23 @@ def _marks() -> frozenset[str]:
     return frozenset(found)
 
 
-_NEVER = {"ListDirectoryBuckets", "WriteGetObjectResponse", "CreateSession"}
-"""Of other end points, and not to be told from ours by what a request has."""
+@functools.cache
+def _subresources() -> frozenset[str]:
+    """Return the parameters that name a part of a bucket or object: ``acl`` and the like."""
+    return frozenset(
+        name
+        for operation in operations().values()
+        for name, text in operation.literals.items()
+        if not text
+    )
+
+
+_NEVER = {
+    "ListDirectoryBuckets", "WriteGetObjectResponse", "CreateSession",
+    # Older names of operations that look the same.
+    "GetBucketLifecycle", "GetBucketNotification", "PutBucketLifecycle", "PutBucketNotification",
+}  # fmt: skip
+"""Of other end points or older, and not to be told from ours by what a request has."""
 
 
 def _operation(operation: Any) -> Operation:

@@ -18,6 +18,8 @@ from orchestrator.api.aws.s3.conditions import (
     write_condition,
 )
 from orchestrator.api.aws.s3.context import (
+    NO_SUCH_VERSION,
+    NO_VERSION,
     Asked,
     as_header,
     checksum_members,
@@ -132,19 +134,33 @@ def delete_object(asked: Asked) -> Values:
 
 
 def delete_objects(asked: Asked) -> Values:
-    """Remove up to a thousand objects in one transaction."""
+    """Remove up to a thousand objects in one transaction; their only version is ``null``."""
     wanted: Any = asked.given.get("Delete", {})
-    keys = [one.get("Key", "") for one in wanted.get("Objects", ())]
-    if not 0 < len(keys) <= MOST_DELETED or not all(keys):
+    named = wanted.get("Objects", ())
+    if not 0 < len(named) <= MOST_DELETED or not all(one.get("Key") for one in named):
         raise AwsError(
             "MalformedXML",
             "The XML you provided was not well-formed or did not validate against our published "
             "schema",
         )
-    asked.store.delete(asked.bucket, keys)
-    if wanted.get("Quiet"):
-        return {}
-    return {"Deleted": [{"Key": key} for key in keys]}
+    met = [one for one in named if _is_there(one)]
+    asked.store.delete(asked.bucket, [one["Key"] for one in met])
+    return {
+        "Deleted": [] if wanted.get("Quiet") else [_identified(one) for one in met],
+        "Errors": [
+            {**_identified(one), "Code": "NoSuchVersion", "Message": NO_SUCH_VERSION}
+            for one in named
+            if not _is_there(one)
+        ],
+    }
+
+
+def _is_there(named: Values) -> bool:
+    return bool(named.get("VersionId", NO_VERSION) == NO_VERSION)
+
+
+def _identified(named: Values) -> Values:
+    return {member: named[member] for member in ("Key", "VersionId") if member in named}
 
 
 def copy_object(asked: Asked) -> Values:

@@ -20,10 +20,20 @@ ROOTS = {
     "CompleteMultipartUpload": "CompleteMultipartUploadResult",
     "CreateMultipartUpload": "InitiateMultipartUploadResult",
     "DeleteObjects": "DeleteResult",
+    "GetBucketAccelerateConfiguration": "AccelerateConfiguration",
+    "GetBucketAcl": "AccessControlPolicy",
+    "GetBucketLogging": "BucketLoggingStatus",
+    "GetBucketNotificationConfiguration": "NotificationConfiguration",
+    "GetBucketRequestPayment": "RequestPaymentConfiguration",
+    "GetBucketVersioning": "VersioningConfiguration",
+    "GetObjectAcl": "AccessControlPolicy",
+    "GetObjectAttributes": "GetObjectAttributesResponse",
+    "GetObjectTagging": "Tagging",
     "ListBuckets": "ListAllMyBucketsResult",
     "ListMultipartUploads": "ListMultipartUploadsResult",
     "ListObjects": "ListBucketResult",
     "ListObjectsV2": "ListBucketResult",
+    "ListObjectVersions": "ListVersionsResult",
     "ListParts": "ListPartsResult",
 }
 
@@ -52,15 +62,51 @@ def read_given(
     return given
 
 
-def read_payload(operation: Operation, document: bytes) -> Values:
+def read_payload(operation: Operation, document: bytes, *, strict: bool = False) -> Values:
     """Return what the body says, by the model's names; nothing for an empty one.
+
+    Args:
+        operation: Whose body it is.
+        document: The body.
+        strict: It must be called as the model says, and have all that the model requires.
 
     Raises:
         AwsError: MalformedXML.
     """
-    if operation.payload is None or not document:
+    member = operation.payload
+    if member is None or not document:
         return {}
-    return {operation.payload.name: _structure(operation.payload.shape, xml.read(document))}
+    root = xml.read(document)
+    found = _structure(member.shape, root)
+    if strict:
+        _check(member.wire, root.name == member.wire)
+        _check_structure(member.shape, found)
+    return {member.name: found}
+
+
+def _check_structure(shape: Any, found: Values) -> None:
+    for name in shape.required_members:
+        _check(name, name in found or _is_attribute(shape.members[name]))
+    for name, value in found.items():
+        inner = shape.members[name]
+        if inner.type_name == "list":
+            inner, values = inner.member, value
+        else:
+            values = [value]
+        for one in values:
+            if inner.type_name == "structure":
+                _check_structure(inner, one)
+            else:
+                _check(name, one in inner.metadata.get("enum", (one,)))
+
+
+def _check(name: str, is_right: bool) -> None:
+    if not is_right:
+        raise xml.malformed(f"{name} is missing or has a wrong value")
+
+
+def _is_attribute(shape: Any) -> bool:
+    return bool(shape.serialization.get("xmlAttribute"))
 
 
 def _scalar(member: Member, text: str) -> Any:
@@ -179,7 +225,8 @@ def _document(
 
 def _inside(shape: Any, values: Values) -> Iterator[str]:
     for name, member in shape.members.items():
-        yield from _element(member.serialization.get("name", name), member, values.get(name))
+        if not _is_attribute(member):
+            yield from _element(member.serialization.get("name", name), member, values.get(name))
 
 
 def _element(wire: str, shape: Any, value: Any) -> Iterator[str]:
@@ -188,11 +235,22 @@ def _element(wire: str, shape: Any, value: Any) -> Iterator[str]:
     if shape.type_name == "list":
         yield from _list(wire, shape, value)
     elif shape.type_name == "structure":
-        yield f"<{wire}>"
+        yield f"<{wire}{_attributes(shape, value)}>"
         yield from _inside(shape, value)
         yield f"</{wire}>"
     else:
         yield f"<{wire}>{xml.escape(_text(value))}</{wire}>"
+
+
+def _attributes(shape: Any, values: Values) -> str:
+    """Return the members that are attributes, and what declares their prefix."""
+    found = "".join(
+        f' {member.serialization["name"]}="{xml.escape(values[name])}"'
+        for name, member in shape.members.items()
+        if name in values and _is_attribute(member)
+    )
+    space = shape.serialization.get("xmlNamespace", {})
+    return f' xmlns:{space["prefix"]}="{space["uri"]}"{found}' if found else ""
 
 
 def _list(wire: str, shape: Any, values: Iterable[Any]) -> Iterator[str]:

@@ -52,7 +52,7 @@ def read(document: bytes) -> Element:
         open_elements[-1].text += data
 
     def declared(*_: object) -> None:
-        raise _malformed("a document type may not be declared")
+        raise malformed("a document type may not be declared")
 
     parser = expat.ParserCreate(namespace_separator=" ")
     parser.buffer_text = True
@@ -61,11 +61,12 @@ def read(document: bytes) -> Element:
     try:
         parser.Parse(document, True)
     except expat.ExpatError as error:
-        raise _malformed(str(error)) from None
+        raise malformed(str(error)) from None
     return root.children[0]
 
 
-def _malformed(reason: str) -> AwsError:
+def malformed(reason: str) -> AwsError:
+    """Return the error of a document that is not what it must be."""
     return AwsError(
         "MalformedXML",
         f"The XML you provided was not well-formed or did not validate against our published "

@@ -38,6 +38,10 @@ from orchestrator.api.aws.s3.model import operations, route
         ("GET", 2, {"response-content-type": "a"}, ["range"], "GetObject"),
         ("PUT", 2, {"tagging": ""}, [], "PutObjectTagging"),
         ("GET", 2, {"acl": ""}, [], "GetObjectAcl"),
+        ("GET", 1, {"lifecycle": ""}, [], "GetBucketLifecycleConfiguration"),
+        ("GET", 1, {"notification": ""}, [], "GetBucketNotificationConfiguration"),
+        ("PUT", 1, {"lifecycle": ""}, [], "PutBucketLifecycleConfiguration"),
+        ("GET", 2, {"attributes": ""}, ["x-amz-object-attributes"], "GetObjectAttributes"),
     ],
 )
 def test_a_request_is_the_most_special_operation_that_fits(method, level, query, headers, name):
@@ -49,6 +53,22 @@ def test_a_request_is_the_most_special_operation_that_fits(method, level, query,
 def test_there_is_no_operation_for_everything():
     assert route("POST", 0, {}, []) is None
     assert route("PATCH", 2, {}, []) is None
+
+
+@pytest.mark.parametrize(
+    ("method", "level", "query"),
+    [
+        ("DELETE", 1, {"acl": ""}),
+        ("DELETE", 1, {"metrics": ""}),
+        ("DELETE", 2, {"acl": ""}),
+        ("PUT", 2, {"attributes": ""}),
+        ("GET", 2, {"attributes": ""}),
+        ("GET", 1, {"delete": ""}),
+        ("PUT", 1, {"acl": "", "policy": ""}),
+    ],
+)
+def test_a_sub_resource_that_is_named_is_never_left_out(method, level, query):
+    assert route(method, level, query, []) is None
 
 
 def test_every_served_operation_is_one_of_the_model():
