@@ -92,6 +92,112 @@ def of_upload(name: str, **more: Any) -> Call:
     return lambda s3, memory: getattr(s3, name)(**memory["upload"], **more)
 
 
+def of_bucket(name: str, **more: Any) -> Call:
+    return lambda s3, _: getattr(s3, name)(Bucket=BUCKET, **more)
+
+
+def of_none(name: str, **more: Any) -> Call:
+    return lambda s3, _: getattr(s3, name)(Bucket="no-such-bucket", **more)
+
+
+def granted(name: str, **more: Any) -> Call:
+    """An ACL without its owner's names."""
+
+    def call(s3: Any, _: dict[Any, Any]) -> Any:
+        answer = getattr(s3, name)(Bucket=BUCKET, **more)
+        for grant in answer["Grants"]:
+            grant["Grantee"] = grant["Grantee"]["Type"]
+        return answer
+
+    return call
+
+
+def versions(**more: Any) -> Call:
+    """A list of versions; moto does not say how its keys are encoded."""
+
+    def call(s3: Any, _: dict[Any, Any]) -> Any:
+        answer = s3.list_object_versions(Bucket=BUCKET, **more)
+        answer.pop("EncodingType", None)
+        return answer
+
+    return call
+
+
+TAGGING = {"TagSet": [{"Key": "k", "Value": "v"}]}
+EVERY = ["ETag", "Checksum", "ObjectParts", "StorageClass", "ObjectSize"]
+SUBRESOURCES: dict[str, Call] = {
+    "versions": versions(),
+    "versions below": versions(Prefix="p/"),
+    "versions by folder": versions(Delimiter="/"),
+    "two versions": versions(MaxKeys=2),
+    "versions after": versions(KeyMarker="new"),
+    "versions after one": versions(KeyMarker="new", VersionIdMarker="null"),
+    "versions after nothing": versions(VersionIdMarker="null"),
+    "versions of no bucket": of_none("list_object_versions"),
+    "versioning": of_bucket("get_bucket_versioning"),
+    "versioning of no bucket": of_none("get_bucket_versioning"),
+    "public access": of_bucket("get_public_access_block"),
+    "ownership": of_bucket("get_bucket_ownership_controls"),
+    "encryption": of_bucket("get_bucket_encryption"),
+    "acl": granted("get_bucket_acl"),
+    "acl of an object": granted("get_object_acl", Key="a"),
+    "acl of nothing": of_bucket("get_object_acl", Key="nothing"),
+    "tags": of_bucket("get_bucket_tagging"),
+    "tags of an object": of_bucket("get_object_tagging", Key="a"),
+    "tags of nothing": of_bucket("get_object_tagging", Key="nothing"),
+    "policy": of_bucket("get_bucket_policy"),
+    "policy of no bucket": of_none("get_bucket_policy"),
+    "policy status": of_bucket("get_bucket_policy_status"),
+    "lifecycle": of_bucket("get_bucket_lifecycle_configuration"),
+    "cors": of_bucket("get_bucket_cors"),
+    "website": of_bucket("get_bucket_website"),
+    "replication": of_bucket("get_bucket_replication"),
+    "object lock": of_bucket("get_object_lock_configuration"),
+    "logging": of_bucket("get_bucket_logging"),
+    "notification": of_bucket("get_bucket_notification_configuration"),
+    "acceleration": of_bucket("get_bucket_accelerate_configuration"),
+    "request payment": of_bucket("get_bucket_request_payment"),
+    "attributes": of_bucket("get_object_attributes", Key="a", ObjectAttributes=EVERY),
+    "attributes with a checksum": of_bucket(
+        "get_object_attributes", Key="sum", ObjectAttributes=["Checksum"]
+    ),
+    "attributes of nothing": of_bucket(
+        "get_object_attributes", Key="nothing", ObjectAttributes=EVERY
+    ),
+    "put versioning": of_bucket(
+        "put_bucket_versioning", VersioningConfiguration={"Status": "Suspended"}
+    ),
+    "put public access": of_bucket(
+        "put_public_access_block", PublicAccessBlockConfiguration={"BlockPublicAcls": True}
+    ),
+    "put ownership": of_bucket(
+        "put_bucket_ownership_controls",
+        OwnershipControls={"Rules": [{"ObjectOwnership": "BucketOwnerEnforced"}]},
+    ),
+    "put acl": of_bucket("put_bucket_acl", ACL="private"),
+    "put acl of an object": of_bucket("put_object_acl", Key="a", ACL="private"),
+    "put acl of nothing": of_bucket("put_object_acl", Key="nothing", ACL="private"),
+    "put tags": of_bucket("put_bucket_tagging", Tagging=TAGGING),
+    "put tags of an object": of_bucket("put_object_tagging", Key="a", Tagging=TAGGING),
+    "put tags of nothing": of_bucket("put_object_tagging", Key="nothing", Tagging=TAGGING),
+    "put tags in no bucket": of_none("put_bucket_tagging", Tagging=TAGGING),
+    "delete public access": of_bucket("delete_public_access_block"),
+    "delete ownership": of_bucket("delete_bucket_ownership_controls"),
+    "delete encryption": of_bucket("delete_bucket_encryption"),
+    "delete tags": of_bucket("delete_bucket_tagging"),
+    "delete tags of an object": of_bucket("delete_object_tagging", Key="a"),
+    "delete policy": of_bucket("delete_bucket_policy"),
+    "delete lifecycle": of_bucket("delete_bucket_lifecycle"),
+    "delete cors": of_bucket("delete_bucket_cors"),
+    "delete website": of_bucket("delete_bucket_website"),
+    "delete the only version": of_bucket("delete_object", Key="c2", VersionId="null"),
+    "delete two versions": of_bucket(
+        "delete_objects",
+        Delete={"Objects": [{"Key": "copy", "VersionId": "null"}, {"Key": "empty"}]},
+    ),
+}
+"""Of a bucket that has objects, with nothing but what every bucket has."""
+
 CALLS: dict[str, Call] = {
     "create": lambda s3, _: s3.create_bucket(Bucket=BUCKET),
     "create again": lambda s3, _: s3.create_bucket(Bucket=BUCKET),
@@ -158,6 +264,7 @@ CALLS: dict[str, Call] = {
     "head the copy with other words": head("c2"),
     "copy if it is another": copied("a", "c3", CopySourceIfMatch='"x"'),
     "forget it": lambda s3, _: s3.delete_object(Bucket=BUCKET, Key="c3"),
+    **SUBRESOURCES,
     "begin": begun("big"),
     "part 2": part(2, b"2" * 5 * MIB),
     "part 1": part(1, b"1" * 5 * MIB),
@@ -202,6 +309,12 @@ CALLS: dict[str, Call] = {
 DIFFERENCES: dict[str, str] = {
     "older list two folders": "MaxKeys counts common prefixes, too; moto adds them to every page",
     "copy if it is another": "conditions of a copy's source hold; moto does not look at them",
+    "versions after nothing": "InvalidArgument; moto does not look at a version's marker alone",
+    "public access": "AWS blocks it for every new bucket; moto has no state before one is put",
+    "ownership": "BucketOwnerEnforced for every new bucket; moto has no state before one is put",
+    "encryption": "AES256 for every new bucket; moto has no state before one is put",
+    "request payment": "the bucket's owner pays; moto answers with something else",
+    "put tags": "200, as the operation is described; moto answers with 204",
     "complete in wrong order": "InvalidPartOrder; moto reports the small part first",
     "part of no upload": "NoSuchUpload; moto fails with status 500",
     "delete many quietly": "a quiet answer names errors only; moto names all",
