@@ -16,6 +16,7 @@ from orchestrator.api.aws.caller import UNSIGNED_PAYLOAD, Caller
 from orchestrator.api.aws.endpoint import Endpoint, Threads
 from orchestrator.api.aws.job_access import JobAccess
 from orchestrator.api.aws.keys import Keys, issue
+from orchestrator.api.aws.received import is_signed
 from orchestrator.api.aws.s3.gateway import S3Gateway
 from orchestrator.api.aws.sigv4 import Verifier
 from orchestrator.api.pools import Pool
@@ -40,10 +41,10 @@ class Doors:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
-        request = Request(scope, receive)
-        if "authorization" in request.headers or "X-Amz-Signature" in request.query_params:
+        if is_signed(scope):
             await self._endpoint(scope, receive, send)
             return
+        request = Request(scope, receive)
         payload = request.headers.get("x-amz-content-sha256", UNSIGNED_PAYLOAD)
         answer = await self._gateway(request, Caller("nobody", REGION, "s3", payload))
         await answer(scope, receive, send)

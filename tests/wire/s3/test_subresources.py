@@ -14,7 +14,7 @@ from botocore.exceptions import ClientError
 from orchestrator.api.aws.s3.gateway import SERVED
 from orchestrator.api.aws.s3.model import operations
 from orchestrator.api.aws.s3.subresources import ABSENT, DELETED, FORGOTTEN, STATES
-from tests.wire.s3.live import KEY, REGION
+from tests.wire.s3.live import KEY, REGION, client
 from tests.wire.s3.test_boto3 import body, code
 
 OWNER = {"ID": "0" * 64, "DisplayName": "orchestrator"}
@@ -331,6 +331,27 @@ def test_a_sub_resource_that_cannot_be_deleted_takes_nothing_with_it(gateway, s3
     assert httpx.delete(f"{gateway.url}/{bucket}/a?acl").status_code == 501
     assert httpx.put(f"{gateway.url}/{bucket}/a?attributes", content=b"2").status_code == 501
     assert body(s3, bucket, "a") == b"1"
+
+
+@pytest.mark.parametrize("method", ["GET", "PUT", "DELETE"])
+@pytest.mark.parametrize("name", ["encryption", "publicAccessBlock", "ownershipControls"])
+def test_an_address_of_version_2_opens_nothing_that_it_does_not_cover(s3, bucket, method, name):
+    """Else an address for one operation could be used for another one."""
+    made = {"GET": "list_objects", "PUT": "create_bucket", "DELETE": "delete_bucket"}[method]
+    url = s3.generate_presigned_url(made, Params={"Bucket": bucket})
+    assert "AWSAccessKeyId" in url
+    answer = httpx.request(method, f"{url}&{name}")
+    assert answer.status_code == 403
+    assert f"signature version 2 does not cover {name}" in answer.text
+    assert "SignatureDoesNotMatch" in httpx.request(method, f"{url}&acl").text
+
+
+def test_an_address_of_version_4_opens_what_it_was_made_for(gateway, s3, bucket):
+    s3.put_object(Bucket=bucket, Key="a", Body=b"12345")
+    of_4 = client(gateway.url, signature_version="s3v4")
+    url = of_4.generate_presigned_url("get_bucket_encryption", Params={"Bucket": bucket})
+    assert "AES256" in httpx.get(url).text
+    of_4.close()
 
 
 def test_the_tables_of_these_tests_are_those_of_the_gateway():

@@ -5,11 +5,13 @@ from __future__ import annotations
 import secrets
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 
+from botocore.auth import HmacV1Auth
 from starlette.requests import Request
 from starlette.responses import Response
 
 from orchestrator.api.aws.caller import Caller
 from orchestrator.api.aws.errors import AwsError
+from orchestrator.api.aws.received import is_presigned_2
 from orchestrator.api.aws.s3 import buckets, objects, refusals, subresources, uploads
 from orchestrator.api.aws.s3.address import BUCKET_HOSTS, read_address, read_query
 from orchestrator.api.aws.s3.body import read_document
@@ -51,6 +53,8 @@ STREAMED: Mapping[str, Callable[[Asked], Awaitable[Response]]] = {
 }
 """Operations that move bodies, or answer in a form of their own."""
 SERVED = tuple(sorted([*SHORT, *STREAMED]))
+SIGNED_BY_2 = frozenset([*HmacV1Auth.QSAOfInterest, "list-type"])
+"""Parameters that version 2 of signatures covers, and one that says only how a list is written."""
 
 
 class S3Gateway:
@@ -110,6 +114,7 @@ class S3Gateway:
         )
         query = read_query(request.scope["query_string"])
         operation = _routed(request, address.level, query)
+        _check_signed(request, operation)
         given = read_given(operation, query, request.headers.items())
         check_supported(given)
         return Asked(
@@ -121,6 +126,17 @@ class S3Gateway:
             caller,
             self._store,
             self._threads,
+        )
+
+
+def _check_signed(request: Request, operation: Operation) -> None:
+    """Refuse an operation that is chosen by what is not signed: an address was made for another one."""
+    unsigned = operation.literals.keys() - SIGNED_BY_2
+    if unsigned and is_presigned_2(request.scope["query_string"]):
+        raise AwsError(
+            "AccessDenied",
+            f"signature version 2 does not cover {', '.join(sorted(unsigned))}; use version 4",
+            403,
         )
 
 
