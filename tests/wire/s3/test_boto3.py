@@ -263,6 +263,26 @@ def test_many_objects_are_deleted_at_once(s3, bucket):
     assert code(s3.delete_objects, Bucket=bucket, Delete=too_many) == ("MalformedXML", 400)
 
 
+def test_of_many_only_those_that_were_seen_are_deleted(s3, bucket):
+    etags = {key: s3.put_object(Bucket=bucket, Key=key, Body=b"1")["ETag"] for key in "ab"}
+    named = [
+        {"Key": "a", "ETag": etags["a"]},
+        {"Key": "b", "ETag": '"x"'},
+        {"Key": "c", "ETag": "*"},
+        {"Key": "d"},
+    ]
+    answer = s3.delete_objects(Bucket=bucket, Delete={"Objects": named})
+    assert [one["Key"] for one in answer["Deleted"]] == ["a", "d"]
+    errors = {one["Key"]: one["Code"] for one in answer["Errors"]}
+    assert errors == {"b": "PreconditionFailed", "c": "NoSuchKey"}
+    assert [one["Key"] for one in s3.list_objects_v2(Bucket=bucket)["Contents"]] == ["b"]
+    of_size = {"Objects": [{"Key": "b", "Size": 2}]}
+    refused = ("NotImplemented", 501)
+    assert code(s3.delete_objects, Bucket=bucket, Delete=of_size) == refused
+    assert code(s3.delete_object, Bucket=bucket, Key="b", IfMatchSize=2) == refused
+    assert body(s3, bucket, "b") == b"1"
+
+
 def test_what_is_accepted_and_has_no_meaning_here(s3, bucket):
     s3.put_object(
         Bucket=bucket, Key="a", Body=b"", Tagging="a=b", ACL="bucket-owner-full-control",

@@ -34,6 +34,8 @@ KEPT_HEADERS = {
 }
 """Members of the model whose headers are given back with the object."""
 REFUSED = {
+    "IfMatchLastModifiedTime": "conditions of directory buckets",
+    "IfMatchSize": "conditions of directory buckets",
     "MFA": "MFA deletes",
     "ObjectLockLegalHoldStatus": "object locks",
     "ObjectLockMode": "object locks",

@@ -9,6 +9,7 @@ from typing import Any, BinaryIO
 from starlette.responses import Response
 
 from orchestrator.api.aws.errors import AwsError
+from orchestrator.api.aws.s3 import refusals
 from orchestrator.api.aws.s3.address import read_copy_source
 from orchestrator.api.aws.s3.body import Intake
 from orchestrator.api.aws.s3.conditions import (
@@ -31,6 +32,7 @@ from orchestrator.api.aws.s3.context import (
 from orchestrator.api.aws.s3.sending import ObjectAnswer
 from orchestrator.api.aws.s3.wire import Values, answer, header_text, output_headers
 from orchestrator.blobs.bucket_content import ContentWriter
+from orchestrator.blobs.bucket_errors import NoSuchKey, PreconditionFailed
 from orchestrator.blobs.bucket_values import Facts, StoredObject
 
 MOST_DELETED = 1000
@@ -134,7 +136,7 @@ def delete_object(asked: Asked) -> Values:
 
 
 def delete_objects(asked: Asked) -> Values:
-    """Remove up to a thousand objects in one transaction; their only version is ``null``."""
+    """Remove up to a thousand objects: in one transaction, but for those that have terms."""
     wanted: Any = asked.given.get("Delete", {})
     named = wanted.get("Objects", ())
     if not 0 < len(named) <= MOST_DELETED or not all(one.get("Key") for one in named):
@@ -143,20 +145,34 @@ def delete_objects(asked: Asked) -> Values:
             "The XML you provided was not well-formed or did not validate against our published "
             "schema",
         )
-    met = [one for one in named if _is_there(one)]
-    asked.store.delete(asked.bucket, [one["Key"] for one in met])
+    if any({"LastModifiedTime", "Size"} & one.keys() for one in named):
+        raise AwsError("NotImplemented", "of conditions, a delete may have an ETag", 501)
+    asked.store.delete(asked.bucket, [one["Key"] for one in named if not _has_terms(one)])
+    answers = [(one, _delete_on_terms(asked, one) if _has_terms(one) else None) for one in named]
+    deleted = [] if wanted.get("Quiet") else [_identified(one) for one, no in answers if not no]
     return {
-        "Deleted": [] if wanted.get("Quiet") else [_identified(one) for one in met],
+        "Deleted": deleted,
         "Errors": [
-            {**_identified(one), "Code": "NoSuchVersion", "Message": NO_SUCH_VERSION}
-            for one in named
-            if not _is_there(one)
+            {**_identified(one), "Code": no.code, "Message": no.message}
+            for one, no in answers
+            if no
         ],
     }
 
 
-def _is_there(named: Values) -> bool:
-    return bool(named.get("VersionId", NO_VERSION) == NO_VERSION)
+def _has_terms(named: Values) -> bool:
+    return "ETag" in named or named.get("VersionId", NO_VERSION) != NO_VERSION
+
+
+def _delete_on_terms(asked: Asked, named: Values) -> AwsError | None:
+    """Remove an object of a version or ETag; return why it is not removed."""
+    if named.get("VersionId", NO_VERSION) != NO_VERSION:
+        return AwsError("NoSuchVersion", NO_SUCH_VERSION, 404)
+    try:
+        asked.store.delete_if(asked.bucket, named["Key"], named["ETag"].strip('"'))
+    except (NoSuchKey, PreconditionFailed) as error:
+        return refusals.from_ours(error)
+    return None
 
 
 def _identified(named: Values) -> Values:
