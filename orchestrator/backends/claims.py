@@ -102,6 +102,21 @@ def claim_stopped(
     return True
 
 
+def never_starts(directory: Path) -> bool:
+    """Return whether a host was claimed by ``claim_stopped``."""
+    try:
+        descriptor = os.open(directory / contract.CLAIM_FILE, _LOOK)
+    except OSError:
+        return False
+    try:
+        claim = json.loads(os.pread(descriptor, 65536, 0))
+    except ValueError:
+        return False  # just being written
+    finally:
+        os.close(descriptor)
+    return isinstance(claim, dict) and claim.get("stopped") is True
+
+
 def _never_started(
     context: AttemptContext, host: str, request: contract.StopRequest
 ) -> contract.ExitRecord:

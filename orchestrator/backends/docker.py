@@ -15,7 +15,7 @@ from collections.abc import Callable, Collection
 from contextlib import suppress
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from orchestrator_runtime import contract
 
@@ -237,10 +237,17 @@ class DockerBackend(Backend):
         staging.write_json(directory / contract.PLAN_FILE, request.plan, owner=self._owner)
         failpoint("start.after_plan")
         self._make_network(request)
-        if request.inside:
-            self._launch(request, context)
-        else:
-            self._outside.spawn(directory, request)
+        try:
+            if request.inside:
+                self._launch(request, context, directory)
+            else:
+                self._outside.spawn(directory, request)
+        except BackendError:
+            if _is_wanted(directory):
+                raise
+        if claims.never_starts(directory) and len(context.spec.hosts) > 1 and request.network:
+            # Stopped meanwhile, and perhaps cleaned up after, before there was a network.
+            self._engine.remove_network(request.network["name"])
         failpoint("start.after_spawn")
         return handle
 
@@ -258,8 +265,13 @@ class DockerBackend(Backend):
                 self._engine.create_network(request.network)
                 self._networks.add(name)
 
-    def _launch(self, request: HostRequest, context: AttemptContext) -> None:
-        if not self._create(request, context):
+    def _launch(self, request: HostRequest, context: AttemptContext, directory: Path) -> None:
+        found = self._create(request, context)
+        if found == "started":
+            return
+        if found == "made" and not _is_wanted(directory):
+            # Decided meanwhile, by a stop or a later driver; who cleans up may have looked already.
+            self._engine.remove(request.name)
             return
         try:
             self._engine.start(request.name)
@@ -270,8 +282,10 @@ class DockerBackend(Backend):
             self._make_network(request)
             self._engine.start(request.name)
 
-    def _create(self, request: HostRequest, context: AttemptContext) -> bool:
-        """Create a container or adopt the one of this name; return whether it must be started."""
+    def _create(
+        self, request: HostRequest, context: AttemptContext
+    ) -> Literal["made", "found", "started"]:
+        """Create a container, or adopt the one of this name, which somebody may have started."""
         deadline = time.monotonic() + ADOPT_SECONDS
         while not self._engine.create(request.name, request.create):
             state = self._engine.container(request.name)
@@ -280,7 +294,8 @@ class DockerBackend(Backend):
                     raise BackendError(f"container {request.name} can be neither made nor found")
                 time.sleep(0.02)
             elif state.labels.get(LABEL_IDENTITY) == context.identity:
-                return state.status == "created"  # a container is started once
+                # A container is started once.
+                return "found" if state.status == "created" else "started"
             elif not state.running:  # the name was used before, by a job that is forgotten
                 self._engine.remove(request.name)
             else:
@@ -289,7 +304,7 @@ class DockerBackend(Backend):
                     "runs for an earlier job of the same name that the store does not know; end "
                     f"it (docker stop {request.name}) or use another name"
                 )
-        return True
+        return "made"
 
     # -- observe and stop ------------------------------------------------------------------
 
@@ -391,6 +406,11 @@ def _image_of(context: AttemptContext) -> str:
             "backend='docker' needs algorithm_specification.training_image, got none"
         )
     return image
+
+
+def _is_wanted(directory: Path) -> bool:
+    """Return whether nobody has decided over a host directory, which is there."""
+    return directory.is_dir() and not claims.is_claimed(directory)
 
 
 def _sockets(directory: Path | None) -> frozenset[str]:

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -119,6 +120,19 @@ def in_a_driver_that_dies(
     home: DockerHarness, context: AttemptContext, steps: list[str], failpoint: str
 ) -> None:
     """Carry out steps in another process, which a failpoint kills."""
+    done = subprocess.run(
+        [sys.executable, "-m", "tests.docker.backend_child", str(described(home, context, steps))],
+        env={**os.environ, VARIABLE: f"{failpoint}:kill"},
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == -signal.SIGKILL, done.stderr
+
+
+def described(home: DockerHarness, context: AttemptContext, steps: list[str]) -> Path:
+    """Write down what a driver of its own process shall do."""
     request = {
         "home": str(home.home),
         "runtime": str(home.settings.runtime),
@@ -132,15 +146,67 @@ def in_a_driver_that_dies(
     }
     path = context.job_directory / "request.json"
     path.write_text(json.dumps(request))
-    done = subprocess.run(
-        [sys.executable, "-m", "tests.docker.backend_child", str(path)],
-        env={**os.environ, VARIABLE: f"{failpoint}:kill"},
+    return path
+
+
+@pytest.mark.parametrize("hosts", [1, 2])
+@pytest.mark.parametrize("failpoint", ["start.before_plan", "start.after_plan"])
+def test_a_start_that_is_late_makes_nothing_of_a_job_that_was_stopped_and_cleaned_up(
+    home: DockerHarness, failpoint: str, hosts: int
+):
+    context = home.context(Wish(Program.WAITS, hosts=hosts))
+    home.backend.stage(context)
+    with a_driver_that_rests(home, context, ["start"], failpoint):
+        for member in context.hosts:
+            home.backend.stop(context, member.host, None, stop_request())
+            record = exit_of(home.backend.observe(context, member.host, None))
+            assert record["message"] == "stopped before the program was started"
+        home.backend.release(context)
+    home.nothing_left(context)
+
+
+def test_a_container_that_was_made_while_its_job_was_stopped_goes_at_once(home: DockerHarness):
+    """Who cleans up may have looked before it was there."""
+    context = home.context(Wish(Program.WAITS))
+    home.backend.stage(context)
+    with a_driver_that_rests(home, context, ["start"], "start.after_plan"):
+        home.backend.stop(context, "algo-1", None, stop_request())
+    assert not docker("ps", "-aq", "--filter", f"name={home.container(context)}")
+    home.backend.release(context)
+    home.nothing_left(context)
+
+
+def test_a_start_that_is_late_makes_nothing_of_a_job_that_has_ended(home: DockerHarness):
+    context = home.context(Wish(Program.SUCCEEDS))
+    home.backend.stage(context)
+    with a_driver_that_rests(home, context, ["start"], "start.after_plan"):
+        handles = home.start(context)
+        assert exit_of(home.ended(context, "algo-1", handles["algo-1"]))["exit_code"] == 0
+        home.backend.release(context)
+    home.nothing_left(context)
+
+
+@contextmanager
+def a_driver_that_rests(
+    home: DockerHarness, context: AttemptContext, steps: list[str], failpoint: str
+) -> Iterator[None]:
+    """Carry out steps in another process, which a failpoint holds until the end of the block."""
+    child = subprocess.Popen(
+        [sys.executable, "-m", "tests.docker.backend_child", str(described(home, context, steps))],
+        env={**os.environ, VARIABLE: f"{failpoint}:stop:{context.job_directory / 'rested'}"},
         cwd=ROOT,
-        capture_output=True,
+        stderr=subprocess.PIPE,
         text=True,
-        check=False,
     )
-    assert done.returncode == -signal.SIGKILL, done.stderr
+    try:
+        os.waitid(os.P_PID, child.pid, os.WSTOPPED | os.WEXITED | os.WNOWAIT)
+        yield
+        child.send_signal(signal.SIGCONT)
+        _, said = child.communicate(timeout=60)
+    finally:
+        child.kill()
+        child.wait()
+    assert child.returncode == 0, said
 
 
 ROOT = Path(__file__).resolve().parent.parent.parent

@@ -176,8 +176,6 @@ def test_presigned_addresses_of_objects(
     for operation, method in (("list_objects_v2", "GET"), ("head_bucket", "HEAD")):
         url = s3.generate_presigned_url(operation, Params={"Bucket": bucket})
         assert httpx.request(method, url, trust_env=False).status_code == 200
-    late = ask("get_object", "GET", seconds=-1)
-    assert late.status_code in {400, 403}
     assert s3.get_object(**named)["Body"].read() == b"by address"
     assert ask("delete_object", "DELETE").status_code == 204
     assert ask("get_object", "GET").status_code == 404
