@@ -233,7 +233,10 @@ def test_a_cell_shows_state_and_lines_while_its_job_runs(
         said["data"]["text/plain"] for said in cell.of("display_data", "update_display_data")
     ]
     order = [f"file: InProgress/{name}" for name in ("Pending", "Starting", "Training")]
-    assert [name for name in dict.fromkeys(states) if name in order] == order
+    seen = [name for name in dict.fromkeys(states) if name in order]
+    # One that is over before it is looked at may be left out; the program ran when it was looked at.
+    assert seen == [name for name in order if name in seen]
+    assert seen[-1] == order[-1]
     assert states[-1] == "file: Completed/Completed"
     assert len(cell.of("display_data")) == 1  # one place, changed as it goes
     places = {said["transient"]["display_id"] for said in cell.of("update_display_data")}
