@@ -248,6 +248,7 @@ class DockerBackend(Backend):
         if claims.never_starts(directory) and len(context.spec.hosts) > 1 and request.network:
             # Stopped meanwhile, and perhaps cleaned up after, before there was a network.
             self._engine.remove_network(request.network["name"])
+            self._networks.discard(request.network["name"])
         failpoint("start.after_spawn")
         return handle
 
