@@ -60,14 +60,6 @@ class Service:
 
 
 @pytest.fixture
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
-
-
-@pytest.fixture
 def path(tmp_path: Path) -> Path:
     return tmp_path / "service"
 

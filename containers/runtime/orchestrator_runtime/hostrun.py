@@ -120,7 +120,7 @@ class HostRun:
         except OSError as error:
             self._pump.note(
                 f"the service cannot be reached from here: {plan['host']}:{plan['port']} cannot be "
-                f"listened on: {error.strerror}"
+                f"listened on: {error.strerror}; serve on another port"
             )
 
     def _launch(self, argv: list[str], environment: dict[str, str]) -> Launch:

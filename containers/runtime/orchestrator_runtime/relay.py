@@ -31,11 +31,8 @@ CHUNK_BYTES = 1 << 18
 SHORTAGE_SECONDS = 0.05
 
 
-def start(plan: RelayPlan) -> int:
+def start(plan: RelayPlan) -> None:
     """Listen, and hand on in a process that ends with this one. Must run on the main thread.
-
-    Returns:
-        The pid of that process.
 
     Raises:
         OSError: The address cannot be listened on.
@@ -44,13 +41,11 @@ def start(plan: RelayPlan) -> int:
     signals.block()
     parent = os.getpid()
     try:
-        pid = os.fork()
-        if pid == 0:
+        if os.fork() == 0:
             _become(listener, plan["socket"], parent)
     finally:
         signals.unblock()
     listener.close()
-    return pid
 
 
 def listen(host: str, port: int) -> socket.socket:
@@ -91,10 +86,8 @@ def hand_on(listener: socket.socket, path: str) -> NoReturn:
         places.acquire()
         try:
             _accept(listener, path, places)
-        except (
-            OSError,
-            RuntimeError,
-        ):  # no descriptor, or no thread: of who came, not of who comes
+        except (OSError, RuntimeError):
+            # No descriptor or no thread: the trouble of who came, not of who comes.
             places.release()
             time.sleep(SHORTAGE_SECONDS)
 

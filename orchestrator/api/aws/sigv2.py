@@ -26,7 +26,6 @@ from orchestrator.api.aws.received import (
 from orchestrator.api.aws.s3.address import BUCKET_HOSTS, bucket_of_host
 from orchestrator.clock import from_epoch
 
-_KEY, _SIGNATURE, _EXPIRES = SIGNATURE_PARAMETERS_2
 _NAMED = frozenset({"content-md5", "content-type"})
 _HEADER = re.compile(r"content-md5|content-type|x-amz-[a-z0-9!#$%&'*+.^_`|~-]+")
 _VALUE = re.compile(r"[^\x00-\x1f\x7f]*")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Literal
@@ -17,12 +16,12 @@ from orchestrator.home import relay_directory, relay_name
 from orchestrator.server import ServeOptions, Server
 from orchestrator.settings import Settings
 from orchestrator.testing.plugin import end_jobs
+from tests.e2e.conftest import eventually
 from tests.setup.images import BASE
 from tests.wire.aws.running import IMAGE, ended, training_job
 
 Backend = Literal["process", "docker"]
 BACKENDS = ["process", pytest.param("docker", marks=pytest.mark.docker)]
-PATIENCE_SECONDS = 60
 READ = (
     "import os, urllib.request as r\nread = lambda: r.urlopen(os.environ['URL']).read().decode()\n"
 )
@@ -86,10 +85,7 @@ def log_of(server: Server) -> str:
 
 def says(server: Server, text: str) -> None:
     """Wait until the job prints a text."""
-    deadline = time.monotonic() + PATIENCE_SECONDS
-    while text not in log_of(server):
-        assert time.monotonic() < deadline, log_of(server)
-        time.sleep(0.02)
+    eventually(lambda: text in log_of(server))
 
 
 @pytest.mark.parametrize("backend", BACKENDS)

@@ -80,7 +80,9 @@ def check_supported(given: Mapping[str, Any]) -> None:
     """
     for member, what in REFUSED.items():
         if member in given:
-            raise AwsError("NotImplemented", f"{what} are not implemented here", 501)
+            raise AwsError(
+                "NotImplemented", f"{what} are not implemented here; leave {member} out", 501
+            )
     if given.get("VersionId", NO_VERSION) != NO_VERSION:
         raise AwsError("NoSuchVersion", NO_SUCH_VERSION, 404)
 

@@ -100,7 +100,11 @@ def _reading(asked: Asked, found: StoredObject) -> tuple[int, Span, dict[str, st
     span = read_range(given.get("Range"), found.size)
     if "PartNumber" in given:
         if given["PartNumber"] != 1 or found.facts.upload:
-            raise AwsError("NotImplemented", "reading parts by number is not implemented", 501)
+            raise AwsError(
+                "NotImplemented",
+                "PartNumber may be 1 of an object that was written in one piece only; use Range",
+                501,
+            )
         span = Span(0, found.size)
     headers = {**found.facts.headers, "accept-ranges": "bytes"}
     headers |= output_headers(asked.operation, _described(found))
@@ -146,7 +150,11 @@ def delete_objects(asked: Asked) -> Values:
             "schema",
         )
     if any({"LastModifiedTime", "Size"} & one.keys() for one in named):
-        raise AwsError("NotImplemented", "of conditions, a delete may have an ETag", 501)
+        raise AwsError(
+            "NotImplemented",
+            "a delete may have an ETag as its condition, no Size or LastModifiedTime; leave these out",
+            501,
+        )
     asked.store.delete(asked.bucket, [one["Key"] for one in named if not _has_terms(one)])
     answers = [(one, _delete_on_terms(asked, one) if _has_terms(one) else None) for one in named]
     deleted = [] if wanted.get("Quiet") else [_identified(one) for one, no in answers if not no]

@@ -9,6 +9,7 @@ import pytest
 from orchestrator.api.aws.errors import AwsError
 from orchestrator.api.aws.job_access import JobAccess
 from orchestrator.api.aws.keys import Keys, issue
+from orchestrator.backends.docker_plan import SERVICE_VARIABLES
 from orchestrator.spec.job import TrainingJobSpec
 from orchestrator.spec.redact import redacted_spec
 
@@ -65,6 +66,12 @@ def test_a_container_reaches_a_loopback_address_that_is_relayed() -> None:
     assert given.environment["AWS_ENDPOINT_URL"] == "http://127.0.0.1:8765"
     alone = job(backend="docker", enable_network_isolation=True)
     assert access.given(alone, "us-east-1") is alone
+
+
+def test_back_ends_know_all_that_a_job_is_given() -> None:
+    """They take it back where it would lead nowhere, and import nothing from here."""
+    given = ACCESS.given(job(), "us-east-1").environment
+    assert given.keys() - {"AWS_REGION", "AWS_DEFAULT_REGION"} == SERVICE_VARIABLES
 
 
 def test_the_key_is_known_and_another_than_the_users() -> None:
