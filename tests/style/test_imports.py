@@ -13,8 +13,8 @@ import pytest
 
 from tests.style.imports import ROOT, RUNTIME, imported, imported_members, loaded_at_once
 
-FRAMEWORK_ADAPTERS = {("hook/torch.py", "torch"), ("hook/keras.py", "tensorflow")}
-SHARED_WITH_THE_RUNTIME = {"contract", "launch", "rules"}
+FRAMEWORK_ADAPTERS = {"hook/pytorch/": {"torch"}, "hook/keras/": {"keras", "tensorflow"}}
+SHARED_WITH_THE_RUNTIME = {"contract", "launch", "rules", "trace"}
 # Modules of the standard library that Windows does not have.
 POSIX_ONLY = {"fcntl", "grp", "posix", "pty", "pwd", "resource", "termios", "tty"}
 # What a client must not pay for.
@@ -63,7 +63,7 @@ def test_the_runtime_imports_only_the_standard_library_and_itself():
     for path in sorted(RUNTIME.rglob("*.py")):
         file = path.relative_to(RUNTIME).as_posix()
         tops = {name.partition(".")[0] for name in imported(path)}
-        foreign += [(file, top) for top in tops - own if (file, top) not in FRAMEWORK_ADAPTERS]
+        foreign += [(file, top) for top in tops - own - frameworks_of(file)]
     assert not foreign
 
 
@@ -75,6 +75,16 @@ def test_the_service_takes_only_the_shared_files_of_the_runtime():
         if name not in SHARED_WITH_THE_RUNTIME
     }
     assert not taken
+
+
+def frameworks_of(file: str) -> set[str]:
+    """What a file of the runtime may import beside the standard library."""
+    return {
+        framework
+        for folder, frameworks in FRAMEWORK_ADAPTERS.items()
+        if file.startswith(folder)
+        for framework in frameworks
+    }
 
 
 LOAD_EVERYTHING = """
@@ -89,9 +99,9 @@ assert not os.listdir(os.environ["HOME"]), "an import wrote into the home direct
 
 
 def test_every_module_loads_in_an_empty_home_without_side_effects(tmp_path):
-    adapters = {f"orchestrator_runtime.hook.{name}" for name in ("torch", "keras")}
+    adapters = tuple(f"orchestrator_runtime.hook.{name}" for name in ("pytorch", "keras", "site"))
     names = [name for package in (ROOT / "orchestrator", RUNTIME) for name in modules(package)]
-    wanted = json.dumps([name for name in names if name not in adapters])
+    wanted = json.dumps([name for name in names if not name.startswith(adapters)])
     run_python(LOAD_EVERYTHING.format(names=wanted), tmp_path)
 
 

@@ -230,6 +230,8 @@ OUTPUT_ARCHIVE = "output.tar.gz"
 # bubblewrap and namespaces, and the file of the host directory elsewhere.
 RECORDS_VARIABLE = "ORCHESTRATOR_RECORDS"
 ATTEMPT_VARIABLE = "ORCHESTRATOR_ATTEMPT"
+# Path of the debugger's plan (JSON); a program without it is not watched.
+DEBUG_VARIABLE = "ORCHESTRATOR_DEBUG"
 RECORD_MAX_BYTES = 4096  # PIPE_BUF on Linux: writes up to this size are atomic
 RECORDS_QUOTA_BYTES = 256 * 1024 * 1024  # of records.jsonl; what is over is dropped and counted
 

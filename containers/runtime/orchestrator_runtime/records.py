@@ -49,6 +49,17 @@ def report_metric(name: str, value: SupportsFloat, step: SupportsIndex | None = 
         sink.send(_line(name, number, place, sink.rank))
 
 
+def send_record(record: dict[str, object]) -> None:
+    """Send a record of another kind, if there is a job to send it to.
+
+    Args:
+        record: JSON with a member ``kind``, of at most RECORD_MAX_BYTES.
+    """
+    sink = _current_sink()
+    if sink is not None:
+        sink.send(jsonlite.dumps({**record, "rank": sink.rank}).encode("utf-8") + b"\n")
+
+
 def _checked_name(name: str) -> str:
     if not isinstance(name, str):
         raise TypeError(f"name must be text, got {type(name).__name__}")

@@ -1,0 +1,96 @@
+"""Starts the debugger in a program that knows nothing of it: when a framework has been imported.
+
+Every Python process of a job loads this file, also those that never train: it imports nothing
+that the interpreter has not loaded already.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+
+from orchestrator_runtime import contract
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from importlib.machinery import ModuleSpec
+    from types import ModuleType
+    from typing import Any
+
+FRAMEWORKS = ("torch",)
+_started: dict[str, Any] = {}
+
+
+def activate() -> None:
+    """Wait for a framework; does nothing in a process that nobody asked to watch."""
+    if os.environ.get(contract.DEBUG_VARIABLE) and not any(
+        isinstance(finder, _Finder) for finder in sys.meta_path
+    ):
+        sys.meta_path.insert(0, _Finder())
+
+
+class _Finder:
+    """Finds no module by itself: it adds an act to the loaders of frameworks."""
+
+    def find_spec(
+        self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
+    ) -> ModuleSpec | None:
+        if fullname not in FRAMEWORKS or fullname in _started:
+            return None
+        for finder in sys.meta_path:
+            if finder is not self and hasattr(finder, "find_spec"):
+                spec = finder.find_spec(fullname, path, target)
+                if spec is not None:
+                    if spec.loader is not None:
+                        spec.loader = _Loader(spec.loader)  # type: ignore[assignment]
+                    return spec
+        return None
+
+
+class _Loader:
+    """Another loader, and what comes after it."""
+
+    def __init__(self, inner: Any) -> None:
+        self._inner = inner
+
+    def create_module(self, spec: ModuleSpec) -> ModuleType | None:
+        made: ModuleType | None = self._inner.create_module(spec)
+        return made
+
+    def exec_module(self, module: ModuleType) -> None:
+        if module.__spec__ is not None:
+            module.__spec__.loader = self._inner
+        module.__loader__ = self._inner
+        self._inner.exec_module(module)
+        start(module.__name__)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._inner, name)
+
+
+def start(framework: str) -> None:
+    """Put the debugger into a framework that is imported. Never raises."""
+    if framework in _started:
+        return
+    _started[framework] = None
+    try:
+        _started[framework] = _install()
+    except Exception as error:  # noqa: BLE001
+        sys.stderr.write(
+            "[orchestrator debugger] unmonitored: it could not be started: "
+            f"{type(error).__name__}: {error}\n"
+        )
+
+
+def _install() -> Any:
+    from orchestrator_runtime.hook.monitor import Monitor  # noqa: PLC0415
+    from orchestrator_runtime.hook.plan import read_plan  # noqa: PLC0415
+
+    plan = read_plan()
+    if plan is None:
+        return None
+    monitor = Monitor(plan)
+    from orchestrator_runtime.hook.pytorch import install  # noqa: PLC0415
+
+    return install(monitor)

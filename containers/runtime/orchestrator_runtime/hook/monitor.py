@@ -1,0 +1,228 @@
+"""One process's debugger: takes steps from an adapter, writes them, has them judged, and acts."""
+
+from __future__ import annotations
+
+import atexit
+import json
+import os
+import socket
+import sys
+import threading
+import time
+from typing import TYPE_CHECKING, Any
+
+from orchestrator_runtime import contract, records
+from orchestrator_runtime.hook.schedule import Schedule, intervals_of
+from orchestrator_runtime.rules.engine import Engine, Judge
+from orchestrator_runtime.rules.parameters import RuleError
+from orchestrator_runtime.rules.registry import judge_of
+from orchestrator_runtime.trace.writer import SUFFIX, Writer
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from orchestrator_runtime.hook.plan import DebugPlan, RulePlan
+    from orchestrator_runtime.rules.finding import Finding
+    from orchestrator_runtime.trace.record import Array, StepRecord
+
+LOOK_SECONDS = 5.0
+"""How often rules are told how long ago the last step was."""
+
+
+class Monitor:
+    """The debugger of one process. Nothing is opened before the first step.
+
+    Attributes:
+        schedule: What an adapter has to measure when.
+        records: Whether this process writes and judges; the others of a distributed run only take
+            part in what needs all of them.
+        steps: Steps taken so far, of all optimizers.
+        backwards: Backward passes seen so far, by the adapter.
+    """
+
+    def __init__(
+        self, plan: DebugPlan, on_finding: Callable[[Finding], None] | None = None
+    ) -> None:
+        self.plan = plan
+        self.steps = 0
+        self.backwards = 0
+        self.framework = ""
+        self.rank = process_rank()
+        self.records = plan.all_ranks or self.rank == 0
+        self._said: set[str] = set()
+        judges = [judge for judge in map(self._judge, plan.rules) if judge is not None]
+        self.schedule = Schedule(
+            intervals_of(
+                plan.every, [(need.series, need.every) for judge in judges for need in judge.needs]
+            )
+        )
+        self._engine = Engine(judges)
+        self._on_finding = on_finding
+        self._writer: Writer | None = None
+        self._last: StepRecord | None = None
+        self._failures = 0
+        self._pid = os.getpid()
+        self._lock = threading.RLock()
+        self._over = threading.Event()
+        self._endings: list[Callable[[], None]] = []
+        atexit.register(self.end)
+
+    def step(self, record: StepRecord) -> None:
+        """Take one step."""
+        with self._lock:
+            if not self.steps:
+                self._begin()
+            self.steps += 1
+            self._last = record
+            if self._writer is not None:
+                self._writer.step(record)
+            found = self._engine.observe(record)
+            if found:
+                self._act(found)
+            if len(self._engine.failures) > self._failures:
+                self._tell_failures()
+
+    def array(self, array: Array, optimizer: int = 0) -> None:
+        """Take a whole tensor."""
+        with self._lock:
+            if self._writer is not None:
+                self._writer.array(array)
+            self._act(self._engine.observe_array(array, optimizer))
+
+    def note(self, text: str) -> None:
+        """Write a remark into the trace and, the first time, to standard error."""
+        if text in self._said:
+            return
+        self._said.add(text)
+        say(text)
+        if self._writer is not None:
+            self._writer.event(event="note", text=text, step=self.steps)
+
+    def unmonitored(self, reason: str) -> None:
+        """Say that nothing is watched here, and why: silence would look like health."""
+        say(f"unmonitored: {reason}")
+        records.send_record({"kind": "debugger", "state": "unmonitored", "reason": reason[:1000]})
+
+    def before_end(self, ending: Callable[[], None]) -> None:
+        """Have something done before the trace is closed."""
+        self._endings.append(ending)
+
+    def end(self) -> None:
+        """Say how it ended: also that nothing could be watched. Called at exit."""
+        if os.getpid() != self._pid or self._over.is_set():
+            return
+        for ending in self._endings:
+            ending()
+        self._over.set()
+        if not self.steps and not self.backwards:
+            return
+        state: dict[str, Any] = {"steps": self.steps, "backwards": self.backwards}
+        if self.steps:
+            state["state"] = "ended"
+        else:
+            self.unmonitored(
+                f"{self.backwards} backward passes but no step of an optimizer: weights that a "
+                "program changes by itself are not watched"
+            )
+            return
+        if self._writer is not None:
+            self._writer.event(event="end", **state)
+            self._writer.close()
+        records.send_record({"kind": "debugger", **state})
+
+    def _begin(self) -> None:
+        """Open the trace and say that the run is watched."""
+        started = time.time()
+        if self.plan.directory is not None:
+            name = f"{socket.gethostname()}-{self.rank}-{time.time_ns() // 1_000_000}-{self._pid}"
+            self._writer = Writer(
+                os.path.join(self.plan.directory, name + SUFFIX), self.plan.quota_bytes
+            )
+            self._writer.event(
+                event="start",
+                framework=self.framework,
+                program=sys.argv,
+                host=socket.gethostname(),
+                rank=self.rank,
+                pid=self._pid,
+                time=started,
+                rules=[rule.name for rule in self.plan.rules],
+            )
+        records.send_record(
+            {"kind": "debugger", "state": "watching", "framework": self.framework, "time": started}
+        )
+        thread = threading.Thread(target=self._watch, name="orchestrator-debugger", daemon=True)
+        thread.start()
+
+    def _watch(self) -> None:
+        while not self._over.wait(LOOK_SECONDS):
+            with self._lock:
+                self._act(self._engine.waited(self._last, time.time()))
+
+    def _judge(self, rule: RulePlan) -> Judge | None:
+        try:
+            return judge_of(rule.rule, rule.parameters, name=rule.name, stop=rule.stop)
+        except RuleError as error:
+            self._fail(rule.name, str(error))
+            return None
+
+    def _act(self, found: list[tuple[Judge, Finding]]) -> None:
+        for judge, finding in found:
+            line = finding.to_json()
+            line["time"] = time.time()
+            line["stop"] = judge.stop
+            say(f"{finding.name} at step {finding.step}: {finding.message}")
+            if self._writer is not None:
+                self._writer.event(event="finding", **line)
+            if self.plan.findings is not None:
+                _append(self.plan.findings, line)
+            records.send_record({"kind": "finding", **_fitting(line)})
+            if self._on_finding is not None:
+                self._on_finding(finding)
+
+    def _tell_failures(self) -> None:
+        for failure in self._engine.failures[self._failures :]:
+            self._fail(failure.name, failure.error)
+        self._failures = len(self._engine.failures)
+
+    def _fail(self, rule: str, error: str) -> None:
+        say(f"rule {rule} is not evaluated: {error}")
+        records.send_record(
+            {"kind": "debugger", "state": "rule_error", "rule": rule, "error": error[:1000]}
+        )
+
+
+def process_rank() -> int:
+    """Return the rank of this process among those that train together, 0 if it is alone."""
+    for variable in ("RANK", "OMPI_COMM_WORLD_RANK", "PMI_RANK", "SLURM_PROCID"):
+        text = os.environ.get(variable, "")
+        if text.isdigit():
+            return int(text)
+    return 0
+
+
+def say(text: str) -> None:
+    """Write a line to standard error, if there is one."""
+    try:
+        sys.stderr.write(f"[orchestrator debugger] {text}\n")
+        sys.stderr.flush()
+    except (OSError, ValueError, AttributeError):
+        return
+
+
+def _append(path: str, line: dict[str, Any]) -> None:
+    try:
+        with open(path, "a", encoding="utf-8") as file:
+            file.write(json.dumps(line) + "\n")
+    except OSError as error:
+        say(f"the finding could not be written to {path}: {error.strerror}")
+
+
+def _fitting(line: dict[str, Any]) -> dict[str, Any]:
+    """Return as much of a finding as one record can hold."""
+    line = dict(line)
+    while len(json.dumps(line)) > contract.RECORD_MAX_BYTES - 100 and line["layers"]:
+        line["layers"] = line["layers"][: len(line["layers"]) // 2]
+    if len(json.dumps(line)) > contract.RECORD_MAX_BYTES - 100:
+        line.update(cause="", remedies=[], message=line["message"][:500], values={})
+    return line

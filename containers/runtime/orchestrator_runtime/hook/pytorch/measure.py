@@ -1,0 +1,121 @@
+"""Statistics of many tensors at once, as 0-d tensors on their device: nothing here waits for it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import torch
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from torch import Tensor
+
+MOST_ELEMENTS = 16_384
+"""A tensor's update ratio is taken from at most about so many of its elements, evenly spread."""
+_NARROW = (torch.float16, torch.bfloat16)
+
+
+def l2(tensors: Sequence[Tensor]) -> list[Tensor]:
+    """Return L2 norms, in single precision where the tensors are narrower."""
+    if any(tensor.dtype in _NARROW for tensor in tensors):
+        return [torch.linalg.vector_norm(tensor, dtype=torch.float32) for tensor in tensors]
+    return list(torch._foreach_norm(list(tensors)))
+
+
+def abs_max(tensors: Sequence[Tensor]) -> list[Tensor]:
+    """Return the largest absolute values."""
+    return [
+        torch.maximum(-low, high).float()
+        for low, high in (torch.aminmax(each) for each in tensors)
+    ]
+
+
+def zeros(tensors: Sequence[Tensor]) -> list[Tensor]:
+    """Return the shares of elements that are exactly zero."""
+    return [1.0 - torch.count_nonzero(each) / max(each.numel(), 1) for each in tensors]
+
+
+def non_finite(tensors: Sequence[Tensor]) -> list[Tensor]:
+    """Return the numbers of elements that are NaN or infinite."""
+    return [(~torch.isfinite(each)).sum().float() for each in tensors]
+
+
+def idle_units(tensors: Sequence[Tensor]) -> list[Tensor]:
+    """Return the shares of rows (output units) that are zero throughout."""
+    return [1.0 - (each != 0).flatten(1).any(1).float().mean() for each in tensors]
+
+
+def abs_mean(tensors: Sequence[Tensor]) -> list[Tensor]:
+    """Return means of absolute values."""
+    return [each.abs().float().mean() for each in tensors]
+
+
+def mean(tensors: Sequence[Tensor]) -> list[Tensor]:
+    """Return means."""
+    return [each.float().mean() for each in tensors]
+
+
+def variance(tensors: Sequence[Tensor]) -> list[Tensor]:
+    """Return variances (of the population)."""
+    return [each.float().var(correction=0) for each in tensors]
+
+
+def std(tensors: Sequence[Tensor]) -> list[Tensor]:
+    """Return standard deviations (of the population)."""
+    return [each.float().std(correction=0) for each in tensors]
+
+
+def low(tensors: Sequence[Tensor]) -> list[Tensor]:
+    """Return the smallest values."""
+    return [each.amin().float() for each in tensors]
+
+
+def high(tensors: Sequence[Tensor]) -> list[Tensor]:
+    """Return the largest values."""
+    return [each.amax().float() for each in tensors]
+
+
+def spread(tensors: Sequence[Tensor]) -> list[Tensor]:
+    """Return the distances of 5th and 95th percentile."""
+    return [_spread(each.detach().float().flatten()) for each in tensors]
+
+
+def _spread(values: Tensor) -> Tensor:
+    if values.numel() > MOST_ELEMENTS:
+        values = values[:: stride(values.numel())]
+    limits = torch.quantile(values, torch.tensor([0.05, 0.95], device=values.device))
+    return limits[1] - limits[0]
+
+
+STATISTICS: dict[str, Callable[[Sequence[Tensor]], list[Tensor]]] = {
+    "l2": l2,
+    "abs_max": abs_max,
+    "abs_mean": abs_mean,
+    "zeros": zeros,
+    "non_finite": non_finite,
+    "idle_units": idle_units,
+    "mean": mean,
+    "variance": variance,
+    "std": std,
+    "min": low,
+    "max": high,
+    "spread": spread,
+}
+
+
+def samples(tensors: Sequence[Tensor]) -> list[Tensor]:
+    """Return views of at most about MOST_ELEMENTS elements of each tensor, evenly spread."""
+    return [_sample(tensor.detach()) for tensor in tensors]
+
+
+def _sample(tensor: Tensor) -> Tensor:
+    flat = tensor.view(-1) if tensor.is_contiguous() else tensor.flatten()
+    if flat.numel() <= MOST_ELEMENTS:
+        return flat
+    return flat[:: stride(flat.numel())]
+
+
+def stride(elements: int) -> int:
+    """Return an odd step: with an even one whole columns of a matrix would never be seen."""
+    return (elements // MOST_ELEMENTS) | 1

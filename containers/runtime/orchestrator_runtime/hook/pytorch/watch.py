@@ -1,0 +1,209 @@
+"""One optimizer under watch: its parameters, their tables, and what is due at each step."""
+
+from __future__ import annotations
+
+import time
+import weakref
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import torch
+
+from orchestrator_runtime.hook.pytorch import measure
+from orchestrator_runtime.hook.pytorch.names import living_models, named_parameters
+from orchestrator_runtime.hook.pytorch.sample import (
+    BEFORE,
+    CHANGE,
+    FOUND_INF,
+    GRADIENTS_L2,
+    UNSCALE,
+    Sample,
+)
+from orchestrator_runtime.trace.record import UPDATE_RATIO, StepRecord, Table
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from torch import Tensor
+
+    from orchestrator_runtime.hook.monitor import Monitor
+    from orchestrator_runtime.hook.pytorch.signals import Signals
+
+MOST_WAITING = 8
+"""Steps whose numbers may be under way from the device before one is waited for."""
+SAME_FOR = 50
+"""Steps after which an optimizer's parameters are compared with those known."""
+
+
+class _Group(NamedTuple):
+    """Parameters of one role set with their tables."""
+
+    parameters: list[torch.nn.Parameter]
+    gradients: Table
+    weights: Table
+
+
+class Watch:
+    """One optimizer. ``before`` and ``after`` are called around each of its steps."""
+
+    def __init__(
+        self,
+        optimizer: torch.optim.Optimizer,
+        index: int,
+        monitor: Monitor,
+        signals: Signals,
+        models: Sequence[torch.nn.Module] | None = None,
+    ) -> None:
+        self.step = 0
+        self.index = index
+        self._optimizer = weakref.ref(optimizer)
+        self._monitor = monitor
+        self._signals = signals
+        self._models = models
+        self._count = -1
+        self._all: _Group
+        self._wide: _Group
+        self._sample: Sample | None = None
+        self._snapshot: list[Tensor] | None = None
+        self._waiting: list[Sample] = []
+        self._due: frozenset[str] = frozenset()
+
+    def before(self, optimizer: torch.optim.Optimizer, *, has_closure: bool) -> None:
+        """Measure what an executed step is about to use."""
+        self._know(optimizer)
+        self._sample = self._snapshot = None
+        due = self._due = self._monitor.schedule.due(self.step)
+        if UPDATE_RATIO in due:
+            views = measure.samples(self._wide.parameters)
+            self._snapshot = [view.clone() for view in views]
+        if not has_closure:  # with one, the gradients are made within the step
+            self._sample = self._begin(optimizer)
+            self._gradients(self._sample, due)
+
+    def after(self, optimizer: torch.optim.Optimizer) -> None:
+        """Measure what the step has changed, and hand it on."""
+        due, sample = self._due, self._sample
+        if sample is None:
+            sample = self._begin(optimizer)
+            self._gradients(sample, due)
+        if self._snapshot is not None:
+            self._changes(sample, self._snapshot)
+        for name in due:
+            if name.startswith("weights/") and name != UPDATE_RATIO:
+                statistic = measure.STATISTICS.get(name[8:])
+                if statistic is not None:
+                    sample.block(name, self._all.weights, statistic(self._all.parameters))
+        self._sample = self._snapshot = None
+        self._hand_on(sample)
+
+    def skipped(self) -> None:
+        """Note a step that a gradient scaler left out."""
+        optimizer = self._optimizer()
+        if optimizer is not None:
+            sample = self._begin(optimizer)
+            sample.record.skipped = True
+            self._hand_on(sample)
+
+    def flush(self) -> None:
+        """Hand on what is under way."""
+        while self._waiting:
+            self._monitor.step(self._waiting.pop(0).finish())
+
+    def _know(self, optimizer: torch.optim.Optimizer) -> None:
+        """Take the optimizer's parameters, when they are new or have changed."""
+        groups = optimizer.param_groups
+        count = sum([len(group["params"]) for group in groups])
+        if count == self._count and self.step % SAME_FOR:
+            return
+        parameters = [parameter for group in groups for parameter in group["params"]]
+        if count == self._count and {id(each) for each in parameters} == {
+            id(each) for each in self._all.parameters
+        }:
+            return
+        self._count = count
+        models = self._models if self._models is not None else living_models()
+        named = named_parameters(parameters, models)
+        self._all = self._group(named)
+        self._wide = self._group([each for each in named if len(each.tensor.shape) >= 2])
+
+    def _group(self, named: Sequence[Any]) -> _Group:
+        tensors = tuple(each.tensor for each in named)
+        return _Group(
+            [each.parameter for each in named],
+            Table("gradients", self.index, tensors),
+            Table("weights", self.index, tensors),
+        )
+
+    def _begin(self, optimizer: torch.optim.Optimizer) -> Sample:
+        signals = self._signals
+        record = StepRecord(self.step, time.time(), self.index)
+        self.step += 1
+        sample = Sample(record)
+        rate = optimizer.param_groups[0].get("lr")
+        if isinstance(rate, torch.Tensor):
+            sample.scalar("learning_rate", rate)
+        elif rate is not None:
+            record.scalars["learning_rate"] = float(rate)
+        backwards = signals.take_backwards()
+        if backwards != 1:
+            record.scalars["backwards"] = float(backwards)
+        loss = signals.take_loss()
+        if loss is not None:
+            sample.scalar("loss", loss)
+        norm = signals.take_norm_before_clip()
+        if norm is not None:
+            sample.scalar("norm_before_clip", norm)
+        scale = getattr(optimizer, "grad_scale", None)
+        if isinstance(scale, torch.Tensor):
+            sample.scalar(UNSCALE, scale)
+        found_inf = getattr(optimizer, "found_inf", None)
+        if isinstance(found_inf, torch.Tensor):
+            sample.scalar(FOUND_INF, found_inf)
+        return sample
+
+    def _gradients(self, sample: Sample, due: frozenset[str]) -> None:
+        group = self._all
+        gradients = [parameter.grad for parameter in group.parameters]
+        present = [gradient for gradient in gradients if gradient is not None]
+        if not present:
+            return
+        there = None
+        if len(present) < len(gradients):
+            there = [gradient is not None for gradient in gradients]
+        if any(gradient.is_sparse for gradient in present):
+            present = [each.coalesce().values() if each.is_sparse else each for each in present]
+        for name in due:
+            if name == GRADIENTS_L2:
+                sample.block(name, group.gradients, measure.l2(present), there)
+            elif name.startswith("gradients/"):
+                self._more_gradients(sample, name, gradients)
+
+    def _more_gradients(
+        self, sample: Sample, name: str, gradients: Sequence[Tensor | None]
+    ) -> None:
+        statistic = measure.STATISTICS.get(name[10:])
+        if statistic is None:
+            return
+        group = self._all
+        if name == "gradients/idle_units":  # of vectors that would be their zeros
+            group = self._wide
+            gradients = [parameter.grad for parameter in group.parameters]
+        there = [gradient is not None and not gradient.is_sparse for gradient in gradients]
+        present = [each for each in gradients if each is not None and not each.is_sparse]
+        if present:
+            sample.block(name, group.gradients, statistic(present), there)
+
+    def _changes(self, sample: Sample, snapshot: list[Tensor]) -> None:
+        views = measure.samples(self._wide.parameters)
+        if not views:
+            return
+        moved = torch._foreach_sub(views, snapshot)
+        sample.block(CHANGE, self._wide.weights, measure.l2(list(moved)))
+        sample.block(BEFORE, self._wide.weights, measure.l2(snapshot))
+
+    def _hand_on(self, sample: Sample) -> None:
+        if not self._monitor.records:
+            return
+        sample.send()
+        self._waiting.append(sample)
+        while self._waiting and (self._waiting[0].arrived() or len(self._waiting) > MOST_WAITING):
+            self._monitor.step(self._waiting.pop(0).finish())

@@ -1,0 +1,102 @@
+"""Which statistics are due at which steps; pure."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+
+class Interval(NamedTuple):
+    """Steps at which something is recorded, as in SageMaker Debugger's SaveConfig.
+
+    Attributes:
+        every: Each so many steps, counted from step 0.
+        start: Not before this step.
+        end: Not from this step on; None for ever.
+        steps: These steps as well.
+    """
+
+    every: int
+    start: int = 0
+    end: int | None = None
+    steps: tuple[int, ...] = ()
+
+    def holds(self, step: int) -> bool:
+        """Return whether a step is one of them."""
+        if step in self.steps:
+            return True
+        if self.every < 1 or step % self.every or step < self.start:
+            return False
+        return self.end is None or step < self.end
+
+
+DEFAULT_INTERVALS: dict[str, Interval] = {
+    "gradients/l2": Interval(1),
+    "weights/l2": Interval(10),
+    "weights/update_ratio": Interval(10),
+    "gradients/abs_max": Interval(50),
+    "gradients/zeros": Interval(50),
+    "gradients/idle_units": Interval(50),
+    "outputs/zeros": Interval(50),
+    "outputs/idle_units": Interval(50),
+    "outputs/saturated": Interval(50),
+    "outputs/abs_max": Interval(50),
+}
+
+
+class Schedule:
+    """The series of a run and their intervals."""
+
+    def __init__(self, intervals: Mapping[str, Interval]) -> None:
+        self._by_interval: dict[Interval, frozenset[str]] = {}
+        for series, interval in intervals.items():
+            known = self._by_interval.get(interval, frozenset())
+            self._by_interval[interval] = known | {series}
+        self._known: dict[tuple[Interval, ...], frozenset[str]] = {}
+
+    def due(self, step: int) -> frozenset[str]:
+        """Return the series that are due at a step."""
+        holding = tuple(interval for interval in self._by_interval if interval.holds(step))
+        due = self._known.get(holding)
+        if due is None:
+            due = frozenset().union(*(self._by_interval[interval] for interval in holding))
+            self._known[holding] = due
+        return due
+
+    def has(self, prefix: str) -> bool:
+        """Return whether any series begins like this."""
+        return any(
+            series.startswith(prefix) for group in self._by_interval.values() for series in group
+        )
+
+
+def intervals_of(
+    given: Mapping[str, Any], needs: Iterable[tuple[str, int]]
+) -> dict[str, Interval]:
+    """Return the intervals of a run: defaults, what rules need, and what the user gave, which wins.
+
+    Args:
+        given: By series; a number of steps, 0 to leave it out, or the members of an Interval.
+        needs: Pairs of series and steps.
+    """
+    intervals = dict(DEFAULT_INTERVALS)
+    for series, every in needs:
+        known = intervals.get(series)
+        if known is None or every < known.every:
+            intervals[series] = Interval(every)
+    for series, wish in given.items():
+        intervals[series] = _interval(wish)
+    return {series: interval for series, interval in intervals.items() if interval != Interval(0)}
+
+
+def _interval(wish: Any) -> Interval:
+    if isinstance(wish, int):
+        return Interval(wish)
+    return Interval(
+        int(wish.get("every", 0)),
+        int(wish.get("start", 0)),
+        None if wish.get("end") is None else int(wish["end"]),
+        tuple(int(step) for step in wish.get("steps", ())),
+    )

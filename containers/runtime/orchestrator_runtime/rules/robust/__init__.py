@@ -1,0 +1,3 @@
+from orchestrator_runtime.rules.rule import Rule
+
+ROBUST: tuple[type[Rule], ...] = ()

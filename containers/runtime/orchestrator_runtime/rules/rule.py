@@ -1,0 +1,64 @@
+"""What a rule is: it says which values it needs, looks at each step, and may find something."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
+
+from orchestrator_runtime.rules.parameters import Parameter, Value, parse_parameters
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from orchestrator_runtime.rules.finding import Finding
+    from orchestrator_runtime.trace.record import Array, StepRecord
+
+
+class Need(NamedTuple):
+    """A series that a rule reads.
+
+    Attributes:
+        series: ``collection/statistic``, e.g. ``gradients/l2``.
+        every: At least each so many steps; the recorder may give it more often.
+        pattern: Regular expression of the names that matter; None for all.
+    """
+
+    series: str
+    every: int = 1
+    pattern: str | None = None
+
+
+class Rule:
+    """Base of all rules. A rule is made for one optimizer and sees its steps in order.
+
+    A custom rule is a subclass in the user's source; ``parameters`` and ``needs`` may be left out.
+    """
+
+    name: ClassVar[str] = ""
+    parameters: ClassVar[tuple[Parameter, ...]] = ()
+    needs: ClassVar[tuple[Need, ...]] = ()
+
+    def __init__(self, **given: Any) -> None:
+        """Take parameters by their names.
+
+        Raises:
+            RuleError: One is unknown or out of range.
+        """
+        self.values: Mapping[str, Value] = parse_parameters(
+            self.name or type(self).__name__, self.parameters, given
+        )
+
+    def needed(self) -> tuple[Need, ...]:
+        """Return what must be recorded for this rule; by default the class's ``needs``."""
+        return self.needs
+
+    def observe(self, record: StepRecord) -> Finding | None:
+        """Look at one step."""
+        raise NotImplementedError
+
+    def observe_array(self, array: Array) -> Finding | None:  # noqa: ARG002
+        """Look at a whole tensor, if ``needed`` asked for one."""
+        return None
+
+    def waited(self, last: StepRecord | None, now: float) -> Finding | None:  # noqa: ARG002
+        """Look at the time since the last step; called now and then, also before the first."""
+        return None
