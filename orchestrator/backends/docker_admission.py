@@ -60,6 +60,7 @@ def _check_kept_places(spec: TrainingJobSpec) -> None:
     places = {
         "checkpoint_config": spec.checkpoint_config,
         "tensor_board_output_config": spec.tensor_board_output_config,
+        "debugger": spec.debugger,
     }
     for name, config in places.items():
         if config is not None and reserved_target(config.local_path):

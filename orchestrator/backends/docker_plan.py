@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 
 from orchestrator_runtime import contract, launch
 
-from orchestrator.backends import inputs, staging
+from orchestrator.backends import debug, inputs, staging
 from orchestrator.backends.base import AttemptContext
 from orchestrator.backends.docker_values import (
     LABEL_ATTEMPT,
@@ -246,6 +246,7 @@ def host_plan(
         "pipes": _pipes(around, context, host),
         "relay": relay_plan(around, context),
         "volume": _volume(around, context, host),
+        "debug": debug.plan_path(spec, contract.ML) if inside else None,
     }
 
 

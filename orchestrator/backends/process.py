@@ -144,11 +144,11 @@ class ProcessBackend(Backend):
     @staticmethod
     def _check_kept(spec: TrainingJobSpec) -> None:
         """Check that the places of kept directories can exist in a sandbox."""
-        configs = (spec.checkpoint_config, spec.tensor_board_output_config)
+        configs = (spec.checkpoint_config, spec.tensor_board_output_config, spec.debugger)
         for path in (config.local_path for config in configs if config is not None):
             if ".." in path.split("/") or not path.startswith(("/opt/ml/", "/tmp/")):  # noqa: S108
                 raise InvalidSpec(
-                    "local_path of checkpoints and event files must lie below /opt/ml or /tmp on "
+                    "local_path of checkpoints, event files and tensors must lie below /opt/ml or /tmp on "
                     f"the process back end, got {path!r}; use /opt/ml/checkpoints"
                 )
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from orchestrator_runtime import contract, launch
 
-from orchestrator.backends import gpus, inputs, sandbox, staging
+from orchestrator.backends import debug, gpus, inputs, sandbox, staging
 from orchestrator.backends.environment import inherited_environment
 from orchestrator.backends.launchers import launched, launcher_environment
 from orchestrator.backends.requirements import OWN_DIRECTORY, may_install, wanted
@@ -170,6 +170,7 @@ class Planner:
                 context, host, str(inputs.inputs_directory(context, host) / inputs.PIPES)
             ),
             "volume": self._volume(context, host),
+            "debug": debug.plan_path(spec, base),
         }
 
     def _volume(self, context: AttemptContext, host: str) -> contract.VolumePlan | None:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from orchestrator_runtime import contract
 
-from orchestrator.backends import inputs
+from orchestrator.backends import debug, inputs
 from orchestrator.backends.requirements import INLINE_FILE
 from orchestrator.blobs.files import remove_tree
 from orchestrator.packaging.archive import extract_archive
@@ -31,7 +31,7 @@ class Kept:
     """A directory that the program writes and that outlives its attempt; all hosts share it.
 
     Attributes:
-        name: ``checkpoints`` or ``tensorboard``.
+        name: ``checkpoints``, ``tensorboard`` or ``tensors``.
         directory: Where it is on this machine.
         target: Where the program sees it.
         uri: Object location that it is kept in step with; None = the directory is all.
@@ -52,6 +52,13 @@ def kept_directories(context: AttemptContext) -> tuple[Kept, ...]:
     if events is not None:
         uri = f"{events.s3_output_path.rstrip('/')}/{context.spec.training_job_name}"
         kept.append(_kept(context, "tensorboard", events.local_path, uri))
+    debugger = context.spec.debugger
+    if debugger is not None:
+        where = debugger.s3_output_path
+        uri = (
+            f"{where.rstrip('/')}/{context.spec.training_job_name}/debug-output" if where else None
+        )
+        kept.append(_kept(context, debug.TENSORS, debugger.local_path, uri))
     return tuple(kept)
 
 
@@ -87,6 +94,7 @@ def is_own(context: AttemptContext, kept: Kept) -> bool:
 
 def config_files(context: AttemptContext, host: str, network_interface: str) -> dict[str, Any]:
     """Return the content of ``input/config/*.json`` by file name."""
+    debugger = context.spec.debugger
     return {
         "hyperparameters.json": dict(context.spec.hyper_parameters),
         "inputdataconfig.json": {
@@ -94,6 +102,7 @@ def config_files(context: AttemptContext, host: str, network_interface: str) -> 
             for channel in inputs.channels_of(context, host)
         },
         "resourceconfig.json": _resource_config(context, host, network_interface),
+        **({} if debugger is None else {contract.DEBUG_PLAN_FILE: debug.plan_of(debugger)}),
     }
 
 

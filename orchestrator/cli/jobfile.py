@@ -12,6 +12,7 @@ from pydantic import BaseModel, Field, JsonValue, ValidationError
 from orchestrator.errors import InvalidSpec
 from orchestrator.sdk.config import InputData
 from orchestrator.spec.base import Spec, describe_violations
+from orchestrator.spec.debug import Debugger
 from orchestrator.spec.job import (
     CheckpointConfig,
     MetricDefinition,
@@ -59,6 +60,8 @@ class JobFile(Spec):
     retry_strategy: RetryStrategy | None = None
     checkpoint_config: CheckpointConfig | None = None
     tensor_board_output_config: TensorBoardOutputConfig | None = None
+    debugger: Debugger | None = None
+    """Rules that judge the run while it trains, and which of them end it."""
     tags: dict[str, str] = Field(default_factory=dict)
     priority: int = 0
     enable_network_isolation: bool = False

@@ -76,6 +76,7 @@ def make_trainer(options: RunOptions, transport: Transport) -> ModelTrainer:
         priority=job.priority if options.priority is None else options.priority,
         enable_network_isolation=options.network_isolation or job.enable_network_isolation,
         tensorboard_output_config=job.tensor_board_output_config,
+        debugger=job.debugger,
         transport=transport,
         **_conditions(job, options),
     )

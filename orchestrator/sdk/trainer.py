@@ -16,6 +16,7 @@ from orchestrator.sdk import given
 from orchestrator.sdk.config import Compute, InputData, SourceCode
 from orchestrator.sdk.jobs import TrainingJob
 from orchestrator.sdk.transport import Transport, connect
+from orchestrator.spec.debug import Debugger
 from orchestrator.spec.job import (
     AlgorithmSpecification,
     Channel,
@@ -62,6 +63,7 @@ class ModelTrainer:
         retry_strategy: Answers to infrastructure faults.
         checkpoint_config: Where checkpoints are kept.
         tensorboard_output_config: Where event files are kept.
+        debugger: What is watched while it trains, and which findings end it.
         metric_definitions: ``MetricDefinition`` values or ``{"Name", "Regex"}`` mappings.
         tags: ``{name: value}``.
         priority: Higher starts first.
@@ -86,6 +88,7 @@ class ModelTrainer:
         retry_strategy: RetryStrategy | None = None,
         checkpoint_config: CheckpointConfig | None = None,
         tensorboard_output_config: TensorBoardOutputConfig | None = None,
+        debugger: Debugger | Mapping[str, Any] | None = None,
         metric_definitions: Sequence[MetricDefinition | Mapping[str, str]] = (),
         tags: Mapping[str, str] | None = None,
         priority: int = 0,
@@ -116,6 +119,7 @@ class ModelTrainer:
         self.tensorboard_output_config = given.optional(
             TensorBoardOutputConfig, tensorboard_output_config, "tensorboard_output_config"
         )
+        self.debugger = given.optional(Debugger, debugger, "debugger")
         self.metric_definitions = given.metric_definitions(metric_definitions)
         self.tags = given.mapping(tags, "tags")
         self.priority = priority
@@ -265,6 +269,7 @@ class ModelTrainer:
                 "retry_strategy": self.retry_strategy,
                 "checkpoint_config": self.checkpoint_config,
                 "tensor_board_output_config": self.tensorboard_output_config,
+                "debugger": self.debugger,
                 "tags": [Tag(key=key, value=value) for key, value in self.tags.items()],
                 "priority": self.priority,
                 "enable_network_isolation": self.enable_network_isolation,

@@ -8,7 +8,6 @@ in snake case. Fields that SageMaker lacks (``source_code``, ``resources``, ``ba
 from __future__ import annotations
 
 import json
-import posixpath
 import re
 from collections import Counter
 from collections.abc import Iterable
@@ -18,6 +17,8 @@ from pydantic import AfterValidator, Field, StringConstraints, field_validator, 
 
 from orchestrator import ids
 from orchestrator.spec.base import Spec
+from orchestrator.spec.debug import Debugger
+from orchestrator.spec.places import LocalPath, Place, no_nul
 
 InputMode = Literal["File", "FastFile", "Pipe"]
 JobName = Annotated[
@@ -31,32 +32,12 @@ ChannelName = Annotated[
 ]
 
 
-def _no_nul(text: str) -> str:
-    if "\0" in text:
-        raise ValueError("a text for a program must not have a NUL character; leave it out")
-    return text
-
-
-Argument = Annotated[str, StringConstraints(max_length=256), AfterValidator(_no_nul)]
-HyperParameterKey = Annotated[str, StringConstraints(max_length=256), AfterValidator(_no_nul)]
-HyperParameterValue = Annotated[str, StringConstraints(max_length=2500), AfterValidator(_no_nul)]
+Argument = Annotated[str, StringConstraints(max_length=256), AfterValidator(no_nul)]
+HyperParameterKey = Annotated[str, StringConstraints(max_length=256), AfterValidator(no_nul)]
+HyperParameterValue = Annotated[str, StringConstraints(max_length=2500), AfterValidator(no_nul)]
 EnvironmentName = Annotated[
     str, StringConstraints(pattern=ids.ENVIRONMENT_NAME_PATTERN, max_length=512)
 ]
-
-
-def _absolute(path: str) -> str:
-    if not path.startswith("/"):
-        raise ValueError(
-            f"local_path must be an absolute path as the program sees it, got {path!r}; "
-            "begin it with /"
-        )
-    if posixpath.normpath(path) in {"/", "//"}:
-        raise ValueError(
-            f"local_path must be a directory below the root, which would hide all else, got "
-            f"{path!r}; use one such as /opt/ml/checkpoints"
-        )
-    return _no_nul(path)
 
 
 def _json_object(text: str) -> str:
@@ -65,16 +46,7 @@ def _json_object(text: str) -> str:
     return text
 
 
-def _known_scheme(uri: str) -> str:
-    if uri.startswith(("s3://", "file:///", "/")):
-        return uri
-    raise ValueError(f"must start with s3://, file:/// or /, got {uri!r}; give the whole address")
-
-
-Place = Annotated[str, StringConstraints(max_length=1024), AfterValidator(_known_scheme)]
-"""``s3://…``, ``file:///…`` or an absolute path."""
-LocalPath = Annotated[str, StringConstraints(max_length=4096), AfterValidator(_absolute)]
-EnvironmentValue = Annotated[str, StringConstraints(max_length=512), AfterValidator(_no_nul)]
+EnvironmentValue = Annotated[str, StringConstraints(max_length=512), AfterValidator(no_nul)]
 
 RESERVED_ENVIRONMENT = re.compile(r"SM_(?!LOG_LEVEL$)|TRAINING_JOB_|ORCHESTRATOR_")
 MAX_INSTANCES = 1000
@@ -137,7 +109,7 @@ class SourceArchive(Spec):
     """Requirements declared inline in the script (PEP 723)."""
     requires_python: Annotated[str, StringConstraints(max_length=256)] | None = None
     """Version specifier declared there, such as ``>=3.11``."""
-    arguments: tuple[Annotated[str, AfterValidator(_no_nul)], ...] = Field(
+    arguments: tuple[Annotated[str, AfterValidator(no_nul)], ...] = Field(
         default=(), max_length=100
     )
     """Extra command-line arguments, after the hyperparameters."""
@@ -308,6 +280,9 @@ class TrainingJobSpec(Spec):
     retry_strategy: RetryStrategy = RetryStrategy()
     checkpoint_config: CheckpointConfig | None = None
     tensor_board_output_config: TensorBoardOutputConfig | None = None
+    debugger: Debugger | None = None
+    """What is watched while it trains; None = nothing. SageMaker: ``DebugHookConfig`` and
+    ``DebugRuleConfigurations``."""
     tags: tuple[Tag, ...] = Field(default=(), max_length=50)
     priority: int = Field(default=0, ge=-1000, le=1000)
     """Higher starts first; equal priorities start in order of submission."""

@@ -121,7 +121,7 @@ _INFRASTRUCTURE: dict[EndReason, bool] = {
 _FAILURE_PREFIX: dict[EndReason, str | None] = {
     EndReason.COMPLETED: None,
     EndReason.USER_STOP: None,
-    EndReason.RULE_STOP: None,
+    EndReason.RULE_STOP: "RuleStop",
     EndReason.EARLY_STOPPED: None,
     EndReason.MAX_RUNTIME: None,
     EndReason.MAX_WAIT: None,

@@ -105,6 +105,7 @@ if TYPE_CHECKING:
 
         pipes: list[PipePlan]
         relay: RelayPlan | None
+        debug: str | None  # the debugger's plan, as the program sees it; it may ask for a stop
         volume: VolumePlan | None
 
     class HostPlan(OptionalPlan):
@@ -182,6 +183,29 @@ if TYPE_CHECKING:
         phases: list[PhaseRecord]
         program_pid: int | None  # first process of the sandbox or program, as the machine counts
 
+    class DebugRecord(TypedDict, total=False):
+        """A line of ``debugger.jsonl``: what the hook says of itself, and what rules found.
+
+        ``finding``: rule, name, step, optimizer, layers, values, message, cause, remedies, time,
+        stop. ``debugger``: state (``watching``, ``ended``, ``unmonitored``, ``rule_error``) with
+        framework, reason, rule, error, steps.
+        """
+
+        kind: str
+        time: float
+        rank: int
+        state: str
+        rule: str
+        name: str
+        step: int
+        optimizer: int
+        layers: list[str]
+        values: dict[str, float | str]
+        message: str
+        cause: str
+        remedies: list[str]
+        stop: bool
+
     class StopRequest(TypedDict):
         """``stop.json``: asks for a stop; the deadline is absolute so that it survives restarts."""
 
@@ -205,6 +229,8 @@ MODEL = "model"
 OUTPUT = "output"
 OUTPUT_DATA = "output/data"
 CHECKPOINTS = "checkpoints"
+TENSORS = "output/tensors"  # what the debugger records; SageMaker Debugger's own default
+DEBUG_PLAN_FILE = "debugger.json"  # in input/config
 FAILURE_FILE = "output/failure"
 TREE = (INPUT_CONFIG, INPUT_DATA, CODE, MODEL, OUTPUT_DATA, CHECKPOINTS)
 FAILURE_MAX_CHARACTERS = 1024
@@ -218,6 +244,7 @@ EXIT_FILE = "exit.json"
 LOG_FILE = "log"
 LOG_INDEX_FILE = "log.index"
 RECORDS_FILE = "records.jsonl"
+DEBUG_RECORDS_FILE = "debugger.jsonl"  # records of the kinds in DEBUG_KINDS
 RECORDS_FIFO = "records"
 ML_DIRECTORY = "ml"
 SCRATCH_DIRECTORY = "scratch"
@@ -232,7 +259,12 @@ RECORDS_VARIABLE = "ORCHESTRATOR_RECORDS"
 ATTEMPT_VARIABLE = "ORCHESTRATOR_ATTEMPT"
 # Path of the debugger's plan (JSON); a program without it is not watched.
 DEBUG_VARIABLE = "ORCHESTRATOR_DEBUG"
+DEBUG_SITE = (
+    "orchestrator_runtime/hook/site"  # on PYTHONPATH of watched programs, below the runtime
+)
 RECORD_MAX_BYTES = 4096  # PIPE_BUF on Linux: writes up to this size are atomic
+DEBUG_KINDS = ("finding", "debugger")
+DEBUG_QUOTA_BYTES = 4 * 1024 * 1024  # of debugger.jsonl
 RECORDS_QUOTA_BYTES = 256 * 1024 * 1024  # of records.jsonl; what is over is dropped and counted
 
 # Phases that the supervisor reports, in SageMaker's words.

@@ -89,6 +89,10 @@ def program_environment(
     values[contract.ATTEMPT_VARIABLE] = str(plan["attempt"])
     runtime = contract.RUNTIME if fenced else os.path.dirname(os.path.dirname(__file__))
     values["PYTHONPATH"] = with_runtime(values.get("PYTHONPATH"), runtime)
+    debug = plan.get("debug")
+    if debug is not None:
+        values[contract.DEBUG_VARIABLE] = debug
+        values["PYTHONPATH"] = f"{runtime}/{contract.DEBUG_SITE}{os.pathsep}{values['PYTHONPATH']}"
     return values
 
 

@@ -59,6 +59,7 @@ class HostRun:
             volume=self._volume,
             grace_seconds=limits["grace_seconds"],
             max_runtime_seconds=limits["max_runtime_seconds"],
+            stops_on_findings=plan.get("debug") is not None,
         )
         self._started_at: float | None = None
         self._feeders: Feeders | None = None
@@ -222,7 +223,7 @@ class HostRun:
             message = f"requirements could not be installed: {reason}\n"
             message += last_lines(self._pump.tail, 20)
         elif outcome == "stopped":
-            message = f"stopped ({self._watch.stop.intent}): {told}"
+            message = self._stopped_message(told)
         elif outcome == "max_runtime":
             message = f"the time limit of {limits['max_runtime_seconds']:g} s was reached: {told}"
         elif outcome == "input_failed" and self._feeders is not None:
@@ -239,6 +240,13 @@ class HostRun:
                     f"memory limit of {limits['memory_bytes']} bytes"
                 )
         return message
+
+    def _stopped_message(self, told: str) -> str:
+        finding = self._intake.stop
+        if self._watch.stop.intent != "rule_stop" or finding is None:
+            return f"stopped ({self._watch.stop.intent}): {told}"
+        rule, step = str(finding.get("name", "a rule")), finding.get("step")
+        return f"{rule} at step {step}: {str(finding.get('message', ''))[:700]}; {told}"
 
 
 def failed_record(

@@ -1,4 +1,7 @@
-"""Records of the program: FIFO -> ``records.jsonl``. The FIFO is hostile, the file is not."""
+"""Records of the program: FIFO -> ``records.jsonl``, or ``debugger.jsonl``.
+
+The FIFO is hostile, the files are not.
+"""
 
 from __future__ import annotations
 
@@ -10,11 +13,18 @@ from orchestrator_runtime.pump import CHUNK_BYTES, enlarge_pipe
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Any
+
     from orchestrator_runtime.mask import Masker
 
 
 class RecordIntake:
-    """Keeps each line that is a JSON object of at most RECORD_MAX_BYTES, up to a quota."""
+    """Keeps each line that is a JSON object of at most RECORD_MAX_BYTES, up to a quota.
+
+    Attributes:
+        dropped: Lines that were no records, or over the quota.
+        stop: The first finding that asks for the job to be stopped.
+    """
 
     def __init__(self, directory: str, masker: Masker, quota: int) -> None:
         """Make the FIFO (writable for a program that runs as another user) and the file.
@@ -29,14 +39,14 @@ class RecordIntake:
         # Read and write: no end of file while no program has it open.
         self.descriptor = os.open(fifo, os.O_RDWR | os.O_NONBLOCK)
         enlarge_pipe(self.descriptor)
-        flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND
-        self._file = os.open(os.path.join(directory, contract.RECORDS_FILE), flags, 0o600)
-        self._room = quota - os.fstat(self._file).st_size
+        self._records = _File(os.path.join(directory, contract.RECORDS_FILE), quota)
+        self._directory = directory
+        self._debug: _File | None = None
         self._masker = masker
         self._partial = b""
         self._skipping = False
-        self._empty = True
         self.dropped = 0
+        self.stop: dict[str, Any] | None = None
 
     def read(self) -> bool:
         """Take what is there; return whether there may be more."""
@@ -49,7 +59,7 @@ class RecordIntake:
         if len(self._partial) > contract.RECORD_MAX_BYTES:
             self._partial, self._skipping = b"", True
         if kept:
-            self._put(self._masker.hide(b"\n".join(kept)) + b"\n")
+            self._put(self._records, kept)
         return len(chunk) == CHUNK_BYTES
 
     def drain(self) -> None:
@@ -60,34 +70,64 @@ class RecordIntake:
 
     def sync(self) -> None:
         """Make the records durable; a failing disk counts as one lost record."""
-        if self._empty:
-            return
-        try:
-            files.sync_data(self._file)
-        except OSError:
-            self.dropped += 1
+        for file in (self._records, self._debug):
+            if file is not None and not file.sync():
+                self.dropped += 1
 
     def _accepts(self, line: bytes) -> bool:
         if self._skipping:  # the end of a line whose beginning was too long
             self._skipping = False
             self.dropped += 1
             return False
-        if is_record(line):
-            return True
-        self.dropped += 1
-        return False
+        record = record_of(line)
+        if record is None:
+            self.dropped += 1
+            return False
+        if record["kind"] in contract.DEBUG_KINDS:
+            self._take_debug(line, record)
+            return False
+        return True
 
-    def _put(self, data: bytes) -> None:
+    def _take_debug(self, line: bytes, record: dict[str, Any]) -> None:
+        if self._debug is None:
+            path = os.path.join(self._directory, contract.DEBUG_RECORDS_FILE)
+            self._debug = _File(path, contract.DEBUG_QUOTA_BYTES)
+        self._put(self._debug, [line])
+        if self.stop is None and record["kind"] == "finding" and record.get("stop") is True:
+            self.stop = record
+
+    def _put(self, file: _File, lines: list[bytes]) -> None:
+        if not file.append(self._masker.hide(b"\n".join(lines)) + b"\n"):
+            self.dropped += len(lines)
+
+
+class _File:
+    """A file that grows up to a quota."""
+
+    def __init__(self, path: str, quota: int) -> None:
+        flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND
+        self._descriptor = os.open(path, flags, 0o600)
+        self._room = quota - os.fstat(self._descriptor).st_size
+        self._empty = True
+
+    def append(self, data: bytes) -> bool:
         if len(data) > self._room:
-            self.dropped += data.count(b"\n")
-            return
+            return False
         self._empty = False
         try:
-            files.write_all(self._file, data)
+            files.write_all(self._descriptor, data)
         except OSError:
-            self.dropped += data.count(b"\n")
-        else:
-            self._room -= len(data)
+            return False
+        self._room -= len(data)
+        return True
+
+    def sync(self) -> bool:
+        try:
+            if not self._empty:
+                files.sync_data(self._descriptor)
+        except OSError:
+            return False
+        return True
 
 
 def _is_fifo(path: str) -> bool:
@@ -97,12 +137,12 @@ def _is_fifo(path: str) -> bool:
         return False
 
 
-def is_record(line: bytes) -> bool:
-    """Return whether a line is a JSON object with a ``kind``."""
+def record_of(line: bytes) -> dict[str, Any] | None:
+    """Return a line's JSON object, if it has a ``kind``."""
     if len(line) > contract.RECORD_MAX_BYTES or not line.startswith(b"{"):
-        return False
+        return None
     try:
         value = jsonlite.loads(line)
     except (ValueError, RecursionError):
-        return False
-    return isinstance(value, dict) and isinstance(value.get("kind"), str)
+        return None
+    return value if isinstance(value, dict) and isinstance(value.get("kind"), str) else None

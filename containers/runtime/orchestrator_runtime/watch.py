@@ -49,6 +49,7 @@ class Watch:
         volume: VolumeWatch,
         grace_seconds: float,
         max_runtime_seconds: float | None,
+        stops_on_findings: bool = False,
     ) -> None:
         self.stop = stopper.Stopper()
         self.peak_child_bytes = 0
@@ -61,6 +62,7 @@ class Watch:
         self._memory = memory
         self._volume = volume
         self._grace = grace_seconds
+        self._stops_on_findings = stops_on_findings
         self._max_runtime = max_runtime_seconds
         self._expires_at = float("inf")
         if max_runtime_seconds is not None:
@@ -127,7 +129,7 @@ class Watch:
             self._watcher.descriptor: self._on_signals,
         }
         if self._intake is not None:
-            sources[self._intake.descriptor] = self._intake.read
+            sources[self._intake.descriptor] = self._on_records
         if self._pump.reader >= 0:
             sources[self._pump.reader] = self._on_output
         if self._feeders is not None and self._feeders.report >= 0:
@@ -147,6 +149,13 @@ class Watch:
     def _on_output(self) -> None:
         if not self._pump.read():
             self._pump.close_pipe()  # the program closed its output; it may still run
+
+    def _on_records(self) -> None:
+        if self._intake is None:
+            return
+        self._intake.read()
+        if self._stops_on_findings and self._intake.stop is not None:
+            self._ask("stopped", "rule_stop", self._grace)
 
     def _on_info(self, child: Child) -> None:
         if child.read_info():

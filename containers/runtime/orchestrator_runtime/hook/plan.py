@@ -86,4 +86,10 @@ def read_plan() -> DebugPlan | None:
     if not path:
         return None
     with open(path, encoding="utf-8") as file:
-        return plan_from(json.load(file))
+        plan = plan_from(json.load(file))
+    if plan.directory is None:
+        return plan
+    # A relative place counts from the plan: where /opt/ml is not served, only that is known.
+    return plan._replace(
+        directory=os.path.normpath(os.path.join(os.path.dirname(path), plan.directory))
+    )

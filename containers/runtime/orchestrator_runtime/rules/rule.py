@@ -47,6 +47,18 @@ class Rule:
             self.name or type(self).__name__, self.parameters, given
         )
 
+    def number(self, name: str) -> float:
+        """Return the value of a parameter that is a number."""
+        value = self.values[name]
+        assert isinstance(value, (int, float))
+        return value
+
+    def whole(self, name: str) -> int:
+        """Return the value of a parameter that is a whole number."""
+        value = self.values[name]
+        assert isinstance(value, int)
+        return value
+
     def needed(self) -> tuple[Need, ...]:
         """Return what must be recorded for this rule; by default the class's ``needs``."""
         return self.needs

@@ -1,0 +1,51 @@
+"""What the debugger's hook in a program is told: its plan, and where it finds it. Pure."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from orchestrator_runtime import contract
+
+if TYPE_CHECKING:
+    from orchestrator.spec.debug import Debugger
+    from orchestrator.spec.job import TrainingJobSpec
+
+TENSORS = "tensors"
+"""Folder of a job that holds what its debugger recorded, of all attempts and hosts."""
+
+
+def plan_of(debugger: Debugger) -> dict[str, Any]:
+    """Return the content of ``input/config/debugger.json`` (``hook.plan.DebugPlan``)."""
+    return {
+        "directory": _seen_from_the_plan(debugger.local_path),
+        "rules": [
+            {
+                "rule": rule.rule,
+                "name": rule.called,
+                "parameters": rule.parameters,
+                "stop": rule.called in debugger.stop_on,
+            }
+            for rule in debugger.judged_by()
+        ],
+        "every": debugger.every,
+        "include": list(debugger.include),
+        "all_ranks": debugger.all_ranks,
+    }
+
+
+def plan_path(spec: TrainingJobSpec, base: str) -> str | None:
+    """Return where the program finds the plan; None where nothing is watched.
+
+    Args:
+        spec: The job.
+        base: /opt/ml, or where its tree is without a sandbox.
+    """
+    if spec.debugger is None:
+        return None
+    return f"{base}/{contract.INPUT_CONFIG}/{contract.DEBUG_PLAN_FILE}"
+
+
+def _seen_from_the_plan(path: str) -> str:
+    """Return a path relative to the plan: without a sandbox nothing is at /opt/ml."""
+    below = path.removeprefix(f"{contract.ML}/")
+    return path if below == path else f"../../{below}"

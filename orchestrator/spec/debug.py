@@ -1,0 +1,129 @@
+"""What a debugger shall watch in a job, judge, and do."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from typing import Annotated, Any, Self
+
+from orchestrator_runtime.rules import DEFAULT_RULES, RuleError, judge_of
+from orchestrator_runtime.rules.parameters import nearest
+from pydantic import AfterValidator, BeforeValidator, Field, StringConstraints, model_validator
+
+from orchestrator.spec.base import Spec
+from orchestrator.spec.places import LocalPath, Place
+
+CUSTOM_RULE = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*")
+_SERIES = re.compile(r"[A-Za-z_][\w.-]*/[a-z0-9_]+(:[^:/]+)*")
+
+
+def _web_address(text: str) -> str:
+    if not text.startswith(("http://", "https://")):
+        raise ValueError(
+            f"webhook must start with http:// or https://, got {text!r}; give the whole address"
+        )
+    return text
+
+
+def _legal_pattern(text: str) -> str:
+    try:
+        re.compile(text)
+    except (re.error, OverflowError, RecursionError) as error:
+        raise ValueError(
+            f"include must hold Python regular expressions, got {text!r}: {error}; correct it"
+        ) from error
+    return text
+
+
+class DebugRule(Spec):
+    """One rule that judges a run while it trains."""
+
+    rule: Annotated[str, StringConstraints(min_length=1, max_length=256)]
+    """Ours (``vanishing_gradient``), SageMaker's (``VanishingGradient``), or a class of your
+    source (``my_rules:LossSpike``)."""
+    name: Annotated[str, StringConstraints(min_length=1, max_length=256)] | None = None
+    """What you call it; None = the rule's own name."""
+    parameters: dict[str, str | int | float | bool] = Field(default_factory=dict, max_length=100)
+
+    @property
+    def called(self) -> str:
+        """What it is called."""
+        return self.name or self.rule
+
+    @model_validator(mode="after")
+    def _exists(self) -> Self:
+        if CUSTOM_RULE.fullmatch(self.rule):
+            return self  # only the program's own Python can load it
+        try:
+            judge_of(self.rule, self.parameters)
+        except RuleError as error:
+            raise ValueError(str(error)) from error
+        return self
+
+
+def _rule_of(value: Any) -> Any:
+    return {"rule": value} if isinstance(value, str) else value
+
+
+class Debugger(Spec):
+    """What is recorded of a run, which rules judge it, and which of them end it."""
+
+    rules: tuple[Annotated[DebugRule, BeforeValidator(_rule_of)], ...] = Field(
+        default=tuple(DebugRule(rule=rule) for rule in DEFAULT_RULES), max_length=100
+    )
+    """Rules, or their names; by default all of ours."""
+    stop_on: tuple[str, ...] = Field(default=(), max_length=100)
+    """Names of the rules whose finding ends the job; one that is not among the rules is added."""
+    every: dict[Annotated[str, StringConstraints(max_length=256)], Annotated[int, Field(ge=0)]] = (
+        Field(default_factory=dict, max_length=100)
+    )
+    """Steps between two values of a series, such as ``{"gradients/l2": 10}``; 0 = never."""
+    include: tuple[
+        Annotated[str, StringConstraints(max_length=1024), AfterValidator(_legal_pattern)], ...
+    ] = Field(default=(), max_length=100)
+    """Regular expressions of the names of tensors that are recorded; none = all."""
+    local_path: LocalPath = "/opt/ml/output/tensors"
+    """Where the program's side of the debugger writes."""
+    s3_output_path: Place | None = None
+    """Where recorded values are kept as well; None = with the job."""
+    all_ranks: bool = False
+    """Record every process of a distributed run, not the first alone."""
+    webhook: (
+        Annotated[str, StringConstraints(max_length=2048), AfterValidator(_web_address)] | None
+    ) = None
+    """Gets each finding as JSON by POST."""
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        names = Counter(rule.called for rule in self.rules)
+        twice = [name for name, count in names.items() if count > 1]
+        if twice:
+            raise ValueError(
+                f"names of rules must be unique, got {twice[0]!r} twice; give one another name"
+            )
+        for name in self.stop_on:
+            if name not in names and not _is_rule(name):
+                raise ValueError(
+                    f"stop_on must name rules, got {name!r}{nearest(name, sorted(names))}"
+                )
+        for series in self.every:
+            if not _SERIES.fullmatch(series):
+                raise ValueError(
+                    f"every must have series as keys, got {series!r}; write collection/statistic, "
+                    "such as gradients/l2"
+                )
+        return self
+
+    def judged_by(self) -> tuple[DebugRule, ...]:
+        """Return all rules, those that only ``stop_on`` names included."""
+        names = {rule.called for rule in self.rules}
+        more = (DebugRule(rule=name) for name in self.stop_on if name not in names)
+        return (*self.rules, *more)
+
+
+def _is_rule(name: str) -> bool:
+    try:
+        DebugRule.model_validate({"rule": name})
+    except ValueError:
+        return False
+    return True
