@@ -174,13 +174,16 @@ def _jump_at(at: int, factor: float, step: int) -> float:
 
 
 MLP = Family("mlp", _train, STEPS, LN_10)
-_DEEP_TANH = {"depth": 20, "activation": "tanh", "lr": 0.02}
-_ADAM = {"optimizer": "Adam", "lr": 2e-3}
-_DEEP = {"depth": 30, "width": 48, **_ADAM}
+_DEEP_TANH: dict[str, Any] = {"depth": 20, "activation": "tanh", "lr": 0.02}
+_ADAM: dict[str, Any] = {"optimizer": "Adam", "lr": 2e-3}
+_DEEP: dict[str, Any] = {"depth": 30, "width": 48, **_ADAM}
 
 SCENARIOS: tuple[Scenario, ...] = (
     MLP.healthy("mlp_relu"),
     MLP.healthy("mlp_relu_adam", **_ADAM),
+    MLP.healthy("mlp_relu_8_adam", depth=8, **_ADAM),
+    MLP.healthy("mlp_gelu", activation="gelu", lr=0.3),
+    MLP.healthy("mlp_residual_30_sgd", depth=30, width=48, residual=True, lr=0.05),
     MLP.healthy("mlp_raw_pixels", "inputs all positive", raw=True),
     MLP.healthy("mlp_sigmoid_2", depth=2, activation="sigmoid", lr=0.5),
     MLP.healthy("mlp_tanh_20_xavier", "deep tanh, careful weights", scheme="xavier", **_DEEP_TANH),
@@ -203,11 +206,18 @@ SCENARIOS: tuple[Scenario, ...] = (
         "mlp_inactive_units", "most units off, not all", bias=-3.0, depth=1, width=256, scheme="he"
     ),
     MLP.ill(
-        "mlp_sigmoid_20_vanishing", "vanishing", "mlp_sigmoid_2", depth=20, activation="sigmoid"
+        "mlp_sigmoid_20_vanishing",
+        "vanishing",
+        "mlp_sigmoid_2",
+        depth=20,
+        activation="sigmoid",
+        lr=0.5,
     ),
     MLP.ill("mlp_tanh_20_vanishing", "vanishing", "mlp_tanh_20_xavier", gain=0.8, **_DEEP_TANH),
-    MLP.ill("mlp_relu_30_vanishing", "vanishing", "mlp_residual_30", lr=0.1, depth=30, width=48),
-    MLP.ill("mlp_small_init", "vanishing", "mlp_relu", "initialization", depth=6, gain=0.05),
+    MLP.ill(
+        "mlp_relu_30_vanishing", "vanishing", "mlp_residual_30_sgd", lr=0.05, depth=30, width=48
+    ),
+    MLP.ill("mlp_small_init", "vanishing", "mlp_relu", "initialization", gain=0.05),
     MLP.ill("mlp_zero_init", "initialization", "mlp_relu", "vanishing", gain=0.0, bias=0.0),
     MLP.ill("mlp_dead", "dead", "mlp_relu", "vanishing", "initialization", bias=-30.0),
     MLP.ill(
@@ -220,9 +230,7 @@ SCENARIOS: tuple[Scenario, ...] = (
         raw=True,
         schedule=partial(_jump_at, 130, 300.0),
     ),
-    MLP.ill(
-        "mlp_sgd_overflow", "exploding", "mlp_relu_adam", "non_finite", lr=30.0, activation="gelu"
-    ),
+    MLP.ill("mlp_sgd_overflow", "exploding", "mlp_gelu", "non_finite", lr=30.0, activation="gelu"),
     MLP.ill(
         "mlp_adam_lr_10",
         "exploding",
@@ -235,10 +243,11 @@ SCENARIOS: tuple[Scenario, ...] = (
     MLP.ill(
         "mlp_lr_ramp",
         "exploding",
-        "mlp_relu",
+        "mlp_gelu",
         "non_finite",
         onset=115,
         activation="gelu",
+        lr=0.3,
         schedule=ramp(90, 1.1),
     ),
     MLP.ill(
@@ -264,7 +273,7 @@ SCENARIOS: tuple[Scenario, ...] = (
     MLP.ill(
         "mlp_exploding_init",
         "exploding",
-        "mlp_relu_adam",
+        "mlp_relu_8_adam",
         "initialization",
         gain=12.0,
         depth=8,

@@ -216,20 +216,15 @@ def _groups(seed: int) -> Iterator[float]:
 
     generator = seeded(seed)
     features, classes = digits()
-    body, head, unused = (
-        nn.Sequential(nn.Linear(64, 64), nn.ReLU()),
-        nn.Linear(64, 10),
-        nn.Linear(64, 2),
-    )
-    optimizer = torch.optim.AdamW(
-        [
-            {"params": [body[0].weight], "weight_decay": 0.1},
-            {"params": [body[0].bias], "weight_decay": 0.0},
-            {"params": head.parameters(), "lr": 1e-2, "weight_decay": 0.01},
-            {"params": unused.parameters()},
-        ],
-        lr=2e-3,
-    )
+    first, head, unused = nn.Linear(64, 64), nn.Linear(64, 10), nn.Linear(64, 2)
+    body = nn.Sequential(first, nn.ReLU())
+    groups: list[dict[str, Any]] = [
+        {"params": [first.weight], "weight_decay": 0.1},
+        {"params": [first.bias], "weight_decay": 0.0},
+        {"params": head.parameters(), "lr": 1e-2, "weight_decay": 0.01},
+        {"params": unused.parameters()},
+    ]
+    optimizer = torch.optim.AdamW(groups, lr=2e-3)
     rows = batches(generator, len(features), 64)
     for _ in range(STEPS):
         chosen_rows = next(rows)
@@ -258,7 +253,7 @@ SCENARIOS: tuple[Scenario, ...] = (
     RECIPE.healthy("mlp_warm_up", "first step has lr 0", schedule=warm_up(60), lr=0.3),
     RECIPE.healthy("mlp_cosine", "ends with lr 0", schedule=partial(_cosine, STEPS), lr=0.3),
     RECIPE.healthy("mlp_restarts", "lr jumps up", schedule=partial(_cosine, 40), lr=0.3),
-    RECIPE.healthy("mlp_batch_1", "noise of single rows", batch=1, lr=0.02),
+    RECIPE.healthy("mlp_batch_1", "noise of single rows", batch=1, lr=0.04),
     RECIPE.healthy("mlp_batch_4", "noisy small batches", batch=4, lr=0.05),
     RECIPE.healthy("mlp_dropout", dropout=0.5, lr=0.2),
     RECIPE.healthy("mlp_label_smoothing", "floor of 1 instead of 0", smoothing=0.2, lr=0.2),
