@@ -164,7 +164,7 @@ SCENARIOS: tuple[Scenario, ...] = (
         "vanishing",
         onset=110,
         pixels=True,
-        spoil=partial(_brighter, 110, 300.0),
+        spoil=partial(_brighter, 110, 3000.0),
     ),
     CNN.ill(
         "cnn_nan_batch",

@@ -26,13 +26,11 @@ STEPS = 140
 WIDTH = 24
 
 
-def _model(*, blocks: int, residual: bool, norm: bool, dropout: float, gain: float) -> nn.Module:
-    import torch
+def _attention() -> nn.Module:
+    """Build one head; the bias of its keys cancels in the softmax, so its gradient is 0."""
     from torch import nn
 
     class Attention(nn.Module):
-        """One head; the bias of its keys cancels in the softmax, so its gradient is 0."""
-
         def __init__(self) -> None:
             super().__init__()
             self.query, self.key, self.value, self.out = (
@@ -46,10 +44,17 @@ def _model(*, blocks: int, residual: bool, norm: bool, dropout: float, gain: flo
             y: Tensor = self.out(scores.softmax(-1) @ self.value(tokens))
             return y
 
+    return Attention()
+
+
+def _model(*, blocks: int, residual: bool, norm: bool, dropout: float, gain: float) -> nn.Module:
+    import torch
+    from torch import nn
+
     class Block(nn.Module):
         def __init__(self) -> None:
             super().__init__()
-            self.attention = Attention()
+            self.attention = _attention()
             self.norms = nn.ModuleList(
                 nn.LayerNorm(WIDTH) if norm else nn.Identity() for _ in range(2)
             )
@@ -83,7 +88,8 @@ def _model(*, blocks: int, residual: bool, norm: bool, dropout: float, gain: flo
     model = Encoder()
     with torch.no_grad():
         for name, parameter in model.blocks.named_parameters():
-            parameter *= gain if name.endswith("weight") and "norm" not in name else 1.0
+            if name.endswith("weight") and "norm" not in name:
+                parameter.mul_(gain)
     return model
 
 
