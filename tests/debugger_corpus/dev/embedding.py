@@ -129,6 +129,8 @@ SCENARIOS: tuple[Scenario, ...] = (
         "embedding_constant_start",
         "initialization",
         "embedding_sgd",
+        "dead",
+        "vanishing",
         start=0.1,
         trap="all units alike",
         **_SGD,
