@@ -184,7 +184,7 @@ SCENARIOS: tuple[Scenario, ...] = (
         spoil=partial(_blank_at, 80),
     ),
     CNN.ill(
-        "cnn_lr_ramp", "exploding", "cnn_plain", "non_finite", onset=95, schedule=ramp(75, 1.15)
+        "cnn_lr_ramp", "exploding", "cnn_plain", "non_finite", onset=75, schedule=ramp(75, 1.15)
     ),
     CNN.ill("cnn_frozen", "unchanged", "cnn_plain", frozen=True),
 )

@@ -150,7 +150,7 @@ SCENARIOS: tuple[Scenario, ...] = (
         "exploding",
         "embedding_sgd",
         "non_finite",
-        onset=85,
+        onset=70,
         schedule=ramp(70, 1.2),
         **_SGD,
     ),

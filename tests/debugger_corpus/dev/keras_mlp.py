@@ -114,7 +114,7 @@ SCENARIOS: tuple[Scenario, ...] = (
         "exploding",
         "keras_mlp_gelu",
         "non_finite",
-        onset=90,
+        onset=60,
         activation="gelu",
         schedule=ramp(60, 1.2),
     ),

@@ -181,7 +181,7 @@ SCENARIOS: tuple[Scenario, ...] = (
         "linear_lr_ramp",
         "exploding",
         "linear_noisy",
-        onset=120,
+        onset=80,
         noise=1.0,
         schedule=ramp(80, 1.05),
     ),

@@ -246,7 +246,7 @@ SCENARIOS: tuple[Scenario, ...] = (
         "exploding",
         "mlp_gelu",
         "non_finite",
-        onset=115,
+        onset=90,
         activation="gelu",
         lr=0.3,
         schedule=ramp(90, 1.1),

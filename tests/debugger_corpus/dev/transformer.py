@@ -196,7 +196,7 @@ SCENARIOS: tuple[Scenario, ...] = (
         "transformer_lr_ramp",
         "exploding",
         "transformer_sgd",
-        onset=90,
+        onset=70,
         optimizer="SGD",
         lr=0.2,
         schedule=ramp(70, 1.12),
