@@ -123,6 +123,7 @@ SCENARIOS: tuple[Scenario, ...] = (
         "embedding_dense",
         "vanishing",
         "unchanged",
+        "dead",
         start=0.0,
     ),
     EMBEDDING.ill(

@@ -176,7 +176,14 @@ SCENARIOS: tuple[Scenario, ...] = (
         zero_start=True,
     ),
     LINE.ill("linear_lr_above_limit", "exploding", "linear_plain", lr=0.9),
-    LINE.ill("linear_momentum_divergence", "exploding", "linear_momentum", lr=4.0, momentum=0.95),
+    LINE.ill(
+        "linear_momentum_divergence",
+        "exploding",
+        "linear_momentum",
+        "non_finite",
+        lr=4.0,
+        momentum=0.95,
+    ),
     LINE.ill(
         "linear_lr_ramp",
         "exploding",

@@ -176,6 +176,7 @@ SCENARIOS: tuple[Scenario, ...] = (
         "lora_unfreezing_sgd",
         "vanishing",
         "dead",
+        "non_finite",
         onset=70,
         adapter="",
         optimizer="SGD",

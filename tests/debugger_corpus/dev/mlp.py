@@ -218,8 +218,17 @@ SCENARIOS: tuple[Scenario, ...] = (
     MLP.ill(
         "mlp_relu_30_vanishing", "vanishing", "mlp_residual_30_sgd", lr=0.05, depth=30, width=48
     ),
-    MLP.ill("mlp_small_init", "vanishing", "mlp_relu", "initialization", gain=0.05),
-    MLP.ill("mlp_zero_init", "initialization", "mlp_relu", "vanishing", gain=0.0, bias=0.0),
+    MLP.ill("mlp_small_init", "vanishing", "mlp_relu", "initialization", gain=0.02),
+    MLP.ill(
+        "mlp_zero_init",
+        "initialization",
+        "mlp_relu",
+        "vanishing",
+        "unchanged",
+        "dead",
+        gain=0.0,
+        bias=0.0,
+    ),
     MLP.ill("mlp_dead", "dead", "mlp_relu", "vanishing", "initialization", bias=-30.0),
     MLP.ill(
         "mlp_dead_late",

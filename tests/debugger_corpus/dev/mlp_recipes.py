@@ -268,7 +268,15 @@ SCENARIOS: tuple[Scenario, ...] = (
     RECIPE.plateau("mlp_random_labels", "nothing to learn", noise=1.0, width=8, lr=0.05),
     RECIPE.healthy("mlp_decay", "weight decay", lr=0.2, decay=1e-3),
     RECIPE.ill("mlp_decay_collapse", "vanishing", "mlp_decay", lr=0.2, decay=1.0),
-    RECIPE.ill("mlp_momentum_divergence", "exploding", "mlp_momentum", lr=3.0, momentum=0.95),
+    RECIPE.ill(
+        "mlp_momentum_divergence",
+        "exploding",
+        "mlp_momentum",
+        "dead",
+        "vanishing",
+        lr=3.0,
+        momentum=0.95,
+    ),
     HALF.healthy("mlp_scaler_skips", "first steps skipped on inf", first_scale=2.0**26),
     HALF.healthy("mlp_scaler_fused", "the same, fused Adam", first_scale=2.0**26, fused=True),
     HALF.ill(

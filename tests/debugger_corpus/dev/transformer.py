@@ -196,6 +196,7 @@ SCENARIOS: tuple[Scenario, ...] = (
         "transformer_lr_ramp",
         "exploding",
         "transformer_sgd",
+        "non_finite",
         onset=70,
         optimizer="SGD",
         lr=0.2,
