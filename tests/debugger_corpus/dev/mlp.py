@@ -12,6 +12,7 @@ from tests.debugger_corpus.dev._common import (
     batches,
     constant,
     digits,
+    jump,
     ramp,
     seeded,
 )
@@ -168,11 +169,6 @@ def _unscaled_at(at: int, factor: float, step: int, inputs: Tensor) -> Tensor:
     return inputs * factor if step == at else inputs
 
 
-def _jump_at(at: int, factor: float, step: int) -> float:
-    """Multiply the learning rate for a single step."""
-    return factor if step == at else 1.0
-
-
 MLP = Family("mlp", _train, STEPS, LN_10)
 _DEEP_TANH: dict[str, Any] = {"depth": 20, "activation": "tanh", "lr": 0.02}
 _ADAM: dict[str, Any] = {"optimizer": "Adam", "lr": 2e-3}
@@ -238,7 +234,7 @@ SCENARIOS: tuple[Scenario, ...] = (
         "exploding",
         onset=130,
         raw=True,
-        schedule=partial(_jump_at, 130, 300.0),
+        schedule=jump(130, 300.0),
     ),
     MLP.ill("mlp_sgd_overflow", "exploding", "mlp_gelu", "non_finite", lr=30.0, activation="gelu"),
     MLP.ill(
@@ -287,7 +283,6 @@ SCENARIOS: tuple[Scenario, ...] = (
         "initialization",
         gain=12.0,
         depth=8,
-        activation="relu",
         **_ADAM,
     ),
     MLP.ill("mlp_nan_batch", "non_finite", "mlp_relu", onset=120, spoil=partial(_nan_at, 120)),
@@ -298,7 +293,7 @@ SCENARIOS: tuple[Scenario, ...] = (
         "exploding",
         onset=130,
         activation="tanh",
-        schedule=partial(_jump_at, 130, 3e4),
+        schedule=jump(130, 3e4),
     ),
     MLP.ill("mlp_lr_0", "unchanged", "mlp_relu", lr=0.0),
     MLP.ill("mlp_replaced", "unchanged", "mlp_relu", mistake="replaced"),
