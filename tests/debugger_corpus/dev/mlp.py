@@ -27,14 +27,9 @@ STEPS = 180
 def _activation(name: str) -> nn.Module:
     from torch import nn
 
-    known: dict[str, type[nn.Module]] = {
-        "relu": nn.ReLU,
-        "sigmoid": nn.Sigmoid,
-        "tanh": nn.Tanh,
-        "selu": nn.SELU,
-        "gelu": nn.GELU,
-    }
-    return known[name]()
+    upper = {"relu": "ReLU", "selu": "SELU", "gelu": "GELU"}
+    kind: type[nn.Module] = getattr(nn, upper.get(name, name.title()))
+    return kind()
 
 
 def _model(
