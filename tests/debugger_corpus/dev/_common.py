@@ -64,6 +64,11 @@ def ramp(first: int, factor: float) -> Callable[[int], float]:
     return lambda step: factor ** max(0, step - first)
 
 
+def jump(at: int, factor: float) -> Callable[[int], float]:
+    """Multiply the learning rate for a single step."""
+    return lambda step: factor if step == at else 1.0
+
+
 @dataclass(frozen=True)
 class Family:
     """Scenarios that are one training function with different options."""

@@ -141,6 +141,8 @@ def _vae(
 
 
 PLAIN = Family("autoencoder", _plain, STEPS)
+MEAN = Family("autoencoder", _plain, STEPS, 0.068)
+"""Against the error of the mean picture, which the last bias alone can learn."""
 VAE = Family("autoencoder", _vae, STEPS)
 _SUM: dict[str, Any] = {"scale": 64.0 * 64.0}
 
@@ -151,9 +153,19 @@ SCENARIOS: tuple[Scenario, ...] = (
     PLAIN.healthy("ae_tied", "a weight used twice", tied=True),
     PLAIN.healthy("ae_denoising", corruption=0.3, lr=1e-2),
     PLAIN.healthy("ae_sum", "sum over batch and pixels", **_SUM),
-    PLAIN.healthy("ae_sum_sgd", "sum, lr to match", optimizer="SGD", lr=2e-4, **_SUM),
+    PLAIN.healthy("ae_sum_sgd", "sum, lr to match", optimizer="SGD", lr=1e-3, **_SUM),
     PLAIN.healthy("ae_distance", "root of a distance that is never 0", distance=True),
-    PLAIN.healthy("ae_sgd", "small gradients, large lr", optimizer="SGD", lr=1.0),
+    PLAIN.healthy("ae_sgd", "small gradients, large lr", optimizer="SGD", lr=4.0),
+    PLAIN.healthy("ae_sigmoid_units", activation="Sigmoid", lr=2e-2),
+    MEAN.ill(
+        "ae_sigmoid_units_deep",
+        "vanishing",
+        "ae_sigmoid_units",
+        activation="Sigmoid",
+        depth=12,
+        lr=2e-2,
+        trap="loss falls at first: the last bias learns the mean",
+    ),
     VAE.healthy("vae_plain", "loss becomes negative"),
     VAE.healthy("vae_annealed", "weight of a term grows", weight=lambda step: min(1.0, step / 80)),
     PLAIN.ill(
@@ -202,9 +214,9 @@ SCENARIOS: tuple[Scenario, ...] = (
         "non_finite",
         "dead",
         "vanishing",
-        onset=95,
+        onset=80,
         optimizer="SGD",
-        lr=1.0,
+        lr=4.0,
         schedule=ramp(80, 1.2),
     ),
     VAE.ill(

@@ -153,6 +153,7 @@ SCENARIOS: tuple[Scenario, ...] = (
         "cnn_batch_norm_large_init",
         "initialization",
         "dead",
+        "vanishing",
         gain=300.0,
     ),
     CNN.ill("cnn_dead", "dead", "cnn_plain", "initialization", "vanishing", bias=-20.0),
@@ -184,7 +185,13 @@ SCENARIOS: tuple[Scenario, ...] = (
         spoil=partial(_blank_at, 80),
     ),
     CNN.ill(
-        "cnn_lr_ramp", "exploding", "cnn_plain", "non_finite", onset=95, schedule=ramp(75, 1.15)
+        "cnn_lr_ramp",
+        "exploding",
+        "cnn_plain",
+        "dead",
+        "vanishing",
+        onset=75,
+        schedule=ramp(75, 1.15),
     ),
     CNN.ill("cnn_frozen", "unchanged", "cnn_plain", frozen=True),
 )

@@ -91,7 +91,7 @@ SCENARIOS: tuple[Scenario, ...] = (
     KERAS.healthy("keras_mlp_adam", "dropout", optimizer="Adam", lr=3e-3, dropout=0.2),
     KERAS.healthy("keras_mlp_sigmoid_2", activation="sigmoid", lr=1.0),
     KERAS.healthy("keras_mlp_clipped", "clipped in every step", clip=0.1, lr=0.5),
-    KERAS.plateau("keras_mlp_random", "nothing to learn", random=True, lr=0.01),
+    KERAS.plateau("keras_mlp_random", "nothing to learn", random=True, lr=0.01, gain=0.05),
     KERAS.ill(
         "keras_mlp_sigmoid_16",
         "vanishing",
@@ -114,12 +114,19 @@ SCENARIOS: tuple[Scenario, ...] = (
         "exploding",
         "keras_mlp_gelu",
         "non_finite",
-        onset=90,
+        onset=60,
         activation="gelu",
         schedule=ramp(60, 1.2),
     ),
     KERAS.ill(
-        "keras_mlp_nan_batch", "non_finite", "keras_mlp_relu", onset=80, spoil=partial(_nan_at, 80)
+        "keras_mlp_nan_batch",
+        "non_finite",
+        "keras_mlp_relu",
+        "dead",
+        "vanishing",
+        trap="ReLU makes 0 of NaN: weights are NaN, the loss is finite",
+        onset=80,
+        spoil=partial(_nan_at, 80),
     ),
     KERAS.ill(
         "keras_mlp_dead", "dead", "keras_mlp_relu", "vanishing", "initialization", bias=-60.0

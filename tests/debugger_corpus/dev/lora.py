@@ -114,6 +114,17 @@ SCENARIOS: tuple[Scenario, ...] = (
     LORA.healthy("lora_plain", "gradient of A is exactly 0 at first"),
     LORA.healthy("lora_head_frozen", "nothing but LoRA is trained", head="adapted", lr=1e-2),
     LORA.healthy("lora_sgd", "gradient of A is exactly 0 at first", optimizer="SGD", lr=0.2),
+    LORA.healthy("lora_head_frozen_sgd", head="adapted", optimizer="SGD", lr=0.05),
+    LORA.ill(
+        "lora_scale_tiny",
+        "unchanged",
+        "lora_head_frozen_sgd",
+        "vanishing",
+        scale=1e-5,
+        head="adapted",
+        optimizer="SGD",
+        lr=0.05,
+    ),
     LORA.healthy("lora_bottleneck", "zero-init adapters", adapter="bottleneck"),
     LORA.healthy(
         "lora_backbone_frozen", "most parameters have gradient None", adapter="", lr=1e-2
@@ -165,6 +176,7 @@ SCENARIOS: tuple[Scenario, ...] = (
         "lora_unfreezing_sgd",
         "vanishing",
         "dead",
+        "non_finite",
         onset=70,
         adapter="",
         optimizer="SGD",

@@ -212,7 +212,7 @@ SCENARIOS: tuple[Scenario, ...] = (
         "exploding",
         "gru_sgd",
         "saturated",
-        onset=110,
+        onset=90,
         cell="gru",
         noise=1.5,
         schedule=ramp(90, 1.2),

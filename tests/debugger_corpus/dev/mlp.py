@@ -12,6 +12,7 @@ from tests.debugger_corpus.dev._common import (
     batches,
     constant,
     digits,
+    jump,
     ramp,
     seeded,
 )
@@ -26,14 +27,9 @@ STEPS = 180
 def _activation(name: str) -> nn.Module:
     from torch import nn
 
-    known: dict[str, type[nn.Module]] = {
-        "relu": nn.ReLU,
-        "sigmoid": nn.Sigmoid,
-        "tanh": nn.Tanh,
-        "selu": nn.SELU,
-        "gelu": nn.GELU,
-    }
-    return known[name]()
+    upper = {"relu": "ReLU", "selu": "SELU", "gelu": "GELU"}
+    kind: type[nn.Module] = getattr(nn, upper.get(name, name.title()))
+    return kind()
 
 
 def _model(
@@ -168,11 +164,6 @@ def _unscaled_at(at: int, factor: float, step: int, inputs: Tensor) -> Tensor:
     return inputs * factor if step == at else inputs
 
 
-def _jump_at(at: int, factor: float, step: int) -> float:
-    """Multiply the learning rate for a single step."""
-    return factor if step == at else 1.0
-
-
 MLP = Family("mlp", _train, STEPS, LN_10)
 _DEEP_TANH: dict[str, Any] = {"depth": 20, "activation": "tanh", "lr": 0.02}
 _ADAM: dict[str, Any] = {"optimizer": "Adam", "lr": 2e-3}
@@ -187,6 +178,7 @@ SCENARIOS: tuple[Scenario, ...] = (
     MLP.healthy("mlp_raw_pixels", "inputs all positive", raw=True),
     MLP.healthy("mlp_sigmoid_2", depth=2, activation="sigmoid", lr=0.5),
     MLP.healthy("mlp_tanh_20_xavier", "deep tanh, careful weights", scheme="xavier", **_DEEP_TANH),
+    MLP.healthy("mlp_tanh", activation="tanh"),
     MLP.healthy("mlp_tanh_adam", activation="tanh", **_ADAM),
     MLP.healthy("mlp_tanh_clipped", activation="tanh", clip=1.0, lr=0.3),
     MLP.healthy("mlp_selu_30", "deep without norm", activation="selu", scheme="lecun", **_DEEP),
@@ -217,8 +209,17 @@ SCENARIOS: tuple[Scenario, ...] = (
     MLP.ill(
         "mlp_relu_30_vanishing", "vanishing", "mlp_residual_30_sgd", lr=0.05, depth=30, width=48
     ),
-    MLP.ill("mlp_small_init", "vanishing", "mlp_relu", "initialization", gain=0.05),
-    MLP.ill("mlp_zero_init", "initialization", "mlp_relu", "vanishing", gain=0.0, bias=0.0),
+    MLP.ill("mlp_small_init", "vanishing", "mlp_relu", "initialization", gain=0.02),
+    MLP.ill(
+        "mlp_zero_init",
+        "initialization",
+        "mlp_relu",
+        "vanishing",
+        "unchanged",
+        "dead",
+        gain=0.0,
+        bias=0.0,
+    ),
     MLP.ill("mlp_dead", "dead", "mlp_relu", "vanishing", "initialization", bias=-30.0),
     MLP.ill(
         "mlp_dead_late",
@@ -228,7 +229,7 @@ SCENARIOS: tuple[Scenario, ...] = (
         "exploding",
         onset=130,
         raw=True,
-        schedule=partial(_jump_at, 130, 300.0),
+        schedule=jump(130, 300.0),
     ),
     MLP.ill("mlp_sgd_overflow", "exploding", "mlp_gelu", "non_finite", lr=30.0, activation="gelu"),
     MLP.ill(
@@ -245,7 +246,7 @@ SCENARIOS: tuple[Scenario, ...] = (
         "exploding",
         "mlp_gelu",
         "non_finite",
-        onset=115,
+        onset=90,
         activation="gelu",
         lr=0.3,
         schedule=ramp(90, 1.1),
@@ -277,10 +278,18 @@ SCENARIOS: tuple[Scenario, ...] = (
         "initialization",
         gain=12.0,
         depth=8,
-        activation="relu",
         **_ADAM,
     ),
     MLP.ill("mlp_nan_batch", "non_finite", "mlp_relu", onset=120, spoil=partial(_nan_at, 120)),
+    MLP.ill(
+        "mlp_saturated_late",
+        "saturated",
+        "mlp_tanh",
+        "exploding",
+        onset=130,
+        activation="tanh",
+        schedule=jump(130, 3e4),
+    ),
     MLP.ill("mlp_lr_0", "unchanged", "mlp_relu", lr=0.0),
     MLP.ill("mlp_replaced", "unchanged", "mlp_relu", mistake="replaced"),
     MLP.ill("mlp_detached", "unchanged", "mlp_relu", mistake="detached"),

@@ -52,6 +52,7 @@ def _train(
     optimizer: str = "SGD",
     lr: float = 0.1,
     momentum: float | None = None,
+    decay: float | None = None,
     schedule: Callable[[int], float] = constant,
     batch: int = 64,
     dropout: float = 0.0,
@@ -69,8 +70,9 @@ def _train(
     features, classes = digits()
     classes = _noisy(generator, classes, noise)
     model = _model(width, dropout)
-    settings = {"lr": lr} if momentum is None else {"lr": lr, "momentum": momentum}
-    chosen = getattr(torch.optim, optimizer)(model.parameters(), **settings)
+    settings = {"lr": lr, "momentum": momentum, "weight_decay": decay}
+    given = {name: value for name, value in settings.items() if value is not None}
+    chosen = getattr(torch.optim, optimizer)(model.parameters(), **given)
     scheduler = torch.optim.lr_scheduler.LambdaLR(chosen, schedule)
     rows = batches(generator, len(features), batch)
     criterion = nn.CrossEntropyLoss(
@@ -264,7 +266,17 @@ SCENARIOS: tuple[Scenario, ...] = (
     RECIPE.healthy("mlp_momentum", "loss swings", lr=0.1, momentum=0.95),
     RECIPE.healthy("mlp_rmsprop", optimizer="RMSprop", lr=1e-3),
     RECIPE.plateau("mlp_random_labels", "nothing to learn", noise=1.0, width=8, lr=0.05),
-    RECIPE.ill("mlp_momentum_divergence", "exploding", "mlp_momentum", lr=3.0, momentum=0.95),
+    RECIPE.healthy("mlp_decay", "weight decay", lr=0.2, decay=1e-3),
+    RECIPE.ill("mlp_decay_collapse", "vanishing", "mlp_decay", lr=0.2, decay=1.0),
+    RECIPE.ill(
+        "mlp_momentum_divergence",
+        "exploding",
+        "mlp_momentum",
+        "dead",
+        "vanishing",
+        lr=3.0,
+        momentum=0.95,
+    ),
     HALF.healthy("mlp_scaler_skips", "first steps skipped on inf", first_scale=2.0**26),
     HALF.healthy("mlp_scaler_fused", "the same, fused Adam", first_scale=2.0**26, fused=True),
     HALF.ill(

@@ -157,7 +157,7 @@ SCENARIOS: tuple[Scenario, ...] = (
         "exploding",
         "moe_sgd",
         "non_finite",
-        onset=85,
+        onset=70,
         schedule=ramp(70, 1.15),
         **_SGD,
     ),

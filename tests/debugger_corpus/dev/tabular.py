@@ -30,15 +30,16 @@ def _houses(generator: numpy.random.Generator, independent: bool) -> tuple[Tenso
     return next(tensors), next(tensors)
 
 
-def _model(outputs: int, *, batch_norm: bool, bias: float | None) -> nn.Module:
+def _model(outputs: int, *, batch_norm: bool, bias: float | None, gain: float) -> nn.Module:
     import torch
     from torch import nn
 
     layers: list[nn.Module] = []
     for inputs in (8, 48):
         linear = nn.Linear(inputs, 48)
-        if bias is not None:
-            with torch.no_grad():
+        with torch.no_grad():
+            linear.weight.mul_(gain)
+            if bias is not None:
                 linear.bias.fill_(bias)
         layers += [linear, *([nn.BatchNorm1d(48)] if batch_norm else []), nn.ReLU()]
     return nn.Sequential(*layers, nn.Linear(48, outputs))
@@ -52,6 +53,8 @@ def _train(
     independent: bool = False,
     batch_norm: bool = False,
     bias: float | None = None,
+    gain: float = 1.0,
+    squashed: bool = False,
     optimizer: str = "Adam",
     lr: float = 1e-2,
     schedule: Callable[[int], float] = constant,
@@ -68,7 +71,9 @@ def _train(
     features, prices = _houses(generator, independent)
     centre, spread = (prices.mean(), prices.std()) if scaled else (torch.zeros(()), torch.ones(()))
     targets = (prices - centre) / spread
-    model = _model(2 if loss_kind == "gaussian" else 1, batch_norm=batch_norm, bias=bias)
+    model = _model(
+        2 if loss_kind == "gaussian" else 1, batch_norm=batch_norm, bias=bias, gain=gain
+    )
     settings: dict[str, Any] = {"lr": lr}
     groups: list[dict[str, Any]] = [
         {"params": [p for p in model.parameters() if p.dim() > 1], "weight_decay": 1e-4},
@@ -76,7 +81,7 @@ def _train(
     ]
     if elsewhere:
         # The parameters of another model are handed over.
-        groups = [{"params": _model(1, batch_norm=batch_norm, bias=bias).parameters()}]
+        groups = [{"params": _model(1, batch_norm=batch_norm, bias=bias, gain=gain).parameters()}]
     chosen = getattr(torch.optim, optimizer)(groups, **settings)
     scheduler = torch.optim.lr_scheduler.LambdaLR(chosen, schedule)
     rows = batches(generator, 600, 50)
@@ -87,6 +92,8 @@ def _train(
             inputs = inputs.clone()
             inputs[4, 6] = float("nan")
         output = model(inputs)
+        if squashed:
+            output = output.tanh()
         loss = _LOSSES[loss_kind](output, wanted, 0.0 if forget_floor else 1e-3)
         chosen.zero_grad()
         loss.backward()
@@ -147,6 +154,26 @@ SCENARIOS: tuple[Scenario, ...] = (
     TABULAR.healthy("tabular_batch_norm", "bias before BatchNorm", batch_norm=True),
     TABULAR.healthy("tabular_sgd", **_SGD),
     TABULAR.healthy("tabular_warm_up", schedule=warm_up(60)),
+    TABULAR.healthy("tabular_squashed", "tanh output", squashed=True, **_SGD),
+    UNSCALED.ill(
+        "tabular_squashed_unscaled",
+        "saturated",
+        "tabular_squashed",
+        "vanishing",
+        trap="targets of 2000 for a tanh",
+        squashed=True,
+        **_SGD,
+        **_LARGE,
+    ),
+    TABULAR.ill(
+        "tabular_small_init",
+        "initialization",
+        "tabular_sgd",
+        "vanishing",
+        gain=1e-4,
+        bias=0.0,
+        **_SGD,
+    ),
     TABULAR.plateau(
         "tabular_independent", "target has nothing to do with features", independent=True, lr=1e-4
     ),
@@ -173,7 +200,7 @@ SCENARIOS: tuple[Scenario, ...] = (
         "exploding",
         "tabular_sgd",
         "non_finite",
-        onset=100,
+        onset=70,
         schedule=ramp(70, 1.08),
         **_SGD,
     ),
