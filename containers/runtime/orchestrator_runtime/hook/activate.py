@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from types import ModuleType
     from typing import Any
 
+    from orchestrator_runtime.hook.monitor import Monitor
+
 FRAMEWORKS = ("torch",)
 _started: dict[str, Any] = {}
 
@@ -90,7 +92,11 @@ def _install() -> Any:
     plan = read_plan()
     if plan is None:
         return None
-    monitor = Monitor(plan)
-    from orchestrator_runtime.hook.pytorch import install  # noqa: PLC0415
+    return install("torch", Monitor(plan))
 
-    return install(monitor)
+
+def install(_framework: str, monitor: Monitor) -> Any:
+    """Put a monitor into a framework that is imported; return the adapter."""
+    from orchestrator_runtime.hook import pytorch  # noqa: PLC0415 -- only when it is there
+
+    return pytorch.install(monitor)

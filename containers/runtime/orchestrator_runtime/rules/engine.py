@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple, Union
+from typing import TYPE_CHECKING, Any, NamedTuple, Union
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -88,9 +88,12 @@ class Engine:
 
     def _start(self, optimizer: int) -> list[tuple[str, Rule]]:
         rules = []
+        shared: dict[str, Any] = {}
         for judge in self._judges.values():
             try:
-                rules.append((judge.name, judge.make()))
+                rule = judge.make()
+                rule.share(shared)
+                rules.append((judge.name, rule))
             except Exception as error:  # noqa: BLE001
                 self._fail(judge.name, error)
         self._alive[optimizer] = rules

@@ -63,6 +63,9 @@ class Rule:
         """Return what must be recorded for this rule; by default the class's ``needs``."""
         return self.needs
 
+    def share(self, shared: dict[str, Any]) -> None:
+        """Take part in what the rules of one optimizer derive together; called once, first."""
+
     def observe(self, record: StepRecord) -> Finding | None:
         """Look at one step."""
         raise NotImplementedError

@@ -102,8 +102,10 @@ class Reader:
         kind = event["event"]
         if kind == "table":
             tensors = tuple(
-                Tensor(str(name), tuple(int(length) for length in shape), str(role))
-                for name, shape, role in event["tensors"]
+                Tensor(
+                    str(name), tuple(int(length) for length in shape), str(role), bool(trainable)
+                )
+                for name, shape, role, trainable in event["tensors"]
             )
             self._tables[event["table"]] = Table(
                 str(event["collection"]), int(event["optimizer"]), tensors

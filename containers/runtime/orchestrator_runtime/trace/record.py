@@ -37,11 +37,13 @@ class Tensor(NamedTuple):
         shape: Of the whole tensor, also where it is sharded.
         role: ``matrix`` (also convolutions), ``vector`` (biases), ``scale`` (of normalisations),
             ``embedding``, or the kind of an activation, e.g. ``relu``.
+        trainable: Whether it was meant to have a gradient when it was first seen.
     """
 
     name: str
     shape: tuple[int, ...]
     role: str
+    trainable: bool = True
 
     @property
     def size(self) -> int:

@@ -102,7 +102,10 @@ class Writer:
             table=number,
             collection=table.collection,
             optimizer=table.optimizer,
-            tensors=[[tensor.name, list(tensor.shape), tensor.role] for tensor in table.tensors],
+            tensors=[
+                [tensor.name, list(tensor.shape), tensor.role, tensor.trainable]
+                for tensor in table.tensors
+            ],
         )
         return number
 

@@ -80,7 +80,8 @@ def clean(name: str) -> str:
 
 
 def _tensor(name: str, parameter: nn.Parameter, module: nn.Module | None) -> Tensor:
-    return Tensor(name, tuple(parameter.shape), _role(parameter, module))
+    shape = tuple(parameter.shape)
+    return Tensor(name, shape, _role(parameter, module), parameter.requires_grad)
 
 
 def _role(parameter: nn.Parameter, module: nn.Module | None) -> str:

@@ -66,6 +66,7 @@ class Watch:
         self._snapshot: list[Tensor] | None = None
         self._waiting: list[Sample] = []
         self._due: frozenset[str] = frozenset()
+        self._weights: list[tuple[str, list[Tensor]]] = []
 
     def before(self, optimizer: torch.optim.Optimizer, *, has_closure: bool) -> None:
         """Measure what an executed step is about to use."""
@@ -75,6 +76,12 @@ class Watch:
         if UPDATE_RATIO in due:
             views = measure.samples(self._wide.parameters)
             self._snapshot = [view.clone() for view in views]
+        self._weights = [
+            (name, statistic(self._all.parameters))
+            for name in due
+            if name.startswith("weights/")
+            and (statistic := measure.STATISTICS.get(name[8:])) is not None
+        ]
         if not has_closure:  # with one, the gradients are made within the step
             self._sample = self._begin(optimizer)
             self._gradients(self._sample, due)
@@ -87,11 +94,8 @@ class Watch:
             self._gradients(sample, due)
         if self._snapshot is not None:
             self._changes(sample, self._snapshot)
-        for name in due:
-            if name.startswith("weights/") and name != UPDATE_RATIO:
-                statistic = measure.STATISTICS.get(name[8:])
-                if statistic is not None:
-                    sample.block(name, self._all.weights, statistic(self._all.parameters))
+        for name, numbers in self._weights:
+            sample.block(name, self._all.weights, numbers)
         self._sample = self._snapshot = None
         self._hand_on(sample)
 

@@ -1,0 +1,78 @@
+"""Units that are off for every input, so that nothing behind them learns."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any
+
+from orchestrator_runtime.rules.finding import Finding
+from orchestrator_runtime.rules.parameters import Parameter
+from orchestrator_runtime.rules.robust.run import Run
+from orchestrator_runtime.rules.rule import Need, Rule
+
+if TYPE_CHECKING:
+    from orchestrator_runtime.trace.record import StepRecord
+
+CAUSE = (
+    "the units of a layer give zero for every input (ReLU behind a large negative bias, mostly "
+    "after too large a step): no gradient passes them, so they cannot come back"
+)
+REMEDIES = (
+    "lower the learning rate, or warm it up: one bad step is enough to kill a layer",
+    "use LeakyReLU, GELU or ELU, whose gradient is never zero everywhere",
+    "check the initial biases, and scale the inputs to about zero mean and unit variance",
+)
+
+
+class DeadUnits(Rule):
+    """Fires when weight matrices get exactly no gradient, step after step, and nothing is learnt."""
+
+    name = "dead_units"
+    parameters = (
+        Parameter(
+            "share", 0.5, "float", 0.01, 1, help="share of weight matrices without gradient"
+        ),
+        Parameter("patience", 10, "int", 1, help="steps for which it must hold"),
+        Parameter("gain", 0.5, "float", 0, 1, help="share of the loss gained that means health"),
+    )
+    needs = (Need("gradients/l2"), Need("gradients/idle_units", 50))
+
+    def __init__(self, **given: Any) -> None:
+        super().__init__(**given)
+        self._run = Run()
+        self._held = 0
+
+    def share(self, shared: dict[str, Any]) -> None:
+        """Use what the other rules have derived."""
+        self._run = Run.shared(shared)
+
+    def observe(self, record: StepRecord) -> Finding | None:
+        """Count matrices whose gradient is exactly zero."""
+        self._run.take(record)
+        block = record.blocks.get("gradients/l2")
+        if record.skipped or block is None:
+            return None
+        matrices = [(t.name, value) for t, value in block.present() if t.role == "matrix"]
+        dead = [name for name, value in matrices if value == 0.0]
+        few = len(dead) < self.number("share") * len(matrices)
+        if not dead or few or not self._is_stuck(record):
+            self._held = 0
+            return None
+        self._held += 1
+        if self._held < self.whole("patience"):
+            return None
+        return Finding(
+            self.name,
+            record.step,
+            f"{len(dead)} of {len(matrices)} weight matrices have had no gradient at all for "
+            f"{self._held} steps",
+            CAUSE,
+            REMEDIES,
+            tuple(dead),
+            {"matrices": len(matrices), "dead": len(dead), "norm": self._run.norm},
+        )
+
+    def _is_stuck(self, record: StepRecord) -> bool:
+        loss = self._run.loss
+        now = record.scalars.get("loss", math.nan)
+        return loss.gain < self.number("gain") and not loss.is_moving and abs(now) > 1e-6

@@ -1,0 +1,123 @@
+"""Gradients or loss that grow beyond all bounds."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any
+
+from orchestrator_runtime.rules.finding import Finding
+from orchestrator_runtime.rules.parameters import Parameter
+from orchestrator_runtime.rules.robust.run import Run
+from orchestrator_runtime.rules.rule import Need, Rule
+
+if TYPE_CHECKING:
+    from orchestrator_runtime.trace.record import StepRecord
+
+CAUSE = (
+    "each step overshoots: the update is larger than the region in which the gradient tells "
+    "anything, so loss and gradients feed on each other"
+)
+REMEDIES = (
+    "lower the learning rate (by 10 first), or warm it up over the first few hundred steps",
+    "clip the gradient norm (torch.nn.utils.clip_grad_norm_, clipnorm=1.0)",
+    "normalise (LayerNorm, BatchNorm), scale inputs and targets, or initialise with less gain",
+)
+
+
+class ExplodingGradient(Rule):
+    """Fires when the loss rises far above its start, or gradients are out of all proportion.
+
+    Evidence adds up over steps: the worse, the sooner. A spike that recovers is none.
+    """
+
+    name = "exploding_gradient"
+    parameters = (
+        Parameter(
+            "evidence", 4.0, "float", 0.5, 100, help="sum of log10 of the excess that fires"
+        ),
+        Parameter("loss_rise", 20.0, "float", 1.5, help="times the start, judged by loss alone"),
+        Parameter(
+            "norm_rise", 5.0, "float", 1.5, help="times the usual norm, judged with the loss"
+        ),
+        Parameter(
+            "elasticity", 1e3, "float", 10, help="|g||w|/|loss| beyond which a start is bad"
+        ),
+        Parameter("patience", 5, "int", 1, help="steps at that elasticity"),
+    )
+    needs = (Need("gradients/l2"), Need("weights/l2", 10))
+
+    def __init__(self, **given: Any) -> None:
+        super().__init__(**given)
+        self._run = Run()
+        self._evidence = 0.0
+        self._stiff = 0
+
+    def share(self, shared: dict[str, Any]) -> None:
+        """Use what the other rules have derived."""
+        self._run = Run.shared(shared)
+
+    def observe(self, record: StepRecord) -> Finding | None:
+        """Add up the evidence of one step."""
+        run = self._run
+        run.take(record)
+        loss = record.scalars.get("loss")
+        if record.skipped or loss is None:
+            return None
+        if not (math.isfinite(loss) and math.isfinite(run.norm)):
+            return self._on_overflow(record, loss)
+        self._evidence = max(0.0, self._evidence + self._excess(loss))
+        if self._evidence >= self.number("evidence"):
+            return self._finding(
+                record,
+                f"the loss is {loss:.3g}, {run.loss.rise(loss):.3g} times its start "
+                f"({run.loss.start:.3g}), with a gradient norm of {run.norm:.3g}",
+            )
+        return self._on_elasticity(record)
+
+    def _excess(self, loss: float) -> float:
+        """Return log10 of how far this step is beyond what is tolerated; negative if it is not."""
+        run = self._run
+        rise = run.loss.rise(loss)
+        grown = run.norm / run.usual_norm if run.usual_norm > 0 else 1.0
+        if grown > self.number("norm_rise") and rise > 1.2:
+            return min(math.log10(rise) + math.log10(grown) / 2, 3.0)
+        excess = math.log10(rise) - math.log10(self.number("loss_rise")) + 0.3
+        return min(max(excess, -1.0), 3.0)
+
+    def _on_overflow(self, record: StepRecord, loss: float) -> Finding | None:
+        """What overflows after it has grown has exploded; out of the blue it is `non_finite`."""
+        if self._evidence <= 0.5:
+            return None
+        return self._finding(record, f"loss ({loss:.3g}) or gradients overflow after growing")
+
+    def _on_elasticity(self, record: StepRecord) -> Finding | None:
+        run = self._run
+        is_stiff = run.elasticity > self.number("elasticity") and run.loss.best_gain < 0.1
+        self._stiff = self._stiff + 1 if is_stiff else 0
+        if self._stiff < self.whole("patience"):
+            return None
+        return self._finding(
+            record,
+            f"a change of the weights by 1 % may change the loss by {run.elasticity:.3g} % "
+            f"(gradient norm {run.norm:.3g}), and it has not improved",
+        )
+
+    def _finding(self, record: StepRecord, message: str) -> Finding:
+        run = self._run
+        block = record.blocks.get("gradients/l2")
+        worst = sorted(block.present(), key=lambda pair: -pair[1])[:5] if block is not None else ()
+        return Finding(
+            self.name,
+            record.step,
+            message,
+            CAUSE,
+            REMEDIES,
+            tuple(tensor.name for tensor, _ in worst),
+            {
+                "loss": record.scalars.get("loss", math.nan),
+                "loss_start": run.loss.start,
+                "norm": run.norm,
+                "usual_norm": run.usual_norm,
+                "elasticity": run.elasticity,
+            },
+        )

@@ -1,0 +1,86 @@
+"""What the loss has done so far, whatever its sign and scale."""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+
+START = 3
+"""Losses whose median is the start."""
+FAST, SLOW = 0.3, 0.1
+"""Weights of the newest loss in the two averages: about 3 and 10 steps."""
+BACK = 20
+"""Steps over which recent progress is measured."""
+
+
+class LossTrack:
+    """Averages of the loss, and how far it has come.
+
+    Attributes:
+        steps: Finite losses so far.
+        start: Median of the first three; nan before the first.
+        fast: Average over about 3 steps.
+        slow: Average over about 10 steps.
+        best: The lowest slow average.
+        noise: Average distance of a loss from the slow average.
+    """
+
+    def __init__(self) -> None:
+        self.steps = 0
+        self.start = math.nan
+        self.fast = math.nan
+        self.slow = math.nan
+        self.best = math.inf
+        self.noise = 0.0
+        self._first: list[float] = []
+        self._past: deque[float] = deque(maxlen=BACK)
+
+    def take(self, loss: float) -> None:
+        """Take one loss; those that are not finite are left out."""
+        if not math.isfinite(loss):
+            return
+        self.steps += 1
+        if len(self._first) < START:
+            self._first.append(loss)
+            self.start = sorted(self._first)[(len(self._first) - 1) // 2]
+        if self.steps == 1:
+            self.fast = self.slow = self.best = loss
+            return
+        self._past.append(self.slow)
+        weight = max(SLOW, 1.0 / self.steps)  # at first the plain mean
+        self.noise += weight * (abs(loss - self.slow) - self.noise)
+        self.fast += max(FAST, 1.0 / self.steps) * (loss - self.fast)
+        self.slow += weight * (loss - self.slow)
+        self.best = min(self.best, self.slow)
+
+    @property
+    def scale(self) -> float:
+        """What a change of the loss is measured against: its start, or its noise around zero."""
+        return max(abs(self.start), self.noise, 1e-30)
+
+    @property
+    def gain(self) -> float:
+        """Return which share of the start has been gained: 0.3 when 1.0 became 0.7."""
+        return (self.start - self.slow) / self.scale
+
+    @property
+    def best_gain(self) -> float:
+        """The most that has been gained so far."""
+        return (self.start - self.best) / self.scale
+
+    @property
+    def recent_gain(self) -> float:
+        """Return which share of the start was gained in the last BACK steps."""
+        return (self._past[0] - self.slow) / self.scale if self._past else 0.0
+
+    @property
+    def is_moving(self) -> bool:
+        """Whether the last BACK steps gained more than noise explains."""
+        if not self._past:
+            return False
+        gained = self._past[0] - self.slow
+        return gained > max(0.01 * self.scale, self.noise / math.sqrt(BACK / 2))
+
+    def rise(self, loss: float) -> float:
+        """Return how many times the start a loss is; 1 = no more than that."""
+        return 1.0 + max(loss - self.start, 0.0) / self.scale

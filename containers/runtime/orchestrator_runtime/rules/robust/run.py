@@ -1,0 +1,90 @@
+"""What the rules of one optimizer share: derived once per step."""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections import deque
+from typing import TYPE_CHECKING, Any
+
+from orchestrator_runtime.rules.robust.loss import LossTrack
+
+if TYPE_CHECKING:
+    from orchestrator_runtime.trace.record import Block, StepRecord
+
+WINDOW = 60
+"""Steps whose median gradient norm is the usual one."""
+ZERO = -math.inf
+LONG_AGO = -(10**9)
+
+
+class Run:
+    """The course of a run, as one optimizer shows it.
+
+    Attributes:
+        steps: Executed steps so far.
+        loss: What the loss has done.
+        norm: Total gradient norm of this step before clipping; nan where unknown.
+        usual_norm: Median of what ``norm`` was in the WINDOW steps before, nan at first.
+        weights: Norms of the weights by name, as last recorded.
+        weight: Total norm of the weights as last recorded.
+    """
+
+    def __init__(self) -> None:
+        self.steps = 0
+        self.loss = LossTrack()
+        self.norm = math.nan
+        self.usual_norm = math.nan
+        self.weights: dict[str, float] = {}
+        self.weight = math.nan
+        self._norms: deque[float] = deque(maxlen=WINDOW)
+        self._seen: StepRecord | None = None
+
+    @classmethod
+    def shared(cls, shared: dict[str, Any]) -> Run:
+        """Return the one that all rules of an optimizer share."""
+        run: Run = shared.setdefault("robust", cls())
+        return run
+
+    def take(self, record: StepRecord) -> None:
+        """Take a step, once, whichever rule comes first."""
+        if record is self._seen:
+            return
+        self._seen = record
+        if record.skipped:
+            return
+        self.steps += 1
+        loss = record.scalars.get("loss")
+        if loss is not None:
+            self.loss.take(loss)
+        block = record.blocks.get("weights/l2")
+        if block is not None:
+            self.weights = {tensor.name: value for tensor, value in block.present()}
+            self.weight = math.hypot(*self.weights.values())
+        scalars = record.scalars
+        self.norm = scalars.get("norm_before_clip", scalars.get("norm", math.nan))
+        if self._norms and (self.steps % 5 == 1 or math.isnan(self.usual_norm)):
+            self.usual_norm = statistics.median(self._norms)
+        if math.isfinite(self.norm):
+            self._norms.append(self.norm)
+
+    @property
+    def elasticity(self) -> float:
+        """Return by which multiple a relative change of the weights changes the loss, at most.
+
+        ``|g| |w| / |loss|``: no scale of loss or weights changes it. Near its floor the loss is
+        replaced by its start.
+        """
+        size = max(abs(self.loss.slow), abs(self.loss.start), 1e-30)
+        return self.norm * self.weight / size
+
+    def relative_gradients(self, block: Block) -> list[tuple[str, float]]:
+        """Return log10(|g| / |w|) of the weight matrices that have a gradient, in model order."""
+        found = []
+        for tensor, value in block.present():
+            if tensor.role != "matrix":
+                continue
+            weight = self.weights.get(tensor.name, 0.0)
+            if weight > 0 and math.isfinite(value):
+                found.append((tensor.name, math.log10(value / weight) if value > 0 else ZERO))
+        return found

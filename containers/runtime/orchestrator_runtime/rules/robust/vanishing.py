@@ -1,0 +1,115 @@
+"""Gradients that are too small to learn from, in the early layers or in all."""
+
+from __future__ import annotations
+
+import math
+import statistics
+from typing import TYPE_CHECKING, Any
+
+from orchestrator_runtime.rules.finding import Finding
+from orchestrator_runtime.rules.parameters import Parameter
+from orchestrator_runtime.rules.robust.run import ZERO, Run
+from orchestrator_runtime.rules.rule import Need, Rule
+
+if TYPE_CHECKING:
+    from orchestrator_runtime.trace.record import StepRecord
+
+CAUSE = (
+    "on its way back through the layers the gradient is multiplied by factors below one "
+    "(derivatives of sigmoid or tanh, small weights), so the first layers hardly learn"
+)
+REMEDIES = (
+    "use ReLU, GELU or SELU with the initialisation made for it (He, LeCun) instead of sigmoid/tanh",
+    "add residual connections or normalisation (BatchNorm, LayerNorm) between the layers",
+    "start with fewer layers, or larger weights where the initialisation is small",
+)
+FLOOR = -45.0
+"""log10 that stands for an exact zero in medians: below the smallest single precision number."""
+
+
+class VanishingGradient(Rule):
+    """Fires when gradients relative to their weights fall by decades towards the first layers.
+
+    Or when they are tiny everywhere. Only while the loss does not fall: what learns is healthy.
+    """
+
+    name = "vanishing_gradient"
+    parameters = (
+        Parameter("decades", 3.0, "float", 0.5, 40, help="log10 of last over first layers"),
+        Parameter("smallest", 1e-6, "float", 0, 1, help="|g|/|w| that is tiny for all layers"),
+        Parameter("patience", 20, "int", 1, help="steps for which it must hold"),
+        Parameter("warm_up", 8, "int", 0, help="steps that are not judged"),
+        Parameter("gain", 0.3, "float", 0, 1, help="share of the loss gained that means health"),
+    )
+    needs = (Need("gradients/l2"), Need("weights/l2", 10))
+
+    def __init__(self, **given: Any) -> None:
+        super().__init__(**given)
+        self._run = Run()
+        self._held = 0
+
+    def share(self, shared: dict[str, Any]) -> None:
+        """Use what the other rules have derived."""
+        self._run = Run.shared(shared)
+
+    def observe(self, record: StepRecord) -> Finding | None:
+        """Compare the gradients of first and last layers."""
+        run = self._run
+        run.take(record)
+        block = record.blocks.get("gradients/l2")
+        if record.skipped or block is None or run.steps <= self.whole("warm_up"):
+            return None
+        profile = run.relative_gradients(block)
+        if len(profile) < 3 or self._learns():
+            self._held = 0
+            return None
+        fall, middle = depth_profile([value for _, value in profile])
+        if not (fall > self.number("decades") or middle < math.log10(self.number("smallest"))):
+            self._held = 0
+            return None
+        self._held += 1
+        if self._held < self.whole("patience") or not _is_graded(profile):
+            return None
+        return self._finding(record, profile, fall, middle)
+
+    def _learns(self) -> bool:
+        loss = self._run.loss
+        return loss.best_gain > self.number("gain") or loss.is_moving
+
+    def _finding(
+        self, record: StepRecord, profile: list[tuple[str, float]], fall: float, middle: float
+    ) -> Finding:
+        first, last = profile[0], profile[-1]
+        layers = [name for name, _ in sorted(profile, key=lambda pair: pair[1])]
+        return Finding(
+            self.name,
+            record.step,
+            f"gradients relative to their weights are 10^{first[1]:.1f} in {first[0]} and "
+            f"10^{last[1]:.1f} in {last[0]}, and the loss does not fall",
+            CAUSE,
+            REMEDIES,
+            tuple(layers[:10]),
+            {
+                "decades": fall,
+                "median_log10": middle,
+                "first_log10": first[1],
+                "last_log10": last[1],
+                "loss": record.scalars.get("loss", math.nan),
+            },
+        )
+
+
+def depth_profile(values: list[float]) -> tuple[float, float]:
+    """Return by how many decades the first third is below the last, and the median of all."""
+    third = max(len(values) // 3, 1)
+    seen = [max(value, FLOOR) for value in values]
+    fall = statistics.median(seen[-third:]) - statistics.median(seen[:third])
+    return fall, statistics.median(seen)
+
+
+def _is_graded(profile: list[tuple[str, float]]) -> bool:
+    """Return whether gradients get small by and by; all at once is dead units or a cut graph."""
+    known = [value for _, value in profile if value != ZERO]
+    if len(known) == len(profile):
+        return True
+    return bool(known) and min(known) < -10
