@@ -97,11 +97,18 @@ def thinned(steps: Iterable[StepRecord], schedule: Schedule) -> Iterable[StepRec
 
 
 def engine_detector(judges: Sequence[Judge]) -> Detector:
-    """Return rules of the product as a detector: all of their findings, in order."""
+    """Return rules of the product as a detector: all of their findings, in order.
+
+    Steps of findings become those of the run: each optimizer counts its own.
+    """
 
     def detect(steps: Iterable[StepRecord]) -> list[Finding]:
         engine = Engine(judges)
-        found = [finding for record in steps for _, finding in engine.observe(record)]
+        found = [
+            finding._replace(step=index)
+            for index, record in enumerate(steps)
+            for _, finding in engine.observe(record)
+        ]
         if engine.failures:
             raise RuntimeError(f"rules failed: {engine.failures}")
         return found

@@ -17,7 +17,6 @@ if TYPE_CHECKING:
 GRADIENTS_L2 = "gradients/l2"
 CHANGE, BEFORE = "_change", "_before"  # what the update ratio is made of
 FOUND_INF, UNSCALE, LOSS = "_found_inf", "_unscale", "loss"
-EPSILON = 1e-12
 
 
 class _Part(NamedTuple):
@@ -127,7 +126,7 @@ def _complete(record: StepRecord) -> None:
     change, weights = blocks.pop(CHANGE, None), blocks.pop(BEFORE, None)
     if change is not None and weights is not None:
         ratios = [
-            None if moved is None or weight is None else moved / (weight + EPSILON)
+            moved / weight if moved is not None and weight else None  # from zero: no ratio
             for moved, weight in zip(change.values, weights.values)
         ]
         blocks[UPDATE_RATIO] = Block(change.table, ratios)

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from orchestrator_runtime.hook.monitor import Monitor
+    from orchestrator_runtime.hook.pytorch.outputs import Outputs
     from orchestrator_runtime.hook.pytorch.signals import Signals
 
 MOST_WAITING = 8
@@ -52,6 +53,7 @@ class Watch:
         monitor: Monitor,
         signals: Signals,
         models: Sequence[torch.nn.Module] | None = None,
+        outputs: Outputs | None = None,
     ) -> None:
         self.step = 0
         self.index = index
@@ -59,6 +61,7 @@ class Watch:
         self._monitor = monitor
         self._signals = signals
         self._models = models
+        self._outputs = outputs
         self._count = -1
         self._all: _Group
         self._wide: _Group
@@ -92,6 +95,10 @@ class Watch:
         if sample is None:
             sample = self._begin(optimizer)
             self._gradients(sample, due)
+        if self._outputs is not None:
+            for name, table, numbers in self._outputs.take(self._living):
+                sample.block(name, table, numbers)
+            self._outputs.arm(self.step)
         if self._snapshot is not None:
             self._changes(sample, self._snapshot)
         for name, numbers in self._weights:
@@ -124,10 +131,13 @@ class Watch:
         }:
             return
         self._count = count
-        models = self._models if self._models is not None else living_models()
-        named = named_parameters(parameters, models)
+        named = named_parameters(parameters, self._living())
         self._all = self._group(named)
-        self._wide = self._group([each for each in named if len(each.tensor.shape) >= 2])
+        wide = [each for each in named if len(each.tensor.shape) >= 2]
+        self._wide = self._group(wide or named)
+
+    def _living(self) -> Sequence[torch.nn.Module]:
+        return self._models if self._models is not None else living_models()
 
     def _group(self, named: Sequence[Any]) -> _Group:
         tensors = tuple(each.tensor for each in named)

@@ -55,7 +55,7 @@ class DeadUnits(Rule):
         matrices = [(t.name, value) for t, value in block.present() if t.role == "matrix"]
         dead = [name for name, value in matrices if value == 0.0]
         few = len(dead) < self.number("share") * len(matrices)
-        if not dead or few or not self._is_stuck(record):
+        if not dead or few or not self._is_stuck(record) or self._is_another():
             self._held = 0
             return None
         self._held += 1
@@ -71,6 +71,10 @@ class DeadUnits(Rule):
             tuple(dead),
             {"matrices": len(matrices), "dead": len(dead), "norm": self._run.norm},
         )
+
+    def _is_another(self) -> bool:
+        """Return whether no gradient at all arrives, or zeros among the weights stop it."""
+        return self._run.norm == 0.0 or 0.0 in self._run.weights.values()
 
     def _is_stuck(self, record: StepRecord) -> bool:
         loss = self._run.loss

@@ -31,7 +31,7 @@ class PoorInitialization(Rule):
         Parameter(
             "share", 0.5, "float", 0.01, 1, help="share of weight matrices that are constant"
         ),
-        Parameter("patience", 20, "int", 1, help="steps for which nothing is learnt"),
+        Parameter("patience", 15, "int", 1, help="steps in which nothing is learnt"),
         Parameter("gain", 0.1, "float", 0, 1, help="share of the loss gained that means health"),
     )
     needs = (Need("weights/std", ONCE),)
@@ -54,7 +54,10 @@ class PoorInitialization(Rule):
             matrices = [(t, v) for t, v in block.present() if t.role in {"matrix", "embedding"}]
             self._matrices = len(matrices)
             self._constant = [tensor.name for tensor, value in matrices if value == 0.0]
-        bad = self._constant and len(self._constant) >= self.number("share") * self._matrices
+        bad = (
+            len(self._constant) > 1
+            and len(self._constant) >= self.number("share") * self._matrices
+        )
         if not bad or self._run.steps != self.whole("patience") or record.skipped:
             return None
         if self._run.loss.best_gain > self.number("gain"):

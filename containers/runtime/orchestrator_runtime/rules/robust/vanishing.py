@@ -110,6 +110,4 @@ def depth_profile(values: list[float]) -> tuple[float, float]:
 def _is_graded(profile: list[tuple[str, float]]) -> bool:
     """Return whether gradients get small by and by; all at once is dead units or a cut graph."""
     known = [value for _, value in profile if value != ZERO]
-    if len(known) == len(profile):
-        return True
-    return bool(known) and min(known) < -10
+    return len(known) in (0, len(profile)) or min(known) < -10
