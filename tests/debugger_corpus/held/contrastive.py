@@ -6,7 +6,7 @@ import copy
 import math
 from collections.abc import Iterator
 from functools import partial
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from tests.debugger_corpus.held import _tools
 from tests.debugger_corpus.scenario import Scenario
@@ -86,9 +86,11 @@ def _train(
         for parameter in model[-1].parameters():  # type: ignore[index]
             nn.init.zeros_(parameter)
     log_scale = nn.Parameter(torch.tensor(math.log(10.0)))
-    optimizer = torch.optim.Adam(
-        [{"params": model.parameters()}, {"params": [log_scale], "lr": scale_lr}], lr=3e-3
-    )
+    groups: list[dict[str, Any]] = [
+        {"params": model.parameters()},
+        {"params": [log_scale], "lr": scale_lr},
+    ]
+    optimizer = torch.optim.Adam(groups, lr=3e-3)
 
     def loss_of(x: torch.Tensor) -> torch.Tensor:
         left, right = _unit(model(_view(x))), _unit(model(_view(x)))

@@ -35,12 +35,13 @@ def _text(rng: np.random.Generator, count: int, rules: Any) -> torch.Tensor:
     return torch.from_numpy(words)
 
 
-def _gpt(
-    *, depth: int = 2, experts: int = 0, plain: bool = False, constant: float | None = None
-) -> nn.Module:
-    """Build the model; ``plain`` leaves shortcuts and norms out, ``constant`` sets all weights."""
+def _feed_forward(experts: int) -> nn.Module:
+    """Return the usual two layers, or several pairs of them behind a router."""
     import torch
     from torch import nn
+
+    def one() -> nn.Module:
+        return nn.Sequential(nn.Linear(WIDTH, 64), nn.GELU(), nn.Linear(64, WIDTH))
 
     class Experts(nn.Module):
         """Each position goes to the one expert that the router likes best."""
@@ -51,7 +52,7 @@ def _gpt(
             # One expert is chosen by next to nothing.
             nn.init.constant_(self.router.bias, 0.0)
             self.router.bias.data[-1] = -4.0
-            self.experts = nn.ModuleList(_feed_forward() for _ in range(experts))
+            self.experts = nn.ModuleList(one() for _ in range(experts))
 
         def forward(self, x: torch.Tensor) -> torch.Tensor:
             weights = self.router(x).softmax(-1)
@@ -63,8 +64,11 @@ def _gpt(
                     y[rows] = best[rows][:, None] * expert(x[rows])
             return y
 
-    def _feed_forward() -> nn.Module:
-        return nn.Sequential(nn.Linear(WIDTH, 64), nn.GELU(), nn.Linear(64, WIDTH))
+    return Experts() if experts else one()
+
+
+def _block(*, experts: int, plain: bool) -> nn.Module:
+    from torch import nn
 
     class Block(nn.Module):
         def __init__(self) -> None:
@@ -73,7 +77,7 @@ def _gpt(
             self.norm2 = nn.Identity() if plain else nn.LayerNorm(WIDTH)
             self.qkv = nn.Linear(WIDTH, 3 * WIDTH)
             self.project = nn.Linear(WIDTH, WIDTH)
-            self.feed = Experts() if experts else _feed_forward()
+            self.feed = _feed_forward(experts)
 
         def forward(self, x: torch.Tensor) -> torch.Tensor:
             heads = self.qkv(self.norm1(x)).unflatten(-1, (3, 2, WIDTH // 2)).transpose(1, 3)
@@ -84,12 +88,23 @@ def _gpt(
             fed = self.feed(self.norm2(x))
             return fed if plain else x + fed  # type: ignore[no-any-return]
 
+    return Block()
+
+
+def _gpt(
+    *, depth: int = 2, experts: int = 0, plain: bool = False, constant: float | None = None
+) -> nn.Module:
+    """Build the model; ``plain`` leaves shortcuts and norms out, ``constant`` sets all weights."""
+    from torch import nn
+
     class Gpt(nn.Module):
         def __init__(self) -> None:
             super().__init__()
             self.words = nn.Embedding(WORDS, WIDTH)
             self.places = nn.Embedding(LENGTH, WIDTH)
-            self.blocks = nn.Sequential(*(Block() for _ in range(depth)))
+            self.blocks = nn.Sequential(
+                *(_block(experts=experts, plain=plain) for _ in range(depth))
+            )
             self.norm = nn.Identity() if plain else nn.LayerNorm(WIDTH)
             self.head = nn.Linear(WIDTH, WORDS, bias=False)
             nn.init.normal_(self.words.weight, std=0.1)

@@ -21,7 +21,8 @@ def _images(rng: np.random.Generator, count: int) -> _tools.Floats:
     centre = rng.uniform(2, SIDE - 2, (2, count, 1, 1))
     width = rng.uniform(1, 2, (count, 1, 1))
     distance = (rows - centre[0]) ** 2 + (columns - centre[1]) ** 2
-    return np.exp(-distance / width**2)[..., None].astype(np.float32)
+    images: _tools.Floats = np.exp(-distance / width**2)[..., None].astype(np.float32)
+    return images
 
 
 def _model(activation: str, output: str, kernel: Any) -> Any:

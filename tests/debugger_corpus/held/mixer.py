@@ -40,7 +40,7 @@ def _mixer(*, depth: int, residual: bool, norm: bool, rezero: bool) -> nn.Module
             )
             x = x + mixed if residual else mixed
             mixed = self.scale * self.mix_channels(self.norm_channels(x))
-            return x + mixed if residual else mixed
+            return x + mixed if residual else mixed  # type: ignore[no-any-return]
 
     class Mixer(nn.Module):
         def __init__(self) -> None:
@@ -75,7 +75,7 @@ def _residual_mlp(*, depth: int, gain: float) -> nn.Module:
             nn.init.normal_(self.outer.weight, std=gain / width**0.5)
 
         def forward(self, x: torch.Tensor) -> torch.Tensor:
-            return x + self.outer(torch.relu(self.inner(x)))
+            return x + self.outer(torch.relu(self.inner(x)))  # type: ignore[no-any-return]
 
     return nn.Sequential(
         nn.Flatten(), nn.Linear(64, width), *(Block() for _ in range(depth)), nn.Linear(width, 10)

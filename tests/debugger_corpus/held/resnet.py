@@ -42,9 +42,7 @@ def _resnet(*, blocks: int = 3, norm: bool = True, zero_gamma: bool = False) -> 
         nn.BatchNorm2d(12) if norm else nn.Identity(),
         nn.ReLU(),
         *(Block(12) for _ in range(blocks)),
-        nn.AvgPool2d(4),
-        nn.Flatten(),
-        nn.Linear(48, 10),
+        *(nn.AvgPool2d(4), nn.Flatten(), nn.Linear(48, 10)),
     )
 
 
@@ -61,13 +59,8 @@ def _separable() -> nn.Module:
         ]
 
     return nn.Sequential(
-        nn.Conv2d(1, 8, 3, padding=1),
-        *pair(8, 16, 1),
-        *pair(16, 32, 2),
-        nn.AdaptiveAvgPool2d(2),
-        nn.Flatten(),
-        nn.Dropout(0.1),
-        nn.Linear(128, 10),
+        *(nn.Conv2d(1, 8, 3, padding=1), *pair(8, 16, 1), *pair(16, 32, 2)),
+        *(nn.AdaptiveAvgPool2d(2), nn.Flatten(), nn.Dropout(0.1), nn.Linear(128, 10)),
     )
 
 
@@ -273,11 +266,7 @@ SCENARIOS: tuple[Scenario, ...] = (
         also=frozenset({"vanishing", "initialization", "unchanged"}),
         twin="resnet_plain_shallow",
     ),
-    _run(
-        name="resnet_plain_shallow",
-        kind="healthy",
-        train=_train_plain,
-    ),
+    _run(name="resnet_plain_shallow", kind="healthy", train=_train_plain),
     _run(
         name="resnet_plain_dead_late",
         kind="dead",
@@ -287,11 +276,7 @@ SCENARIOS: tuple[Scenario, ...] = (
         twin="resnet_plain_shallow_sgd",
         chance=CHANCE,
     ),
-    _run(
-        name="resnet_plain_shallow_sgd",
-        kind="healthy",
-        train=partial(_train_plain, sgd=True),
-    ),
+    _run(name="resnet_plain_shallow_sgd", kind="healthy", train=partial(_train_plain, sgd=True)),
     _run(
         name="resnet_random_labels",
         kind="plateau",

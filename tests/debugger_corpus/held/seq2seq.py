@@ -29,11 +29,12 @@ def _elman(*, relu: bool, gain: float) -> nn.Module:
             self.shown = nn.Embedding(SYMBOLS, 16)
             self.cells = nn.RNN(16, 32, nonlinearity="relu" if relu else "tanh", batch_first=True)
             self.head = nn.Linear(32, SYMBOLS)
+            recurrent = self.cells.get_parameter("weight_hh_l0")
             if relu:  # the identity, as in IRNN
-                nn.init.eye_(self.cells.weight_hh_l0)
-                self.cells.weight_hh_l0.data.mul_(gain)
+                nn.init.eye_(recurrent)
+                recurrent.data.mul_(gain)
             else:
-                nn.init.orthogonal_(self.cells.weight_hh_l0, gain)
+                nn.init.orthogonal_(recurrent, gain)
 
         def forward(self, symbols: torch.Tensor, lag: int) -> torch.Tensor:
             x = self.shown(symbols)[:, None]

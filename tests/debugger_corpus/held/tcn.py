@@ -46,7 +46,7 @@ def _tcn(*, depth: int, sigmoid: bool = False, residual: bool = True) -> nn.Modu
         def forward(self, x: torch.Tensor) -> torch.Tensor:
             inner = self.convolution(nn.functional.pad(x, (self.pad, 0)))
             inner = self.mix(torch.sigmoid(inner) if sigmoid else torch.relu(inner))
-            return x + inner if residual else inner
+            return x + inner if residual else inner  # type: ignore[no-any-return]
 
     dilations = [2 ** (level % 4) for level in range(depth)]
     return nn.Sequential(nn.Conv1d(1, 16, 1), *map(Layer, dilations), nn.Conv1d(16, 1, 1))

@@ -73,6 +73,20 @@ def _unet(*, norm: bool = True, std: float | None = None) -> nn.Module:
     return UNet()
 
 
+def _dice(probabilities: torch.Tensor, masks: torch.Tensor) -> torch.Tensor:
+    overlap = (probabilities * masks).sum((1, 2, 3))
+    areas = (probabilities + masks).sum((1, 2, 3))
+    return (1 - (2 * overlap + 1) / (areas + 1)).mean()
+
+
+def _optimizer(model: nn.Module, sgd: bool) -> torch.optim.Optimizer:
+    import torch
+
+    if sgd:
+        return torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9)
+    return torch.optim.Adam(model.parameters(), lr=3e-3)
+
+
 def _train(
     seed: int,
     *,
@@ -90,12 +104,9 @@ def _train(
 
     rng = _tools.seeded(seed)
     model = _unet(norm=norm, std=std)
-    if unfreeze_at:
-        for parameter in (*model.down1.parameters(), *model.down2.parameters()):  # type: ignore[union-attr,operator]
-            parameter.requires_grad_(False)
-    optimizer: torch.optim.Optimizer = torch.optim.Adam(model.parameters(), lr=3e-3)
-    if sgd:
-        optimizer = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9)
+    for name, parameter in model.named_parameters():
+        parameter.requires_grad_(not (unfreeze_at and name.startswith("down")))
+    optimizer = _optimizer(model, sgd)
     for step in range(STEPS):
         if step == unfreeze_at:
             model.requires_grad_(True)
@@ -104,11 +115,11 @@ def _train(
             state = model.state_dict(), optimizer.state_dict()
             model = _unet(norm=norm, std=std)
             model.load_state_dict(state[0])
-            optimizer = torch.optim.Adam(model.parameters(), lr=3e-3)
+            optimizer = _optimizer(model, sgd)
             optimizer.load_state_dict(state[1])
         if resume_at is not None:
             # A warm-up over ten steps, again after the interruption.
-            since = step - resume_at if step >= resume_at else step
+            since = step % resume_at if step < 2 * resume_at else 10
             optimizer.param_groups[0]["lr"] = 3e-3 * min(1.0, since / 10)
         optimizer.zero_grad()
         total = 0.0
@@ -120,10 +131,7 @@ def _train(
                 logits = torch.from_numpy(logits.detach().numpy()).requires_grad_(True)
             loss = functional.binary_cross_entropy_with_logits(logits, masks)
             if dice:
-                probabilities = torch.sigmoid(logits)
-                overlap = (probabilities * masks).sum((1, 2, 3))
-                areas = (probabilities + masks).sum((1, 2, 3))
-                loss = loss + (1 - (2 * overlap + 1) / (areas + 1)).mean()
+                loss = loss + _dice(torch.sigmoid(logits), masks)
             (loss / accumulate).backward()
             total += loss.item() / accumulate
         optimizer.step()
