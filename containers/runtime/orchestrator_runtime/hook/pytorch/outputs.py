@@ -122,7 +122,7 @@ def _trains(values: Any) -> bool:
         and values.grad_fn is not None
         and values.dim() > 1
         and values.is_floating_point()
-        and not torch.jit.is_tracing()
+        and not torch.jit.is_tracing()  # type: ignore[attr-defined, no-untyped-call]
     )
 
 
@@ -131,7 +131,7 @@ def _by_unit(flags: torch.Tensor) -> torch.Tensor:
 
     Units are the channels of pictures, (N, C, H, W), else the last axis.
     """
-    axis = 1 if flags.dim() >= 4 else flags.dim() - 1  # noqa: PLR2004 -- see above
+    axis = 1 if flags.dim() >= 4 else flags.dim() - 1
     return flags.movedim(axis, 0).flatten(1).float().mean(1)
 
 

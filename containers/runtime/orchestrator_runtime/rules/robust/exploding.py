@@ -115,7 +115,7 @@ class ExplodingGradient(Rule):
         typical = statistics.median(ratios)
         is_wild = typical > self.number("update") and self._run.loss.gain < 0.1
         self._wild = self._wild + 1 if is_wild else 0
-        if self._wild < 2:  # noqa: PLR2004 -- once may be chance
+        if self._wild < 2:  # once may be chance
             return None
         return self._finding(
             record, f"each step changes the weights by {typical:.0%} of their size"

@@ -71,8 +71,8 @@ class LossTrack:
 
     @property
     def best_gain(self) -> float:
-        """The most that has been gained so far."""
-        return (self.start - self.best) / self.scale
+        """The most that has been gained so far, beyond what noise may pretend."""
+        return (self.start - self.best - 0.5 * self.noise) / self.scale
 
     @property
     def recent_gain(self) -> float:

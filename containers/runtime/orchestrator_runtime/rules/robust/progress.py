@@ -55,8 +55,7 @@ class LossNotDecreasing(Rule):
             f"{self._low:.4g} at best",
             "the model has learnt what it can, or cannot learn at all with these settings",
             (
-                "compare with the loss of a constant guess: if it is no better, look at data and "
-                "labels",
+                "compare with the loss of a constant guess: no better means data or labels",
                 "change the learning rate by 3 in either direction",
                 "stop here if validation does not improve either",
             ),
@@ -118,7 +117,7 @@ class StalledTraining(Rule):
     name = "stalled_training"
     parameters = (Parameter("seconds", 1800.0, "float", 1, help="longest time without a step"),)
 
-    def observe(self, record: StepRecord) -> Finding | None:
+    def observe(self, record: StepRecord) -> Finding | None:  # noqa: ARG002
         """Find nothing: a step is the opposite of a stall."""
         return None
 

@@ -64,7 +64,7 @@ class UnchangedWeights(Rule):
     def _on_gradients(self, record: StepRecord) -> Finding | None:
         block = record.blocks.get("gradients/l2")
         missing = self._missing(block)
-        if missing is None or self._learns():
+        if missing is None or (block is not None and self._learns()):
             self._without = 0
             return None
         self._without += 1
@@ -121,7 +121,8 @@ class UnchangedWeights(Rule):
         ratios = [value for _, value in block.present()]
         rate, before = record.scalars.get("learning_rate", 0.0), self._rate
         self._rate = rate
-        if not ratios or max(ratios) > self.number("ratio") or self._learns():
+        still = record.scalars.get("norm") == 0.0  # others know why
+        if not ratios or still or max(ratios) > self.number("ratio") or self._learns():
             self._small = 0
             return None
         if rate > before or self._has_converged():  # it warms up, or has arrived

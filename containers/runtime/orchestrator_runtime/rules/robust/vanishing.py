@@ -74,7 +74,8 @@ class VanishingGradient(Rule):
 
     def _learns(self) -> bool:
         loss = self._run.loss
-        return loss.best_gain > self.number("gain") or loss.is_moving
+        moves = loss.is_moving and self._run.norm > 0.0  # without a gradient it is but noise
+        return loss.best_gain > self.number("gain") or moves
 
     def _finding(
         self, record: StepRecord, profile: list[tuple[str, float]], fall: float, middle: float
