@@ -54,14 +54,14 @@ class Schedule:
         for series, interval in intervals.items():
             known = self._by_interval.get(interval, frozenset())
             self._by_interval[interval] = known | {series}
-        self._known: dict[tuple[Interval, ...], frozenset[str]] = {}
+        self._known: dict[tuple[Interval, ...], tuple[str, ...]] = {}
 
-    def due(self, step: int) -> frozenset[str]:
-        """Return the series that are due at a step."""
+    def due(self, step: int) -> tuple[str, ...]:
+        """Return the series that are due at a step, in an order that all processes share."""
         holding = tuple(interval for interval in self._by_interval if interval.holds(step))
         due = self._known.get(holding)
         if due is None:
-            due = frozenset().union(*(self._by_interval[interval] for interval in holding))
+            due = tuple(sorted(set().union(*(self._by_interval[each] for each in holding))))
             self._known[holding] = due
         return due
 

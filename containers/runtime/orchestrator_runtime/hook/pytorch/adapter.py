@@ -30,6 +30,9 @@ class Adapter:
     def __init__(self, monitor: Monitor) -> None:
         self.monitor = monitor
         self.guard = Guard()
+        # What fails behind the measuring must not keep this process out of the collectives of
+        # spread tensors: the others would wait for it.
+        self._report = Guard()(monitor.step)
         self.signals = Signals()
         self._outputs = Outputs(monitor) if monitor.schedule.has(PREFIX) else None
         self._watches: dict[int, tuple[Any, Watch]] = {}
@@ -92,7 +95,7 @@ class Adapter:
         # One optimizer is enough to take the activations of all models.
         outputs = None if self._watches else self._outputs
         watch = Watch(
-            optimizer, len(self._watches), self.monitor, self.signals, self._models, outputs
+            len(self._watches), self.monitor, self._report, self.signals, self._models, outputs
         )
         self._watches[id(optimizer)] = (weakref.ref(optimizer), watch)
         return watch
@@ -108,7 +111,7 @@ class Adapter:
     def _note_skip(self, optimizer: Any, before: int) -> None:
         known = self._watches.get(id(optimizer))
         if known is None or known[1].step == before:
-            self._watch(optimizer).skipped()
+            self._watch(optimizer).skipped(optimizer)
 
 
 def _capturing() -> bool:

@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from orchestrator_runtime.hook.pytorch.shards import local
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
@@ -25,10 +27,14 @@ def l2(tensors: Sequence[Tensor]) -> list[Tensor]:
 
 def abs_max(tensors: Sequence[Tensor]) -> list[Tensor]:
     """Return the largest absolute values."""
-    return [
-        torch.maximum(-low, high).float()
-        for low, high in (torch.aminmax(each) for each in tensors)
-    ]
+    return [_abs_max(each) for each in tensors]
+
+
+def _abs_max(tensor: Tensor) -> Tensor:
+    if not tensor.numel():  # this process's part of a small tensor
+        return torch.zeros((), device=tensor.device)
+    smallest, largest = torch.aminmax(tensor)
+    return torch.maximum(-smallest, largest).float()
 
 
 def zeros(tensors: Sequence[Tensor]) -> list[Tensor]:
@@ -110,6 +116,7 @@ def samples(tensors: Sequence[Tensor]) -> list[Tensor]:
 
 
 def _sample(tensor: Tensor) -> Tensor:
+    tensor = local(tensor)
     flat = tensor.view(-1) if tensor.is_contiguous() else tensor.flatten()
     if flat.numel() <= MOST_ELEMENTS:
         return flat
