@@ -44,6 +44,7 @@ def save(*_):
     sys.exit(0)
 signal.signal(signal.SIGTERM, save)
 """
+SPOILS = "import os; open(os.environ['ORCHESTRATOR_DEBUG'], 'w').write('?'); import torch"
 
 
 def trains(tmp_path: Path, *, start: str = "", fault: str = "pass", end: str = "") -> str:
@@ -139,11 +140,26 @@ def lives(pid: int) -> bool:
     return True
 
 
+def test_every_rank_of_a_stopped_run_may_save_and_the_first_speaks_for_all(tmp_path):
+    start = SAVES.replace('"saved"', '"saved", torch.distributed.get_rank()') + (
+        "torch.distributed.init_process_group('gloo')\n"
+        "model = torch.nn.parallel.DistributedDataParallel(model)\n"
+    )
+    path = trains(tmp_path, start=start, fault=NAN, end=WAITS)
+    launcher = [PYTHON, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    code, said, printed = debug("--stop-on", "all", "--", *launcher, path)
+    assert code == 3
+    assert {"saved 0", "saved 1"} <= set(printed.splitlines())
+    assert (said["processes"], said["unmonitored"], said["remarks"]) == (1, None, [])
+    assert len(said["findings"]) == 1
+
+
 @pytest.mark.parametrize(
     ("command", "reason"),
     [
         ([PYTHON, "-c", "print('no framework')"], "imported no framework"),
         ([PYTHON, "-c", "import torch"], "no optimizer of it took a step"),
+        ([PYTHON, "-c", SPOILS], "it could not be started: JSONDecodeError"),
         (["sh", "-c", "exit 0"], "no Python that sh started"),
         (["env", "true"], "no Python that env started"),
     ],
