@@ -79,10 +79,18 @@ def start(framework: str) -> None:
     try:
         _started[framework] = _install()
     except Exception as error:  # noqa: BLE001
-        sys.stderr.write(
-            "[orchestrator debugger] unmonitored: it could not be started: "
-            f"{type(error).__name__}: {error}\n"
-        )
+        _tell(f"it could not be started: {type(error).__name__}: {error}")
+
+
+def _tell(reason: str) -> None:
+    """Say that nothing is watched, and to whoever asked for it as well. Never raises."""
+    sys.stderr.write(f"[orchestrator debugger] unmonitored: {reason}\n")
+    try:
+        from orchestrator_runtime import records  # noqa: PLC0415
+
+        records.send_record({"kind": "debugger", "state": "unmonitored", "reason": reason[:1000]})
+    except Exception as error:  # noqa: BLE001
+        sys.stderr.write(f"[orchestrator debugger] that is known here only: {error}\n")
 
 
 def _install() -> Any:

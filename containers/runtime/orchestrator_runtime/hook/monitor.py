@@ -61,6 +61,7 @@ class Monitor:
         self._writer: Writer | None = None
         self._last: StepRecord | None = None
         self._failures = 0
+        self._optimizers = 0
         self._pid = os.getpid()
         self._lock = threading.RLock()
         self._over = threading.Event()
@@ -73,6 +74,7 @@ class Monitor:
             if not self.steps:
                 self._begin()
             self.steps += 1
+            self._optimizers = max(self._optimizers, record.optimizer + 1)
             self._last = record
             if self._writer is not None:
                 self._writer.step(record)
@@ -114,9 +116,16 @@ class Monitor:
         for ending in self._endings:
             ending()
         self._over.set()
-        if not self.steps and not self.backwards:
+        if not self.records:  # the first process of the distributed run speaks for this one
             return
-        state: dict[str, Any] = {"steps": self.steps, "backwards": self.backwards}
+        if not self.steps and not self.backwards:
+            records.send_record({"kind": "debugger", "state": "idle", "framework": self.framework})
+            return
+        state: dict[str, Any] = {
+            "steps": self.steps,
+            "backwards": self.backwards,
+            "optimizers": self._optimizers,
+        }
         if self.steps:
             state["state"] = "ended"
         else:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 from orchestrator_runtime.rules.parameters import Parameter, Value, parse_parameters
@@ -11,6 +12,9 @@ if TYPE_CHECKING:
 
     from orchestrator_runtime.rules.finding import Finding
     from orchestrator_runtime.trace.record import Array, StepRecord
+
+SERIES = re.compile(r"[A-Za-z_][\w.-]*/[a-z0-9_]+(:[^:/]+)*")
+"""What a series may be called: ``collection/statistic``, and arguments behind colons."""
 
 
 class Need(NamedTuple):
