@@ -67,7 +67,7 @@ class Watch:
         self._sample: Sample | None = None
         self._snapshot: list[Tensor] | None = None
         self._waiting: list[Sample] = []
-        self._due: Sequence[str] = frozenset()
+        self._due: Sequence[str] = ()
         self._has_gradients = False
         self._takes_part = True
 
