@@ -143,3 +143,39 @@ class Array(NamedTuple):
     dtype: str
     shape: tuple[int, ...]
     data: bytes
+
+
+class Gpu(NamedTuple):
+    """One GPU at one moment.
+
+    Attributes:
+        utilization: Share of the last moments in which it computed anything, 0 to 100 percent.
+        memory: Share of its memory that is taken, 0 to 100 percent.
+    """
+
+    utilization: float
+    memory: float
+
+
+class SystemSample(NamedTuple):
+    """What the host and this process were doing; None where the host does not tell.
+
+    Attributes:
+        time: Epoch seconds.
+        cpu: Of all cores since the sample before, 0 to 100 percent busy.
+        io_wait: Of all cores since the sample before, 0 to 100 percent waiting for disks.
+        gpus: Those that this process may use, in the order of the driver.
+        process_seconds: CPU seconds that this process has used.
+        resident_bytes: Main memory of this process.
+        cores: Number of the host's cores.
+        children: Number of this process's child processes, e.g. of a data loader.
+    """
+
+    time: float
+    cpu: float | None = None
+    io_wait: float | None = None
+    gpus: tuple[Gpu, ...] = ()
+    process_seconds: float | None = None
+    resident_bytes: int | None = None
+    cores: int | None = None
+    children: int | None = None
