@@ -44,7 +44,7 @@ class Parameter(NamedTuple):
         Raises:
             RuleError: It is none.
         """
-        if value is None or (value == "" and self.default is None):
+        if value is None or (self.default is None and value in ("", "None")):
             return self.default
         try:
             return _PARSERS[self.type](self, value)

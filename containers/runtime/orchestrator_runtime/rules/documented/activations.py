@@ -39,7 +39,7 @@ class DeadRelu(DocumentedRule):
 
     def __init__(self, **given: Any) -> None:
         super().__init__(**given)
-        self.selection = Selection(
+        self.selection: Selection = Selection(
             self.words("collection_names"), self.words("tensor_regex"), ("outputs",)
         )
         self.statistic = f"inactive:{self.number('threshold_inactivity')}"
@@ -96,7 +96,7 @@ class SaturatedActivation(DocumentedRule):
 
     def __init__(self, **given: Any) -> None:
         super().__init__(**given)
-        self.selection = Selection(
+        self.selection: Selection = Selection(
             self.words("collection_names"), self.words("tensor_regex"), ("inputs",)
         )
         self.statistics = {kind: self._outside(kind) for kind in ("tanh", "sigmoid")}

@@ -11,6 +11,7 @@ from orchestrator_runtime.rules.rule import Rule
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
+    from orchestrator_runtime.rules.documented.tensors import Selection
     from orchestrator_runtime.trace.record import StepRecord
 
 SAVE_INTERVAL = 500
@@ -31,11 +32,13 @@ class DocumentedRule(Rule):
         cause: What a finding means.
         remedies: What to try.
         every: Steps from one saved value to the next.
+        selection: The tensors that are looked at, for rules over tensors.
     """
 
     cause: ClassVar[str] = ""
     remedies: ClassVar[tuple[str, ...]] = ()
     saves = True
+    selection: Selection | None = None
 
     def __init__(self, *, save_interval: int | str = SAVE_INTERVAL, **given: Any) -> None:
         """Take parameters by their names.
@@ -45,6 +48,14 @@ class DocumentedRule(Rule):
         """
         super().__init__(**given)
         self.every = cast("int", _INTERVAL.parse(self.name, save_interval))
+
+    @property
+    def not_evaluated(self) -> str | None:
+        """Why nothing was judged."""
+        if self.selection is None or self.selection.seen:
+            return None
+        series = ", ".join(need.series for need in self.needed())
+        return f"{self.name}: no tensor of its names has a value of {series or 'losses'}"
 
     def observe(self, record: StepRecord) -> Finding | None:
         """Look at one step, if it is one that is saved."""

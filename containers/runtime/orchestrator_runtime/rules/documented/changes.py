@@ -47,7 +47,7 @@ class WeightUpdateRatio(DocumentedRule):
         super().__init__(**given)
         if self.values["num_steps"] is not None:
             self.every = self.whole("num_steps")
-        self.selection = Selection(
+        self.selection: Selection = Selection(
             self.words("collection_names"), self.words("tensor_regex"), ("weights",)
         )
         self.statistic = f"moved:{self.number('epsilon')}"
@@ -99,7 +99,9 @@ class UnchangedTensor(DocumentedRule):
 
     def __init__(self, **given: Any) -> None:
         super().__init__(**given)
-        self.selection = Selection(self.words("collection_names"), self.words("tensor_regex"))
+        self.selection: Selection = Selection(
+            self.words("collection_names"), self.words("tensor_regex")
+        )
         self.statistic = f"unchanged:{self.number('rtol')}:{self.number('atol')}"
         if self.values["equal_nan"]:
             self.statistic += ":nan"

@@ -48,6 +48,13 @@ class PoorWeightInitialization(DocumentedRule):
         self._best = math.inf
         self._since_best = 0
 
+    @property
+    def not_evaluated(self) -> str | None:
+        """Why nothing was judged."""
+        if self._inputs.seen or self._gradients.seen or self._since_best or self._best < math.inf:
+            return None
+        return "PoorWeightInitialization: no variances, gradients or losses were recorded"
+
     def needed(self) -> tuple[Need, ...]:
         """Return what must be recorded for this rule."""
         names = [*self._inputs.series(VARIANCE), *self._gradients.series(SPREAD)]

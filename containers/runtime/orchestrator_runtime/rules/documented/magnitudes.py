@@ -30,7 +30,7 @@ class TensorRule(DocumentedRule):
 
     def __init__(self, **given: Any) -> None:
         super().__init__(**given)
-        self.selection = Selection(
+        self.selection: Selection = Selection(
             self.words("collection_names"), self.words("tensor_regex"), self.default
         )
 
@@ -181,7 +181,7 @@ class TensorVariance(TensorRule):
     def not_evaluated(self) -> str | None:
         """Why nothing can be found."""
         if self._limits != (None, None):
-            return None
+            return super().not_evaluated
         return "TensorVariance: neither max_threshold nor min_threshold is set; set one"
 
     def is_wrong(self, value: float) -> bool:

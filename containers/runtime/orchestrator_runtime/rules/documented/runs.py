@@ -59,7 +59,9 @@ class SimilarAcrossRuns(DocumentedRule):
                 "directory of traces, of the run to compare with"
             )
         self._other = str(other)
-        self.selection = Selection(self.words("collection_names"), self.words("tensor_regex"))
+        self.selection: Selection = Selection(
+            self.words("collection_names"), self.words("tensor_regex")
+        )
         self._run: Run | None = None
         self._reason: str | None = None
         self._compared = 0

@@ -43,7 +43,7 @@ def aliases(collection: str, name: str, role: str = "") -> tuple[str, ...]:
         return name, f"gradient/{name}", f"gradients/{name}"
     if collection in ("outputs", "inputs"):
         end = f"{collection[:-1]}_0"
-        return f"{name}_{end}", f"{name}_{role}_{end}", f"{collection}/{name}"
+        return name, f"{name}_{end}", f"{name}_{role}_{end}", f"{collection}/{name}"
     return name, f"{collection}/{name}"
 
 
@@ -53,7 +53,11 @@ def is_bias(name: str) -> bool:
 
 
 class Selection:
-    """Tensors of collections, and those whose names match; either, where both are given."""
+    """Tensors of collections, and those whose names match; either, where both are given.
+
+    Attributes:
+        seen: Whether any value of them was there.
+    """
 
     def __init__(
         self,
@@ -75,6 +79,7 @@ class Selection:
             {_RECORDED_IN.get(each, each) for each in looked_at if each != LOSSES}
         )
         self.has_losses = LOSSES in looked_at
+        self.seen = False
         self._known: dict[tuple[str, Tensor], bool] = {}
 
     def series(self, statistic: str) -> list[str]:
@@ -89,6 +94,7 @@ class Selection:
                 continue
             for tensor, value in block.present():
                 if self._holds(collection, tensor):
+                    self.seen = True
                     yield Measured(collection, tensor.name, value, tensor.role)
         of_scalar = _OF_SCALARS.get(statistic)
         if of_scalar is not None:
@@ -101,6 +107,7 @@ class Selection:
             return
         for name, value in record.scalars.items():
             if name not in OWN_SCALARS and self._has_loss(name):
+                self.seen = True
                 yield name, value
 
     def _has_loss(self, name: str) -> bool:
