@@ -56,7 +56,7 @@ class Selection:
     """Tensors of collections, and those whose names match; either, where both are given.
 
     Attributes:
-        seen: Whether any value of them was there.
+        seen: Whether any value was there, of losses only where nothing else is chosen.
     """
 
     def __init__(
@@ -107,7 +107,7 @@ class Selection:
             return
         for name, value in record.scalars.items():
             if name not in OWN_SCALARS and self._has_loss(name):
-                self.seen = True
+                self.seen = self.seen or not self.recorded
                 yield name, value
 
     def _has_loss(self, name: str) -> bool:

@@ -83,6 +83,8 @@ class GpuRule(SystemRule):
         """Why nothing was judged."""
         if self.samples:
             return None
+        if self._scanned is None:
+            return f"{self.name}: the run ended before the host was sampled"
         return f"{self.name}: no GPU was seen (NVML, libnvidia-ml.so.1, told of none)"
 
 

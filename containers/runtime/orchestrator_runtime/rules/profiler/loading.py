@@ -37,7 +37,11 @@ class Dataloader(SystemRule):
     @property
     def not_evaluated(self) -> str | None:
         """Why nothing was judged."""
-        return None if self.samples else "Dataloader: the kernel does not tell of child processes"
+        if self.samples:
+            return None
+        return (
+            "Dataloader: nothing is known of child processes (CONFIG_PROC_CHILDREN of the kernel)"
+        )
 
     def take(self, sample: SystemSample) -> bool:
         """Keep processes per core, in percent."""
