@@ -127,7 +127,12 @@ class TestConfusion:
 
 
 class TestImages:
-    @given(st.lists(st.lists(st.floats(-2, 2, width=32), min_size=12, max_size=12), max_size=6))
+    pixels = st.sampled_from([0.0, 0.5, 1.0]) | st.floats(-2, 2, width=32)
+
+    @given(
+        st.lists(st.lists(pixels, min_size=12, max_size=12), max_size=6)
+        | st.lists(st.lists(st.just(0.5), min_size=12, max_size=12), max_size=3)
+    )
     def test_fires_by_the_mean_of_a_channel(self, batches):
         """Batches of two images with three colours and two pixels."""
         expected, seen = None, []
@@ -138,7 +143,7 @@ class TestImages:
                 / (2 * len(seen))
                 for c in range(3)
             ]
-            if len(seen) >= 4 and max(abs(mean) for mean in means) > 0.2:
+            if len(seen) >= 4 and max(abs(mean) for mean in means) > 0.5:
                 expected = number
                 break
         items = [
@@ -147,7 +152,10 @@ class TestImages:
             )
             for n, batch in enumerate(batches)
         ]
-        assert fired_at("CheckInputImages", items, {"threshold_samples": 4}) == expected
+        assert (
+            fired_at("CheckInputImages", items, {"threshold_samples": 4, "threshold_mean": 0.5})
+            == expected
+        )
 
     def test_colours_may_be_last(self):
         image = array("x", [0, 1, 0, 1], shape=(1, 1, 2, 2), collection="input_image")

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import math
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from orchestrator_runtime.rules import Engine, judge_of
@@ -9,7 +10,8 @@ from orchestrator_runtime.rules.documented.losses import is_validation_loss
 
 from tests.unit.rules.steps import findings, fired_at, step
 
-losses = st.lists(st.floats(0.01, 100), max_size=40)
+some = st.sampled_from([1000.0, 999.0, 1050.0, 900.0, 1.0, 1.01, 1.25]) | st.floats(0.01, 100)
+losses = st.lists(some, max_size=40) | st.lists(some, min_size=20, max_size=40)
 
 
 def curve(values, every=1):
@@ -26,7 +28,7 @@ class TestNotDecreasing:
                 continue
             checked = now
             then = max(n for n in saved if n <= now - distance)
-            change = (saved[now] - saved[then]) / saved[then] * 100
+            change = 100 * (saved[now] - saved[then]) / saved[then]
             if change > 5 or -0.1 < change <= 0:
                 return now
         return None
@@ -50,6 +52,15 @@ class TestNotDecreasing:
     def test_a_small_increase_is_allowed(self):
         assert fired_at("LossNotDecreasing", curve([1.0] * 10 + [1.04]), every=1) is None
 
+    def test_a_decrease_that_is_just_enough(self):
+        assert fired_at("LossNotDecreasing", curve([1000.0] * 10 + [999.0]), every=1) is None
+
+    def test_the_latest_loss_that_is_far_enough_behind_counts(self):
+        values = [1000.0 - number for number in range(20)] + [990.0]
+        values[9] = 2000.0
+        (found,) = findings("LossNotDecreasing", curve(values), every=1)
+        assert (found.step, found.values["before"]) == (20, values[10])
+
     def test_other_losses(self):
         steps = [step(n, loss=1.0 / (n + 1), mine=1.0, val__loss=1.0) for n in range(11)]
         assert fired_at("LossNotDecreasing", steps, every=1) is None
@@ -64,12 +75,15 @@ class TestNotDecreasing:
 
 
 class TestOverfit:
+    loss = st.sampled_from([1.0, 1.25, 2.0]) | st.floats(0.1, 10)
+
     @given(
-        st.lists(st.tuples(st.floats(0.1, 10), st.none() | st.floats(0.1, 10)), max_size=20),
+        st.lists(st.tuples(loss, st.none() | loss), max_size=20),
         st.integers(1, 3),
         st.integers(0, 5),
+        st.sampled_from([0.1, 0.25, 1.0]),
     )
-    def test_fires_as_the_guide_says(self, rows, patience, start):
+    def test_fires_as_the_guide_says(self, rows, patience, start, ratio):
         expected, row_count, since, mean = None, 0, [], None
         for number, (training, validation) in enumerate(rows):
             if number < start or expected is not None:
@@ -78,15 +92,20 @@ class TestOverfit:
             if validation is None:
                 continue
             mean, since = sum(since) / len(since), []
-            row_count = row_count + 1 if (validation - mean) / mean > 0.1 else 0
+            row_count = row_count + 1 if (validation - mean) / mean > ratio else 0
             if row_count == patience:
                 expected = number
         steps = [
             step(n, loss=a, **({} if b is None else {"validation__loss": b}))
             for n, (a, b) in enumerate(rows)
         ]
-        parameters = {"patience": patience, "start_step": start}
+        parameters = {"patience": patience, "start_step": start, "ratio_threshold": ratio}
         assert fired_at("Overfit", steps, parameters, every=1) == expected
+
+    def test_a_ratio_that_is_just_the_limit(self):
+        steps = [step(0, loss=1.0, val_loss=1.25)]
+        assert fired_at("Overfit", steps, {"ratio_threshold": 0.25}) is None
+        assert fired_at("Overfit", steps, {"ratio_threshold": 0.24}) == 0
 
     def test_without_a_validation_loss_it_is_not_evaluated(self):
         engine = Engine([judge_of("Overfit")])
@@ -95,19 +114,19 @@ class TestOverfit:
 
 
 class TestOvertraining:
-    @given(losses, st.integers(1, 6), st.integers(1, 5))
-    def test_fires_when_the_training_loss_is_at_its_best(self, values, patience, every):
+    @given(losses, st.integers(1, 6), st.integers(1, 5), st.sampled_from([0.0, 0.01, 1.0]))
+    def test_fires_when_the_training_loss_is_at_its_best(self, values, patience, every, delta):
         saved = [(n, value) for n, value in enumerate(values) if n % every == 0]
         best, since, expected = math.inf, 0, None
         for number, value in saved:
-            if value < best - 0.01:
+            if value < best - delta:
                 best, since = value, 0
                 continue
             since += 1
             if since == patience:
                 expected = number
                 break
-        parameters = {"patience_train": patience}
+        parameters = {"patience_train": patience, "delta": delta}
         assert fired_at("Overtraining", curve(values), parameters, every=every) == expected
 
     def test_validation_losses_have_a_patience_of_their_own(self):
@@ -134,14 +153,22 @@ class TestPoorInitialization:
         return {"inputs/variance": list(variances), "gradients/spread": list(spreads)}
 
     @given(
-        st.lists(st.floats(0, 100), min_size=2, max_size=4),
-        st.lists(st.floats(0, 1), min_size=1, max_size=3),
+        st.lists(st.sampled_from([0.0, 1.0, 10.0]) | st.floats(0, 100), min_size=2, max_size=4),
+        st.lists(st.sampled_from([0.0, 0.001]) | st.floats(0, 1), min_size=1, max_size=3),
     )
     def test_variances_and_spreads(self, variances, spreads):
         low, high = min(variances), max(variances)
         uneven = high > 0 and (low == 0 or high / low > 10)
         expected = 0 if uneven or min(spreads) < 0.001 else None
         steps = [step(0, role="relu", blocks=self.blocks(variances, spreads))]
+        assert fired_at("PoorWeightInitialization", steps) == expected
+
+    @pytest.mark.parametrize(
+        ("variances", "expected"),
+        [((1.0, 10.0), None), ((1.0, 10.1), 0), ((0.0, 0.0), None), ((0.0, 1e-9), 0)],
+    )
+    def test_variances_at_the_limit(self, variances, expected):
+        steps = [step(0, role="relu", blocks=self.blocks(variances))]
         assert fired_at("PoorWeightInitialization", steps) == expected
 
     def test_a_loss_that_stays(self):

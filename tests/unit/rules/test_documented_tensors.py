@@ -13,7 +13,8 @@ from orchestrator_runtime.rules.documented.tensors import Selection
 from tests.unit.rules.steps import findings, fired_at, step
 
 shares = st.floats(0, 1)
-values = st.one_of(st.none(), st.floats(width=32))
+limits = st.sampled_from([0.0, 1e-8, 1e-7, 0.5, 10.0])
+values = st.one_of(st.none(), limits, st.floats(width=32))
 rows = st.lists(st.lists(values, min_size=1, max_size=4), min_size=1, max_size=12)
 
 
@@ -52,7 +53,7 @@ class TestOneStatistic:
         parameters = {"threshold": threshold, "collection_names": "gradients"}
         assert fired_at("AllZero", steps, parameters, every=1) == expected
 
-    @given(rows, st.none() | st.floats(0, 10), st.none() | st.floats(0, 10))
+    @given(rows, st.none() | limits, st.none() | limits)
     def test_tensor_variance(self, table, low, high):
         def wrong(value):
             return (low is not None and value < low) or (high is not None and value > high)
@@ -168,7 +169,11 @@ class TestUnchanged:
         steps = run("weights/unchanged:1e-05:1e-08", table)
         assert fired_at("UnchangedTensor", steps, {"num_steps": saves}, every=1) == expected
 
-    @given(st.lists(st.sampled_from([1.0, 1.0 + 1e-6, 1.1, math.nan, math.inf]), max_size=10))
+    @given(
+        st.lists(
+            st.sampled_from([0.0, 1e-8, 1.0, 1.0 + 1e-6, 1.1, math.nan, math.inf]), max_size=10
+        )
+    )
     def test_losses_are_compared_as_numpy_does(self, losses):
         close = [bool(numpy.allclose(b, a)) for a, b in pairwise(losses)]
         expected = next(

@@ -14,7 +14,7 @@ from orchestrator_runtime.rules.profiler.steps import MaxInitializationTime
 
 from tests.unit.rules.steps import findings, fired_at, sample, step
 
-percents = st.floats(0, 100, width=32)
+percents = st.sampled_from([0, 10, 50, 60, 70, 90, 100]) | st.floats(0, 100, width=32)
 EACH = {"scan_interval_us": 1}
 """Look at every sample."""
 
@@ -101,6 +101,15 @@ class TestUtilization:
         shown = samples([(0.0, value) for value in values], "cpu")
         parameters = {**EACH, "window": window, "patience": patience}
         assert fired_after("LowGPUUtilization", shown, parameters) == expected
+
+    @pytest.mark.parametrize(
+        ("low", "high", "fires"),
+        [(10, 80, False), (9, 80, True), (9, 70, False), (10, 69, True)],
+    )
+    def test_utilization_at_the_limits(self, low, high, fires):
+        shown = samples([(0.0, low)] * 5 + [(0.0, high)] * 5, "cpu")
+        parameters = {"patience": 10, "scan_interval_us": 9_000_000}
+        assert (fired_after("LowGPUUtilization", shown, parameters) is not None) is fires
 
     @given(st.lists(st.tuples(percents, percents, percents), max_size=8), st.integers(1, 5))
     def test_batch_size(self, rows, window):

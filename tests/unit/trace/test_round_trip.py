@@ -19,7 +19,9 @@ singles = st.floats(width=32, allow_nan=False)
 doubles = st.floats(allow_nan=False)
 names = st.text(max_size=6)
 roles = st.sampled_from(["matrix", "vector", "scale", "embedding", "relu"])
-tensors = st.builds(Tensor, names, st.lists(st.integers(0, 9), max_size=3).map(tuple), roles)
+tensors = st.builds(
+    Tensor, names, st.lists(st.integers(0, 9), max_size=3).map(tuple), roles, st.booleans()
+)
 tables = st.builds(Table, names, st.integers(0, 3), st.lists(tensors, max_size=10).map(tuple))
 
 
@@ -237,7 +239,7 @@ def test_nan_is_a_value_of_its_own(place):
 
 def test_a_file_as_the_specification_has_it(place):
     """The example of the README, by hand and as it stands there."""
-    table = b'{"event":"table","table":0,"collection":"weights","optimizer":0,"tensors":[["w",[2,3],"matrix"],["b",[2],"vector"]]}'
+    table = b'{"event":"table","table":0,"collection":"weights","optimizer":0,"tensors":[["w",[2,3],"matrix",true],["b",[2],"vector",false]]}'
     series = b'{"event":"series","series":0,"name":"weights/l2","table":0}'
     loss = b'{"event":"series","series":1,"scalar":"loss"}'
     step = struct.pack("<qdHBHH", 7, 1.5, 0, 0, 1, 1)
@@ -247,12 +249,14 @@ def test_a_file_as_the_specification_has_it(place):
     assert bytes.fromhex("".join(re.findall(r"\b[0-9A-F]{2}\b", bytes_))) == step
     assert objects.encode().split() == [table, series, loss]
     frames = [(1, table), (1, series), (1, loss), (2, step)]
-    ((record,), damage) = read(place, form.MAGIC + b"".join(form.frame(*each) for each in frames))
+    found, damage = read(place, form.MAGIC + b"".join(form.frame(*each) for each in frames))
     assert damage is None
+    (record,) = found
+    assert isinstance(record, StepRecord)
     assert record.step == 7
     assert record.scalars == {"loss": 0.25}
     block = record.blocks["weights/l2"]
-    assert block.table.tensors == (("w", (2, 3), "matrix"), ("b", (2,), "vector"))
+    assert block.table.tensors == (("w", (2, 3), "matrix", True), ("b", (2,), "vector", False))
     assert list(block.values) == [3.0, None]
 
 
