@@ -171,6 +171,14 @@ class TestPoorInitialization:
         steps = [step(0, role="relu", blocks=self.blocks(variances))]
         assert fired_at("PoorWeightInitialization", steps) == expected
 
+    def test_inputs_that_come_with_the_step_behind_are_judged(self):
+        late = [
+            step(n, role="relu", blocks=self.blocks((1.0, 99.0)) if n == 21 else {})
+            for n in range(22)
+        ]
+        assert fired_at("PoorWeightInitialization", late, {"steps": 3}, every=10) == 21
+        assert fired_at("PoorWeightInitialization", late, {"steps": 2}, every=10) is None
+
     def test_a_loss_that_stays(self):
         steps = [step(n, role="relu", blocks=self.blocks(), loss=1.0) for n in range(9)]
         assert fired_at("PoorWeightInitialization", steps, every=1) == 5

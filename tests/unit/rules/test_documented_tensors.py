@@ -150,6 +150,13 @@ class TestActivations:
         )
         assert fired == (0 if 100 * share > layer else None)
 
+    def test_outputs_that_come_with_the_step_behind_are_judged(self):
+        steps = [
+            step(number, role="relu", blocks=blocks)
+            for number, blocks in ((0, {}), (1, {"outputs/inactive:1.0": [0.9]}))
+        ]
+        assert fired_at("DeadRelu", steps) == 1
+
 
 class TestUnchanged:
     @given(

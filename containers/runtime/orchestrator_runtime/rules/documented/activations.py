@@ -31,6 +31,7 @@ class DeadRelu(DocumentedRule):
         INACTIVITY,
         LAYER,
     )
+    own_series = True
     cause = "A ReLU that is never above zero has no gradient: it cannot come back."
     remedies = (
         "Lower the learning rate; check biases and initialisation of the layer before.",
@@ -88,6 +89,7 @@ class SaturatedActivation(DocumentedRule):
         INACTIVITY,
         LAYER,
     )
+    own_series = True
     cause = "At the ends of its range an activation is flat: hardly any gradient passes it."
     remedies = (
         "Normalise the inputs, or put a normalisation layer before the activation.",

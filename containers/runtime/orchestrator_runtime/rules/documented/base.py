@@ -33,12 +33,15 @@ class DocumentedRule(Rule):
         remedies: What to try.
         every: Steps from one saved value to the next.
         selection: The tensors that are looked at, for rules over tensors.
+        own_series: Whether only this rule has its series recorded: all their values are judged
+            then, also those of the step behind, where the recorder was late.
     """
 
     cause: ClassVar[str] = ""
     remedies: ClassVar[tuple[str, ...]] = ()
     saves = True
     selection: Selection | None = None
+    own_series: ClassVar[bool] = False
 
     def __init__(self, *, save_interval: int | str = SAVE_INTERVAL, **given: Any) -> None:
         """Take parameters by their names.
@@ -59,7 +62,7 @@ class DocumentedRule(Rule):
 
     def observe(self, record: StepRecord) -> Finding | None:
         """Look at one step, if it is one that is saved."""
-        if record.skipped or record.step % self.every:
+        if record.skipped or (record.step % self.every and not self.own_series):
             return None
         return self.judge(record)
 

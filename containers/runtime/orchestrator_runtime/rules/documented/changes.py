@@ -37,6 +37,7 @@ class WeightUpdateRatio(DocumentedRule):
         Parameter("small_threshold", 1e-8, low=0.0),
         Parameter("epsilon", 1e-9, low=0.0),
     )
+    own_series = True
     cause = "Updates do not fit the weights: large ones destroy what was learned, tiny ones learn nothing."
     remedies = (
         "Too large: lower the learning rate, clip gradients, warm up.",
@@ -56,7 +57,7 @@ class WeightUpdateRatio(DocumentedRule):
         """Return what must be recorded for this rule."""
         return tuple(Need(name, self.every) for name in self.selection.series(self.statistic))
 
-    def observe(self, record: StepRecord) -> Finding | None:
+    def judge(self, record: StepRecord) -> Finding | None:
         """Look at a step that has the statistic."""
         low, high = self.number("small_threshold"), self.number("large_threshold")
         wrong = [
@@ -91,6 +92,7 @@ class UnchangedTensor(DocumentedRule):
         Parameter("atol", 1e-8, low=0.0),
         Parameter("equal_nan", False, "bool"),
     )
+    own_series = True
     cause = "What does not change any more is not trained, or the computation gives a constant."
     remedies = (
         "Check that the tensor requires gradients and belongs to an optimizer.",
@@ -112,13 +114,13 @@ class UnchangedTensor(DocumentedRule):
         """Return what must be recorded for this rule."""
         return tuple(Need(name, self.every) for name in self.selection.series(self.statistic))
 
-    def observe(self, record: StepRecord) -> Finding | None:
+    def judge(self, record: StepRecord) -> Finding | None:
         """Look at a step that has the statistic, or a saved loss."""
         seen = [
             ((measured.collection, measured.name), measured.value >= 1)
             for measured in self.selection.values(record, self.statistic)
         ]
-        if not record.skipped and record.step % self.every == 0:
+        if record.step % self.every == 0:
             seen += self._compare_losses(record)
         for key, same in seen:
             self._same[key] = self._same.get(key, 0) + 1 if same else 0

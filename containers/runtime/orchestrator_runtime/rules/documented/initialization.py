@@ -34,6 +34,7 @@ class PoorWeightInitialization(DocumentedRule):
         Parameter("patience", 5, "int", 1),
         Parameter("steps", 10, "int", 1),
     )
+    own_series = True
     cause = "Layers of very different scale, or of hardly any, learn badly or not at all."
     remedies = (
         "Initialise for the activation: Kaiming for ReLU, Xavier for tanh and sigmoid.",
@@ -61,10 +62,12 @@ class PoorWeightInitialization(DocumentedRule):
         return tuple(Need(name, self.every) for name in names)
 
     def judge(self, record: StepRecord) -> Finding | None:
-        """Look at a saved step, if it is one of the first."""
-        if self._judged >= self.whole("steps"):
-            return None
+        """Look at one of the first saved steps, or at the step behind, if inputs come with that."""
+        if record.step % self.every:
+            return self._variances(record) if self._judged <= self.whole("steps") else None
         self._judged += 1
+        if self._judged > self.whole("steps"):
+            return None
         return self._variances(record) or self._spreads(record) or self._loss(record)
 
     def _variances(self, record: StepRecord) -> Finding | None:
