@@ -43,7 +43,7 @@ class Outputs:
     def arm(self, step: int) -> None:
         """Hook the modules if a step's outputs are wanted; those of step 0 are taken at step 1."""
         due = self._monitor.schedule.due(0 if step == 1 else step)
-        self._wanted = tuple(name for name in due if name.startswith(PREFIX))
+        self._wanted = tuple(name for name in due if name in _STATISTICS)
         if not self._wanted or self._handle is not None:
             return
         if _compiles():
