@@ -20,6 +20,11 @@ KINDS: dict[str, frozenset[str]] = {
     "saturated_activation": frozenset({"saturated"}),
     "unchanged_weights": frozenset({"unchanged"}),
     "poor_initialization": frozenset({"initialization"}),
+    "VanishingGradient": frozenset({"vanishing"}),
+    "ExplodingTensor": frozenset({"exploding", "non_finite"}),
+    "autotrainer_vanishing": frozenset({"vanishing"}),
+    "autotrainer_exploding": frozenset({"exploding", "non_finite"}),
+    "autotrainer_dying_relu": frozenset({"dead"}),
 }
 """Which kinds of fault an alarm names. Rules that are not here only warn: they stop nobody."""
 
