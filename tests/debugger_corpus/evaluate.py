@@ -90,6 +90,8 @@ def thinned(steps: Iterable[StepRecord], schedule: Schedule) -> Iterable[StepRec
     """Leave out what a schedule would not have recorded."""
     for record in steps:
         due = schedule.due(record.step)
+        if record.step == 1:  # activations of step 0 are taken then
+            due += tuple(name for name in schedule.due(0) if name.startswith("outputs/"))
         blocks = {name: block for name, block in record.blocks.items() if name in due}
         yield StepRecord(
             record.step,

@@ -60,10 +60,12 @@ class VanishingGradient(Rule):
         if record.skipped or block is None or run.steps <= self.whole("warm_up"):
             return None
         profile = run.relative_gradients(block)
-        if len(profile) < 3 or self._learns():
-            self._held = 0
+        if len(profile) < 3:
             return None
         fall, middle = depth_profile([value for _, value in profile])
+        if self._learns(fall):
+            self._held = 0
+            return None
         if not (fall > self.number("decades") or middle < math.log10(self.number("smallest"))):
             self._held = 0
             return None
@@ -72,10 +74,13 @@ class VanishingGradient(Rule):
             return None
         return self._finding(record, profile, fall, middle)
 
-    def _learns(self) -> bool:
+    def _learns(self, fall: float) -> bool:
         loss = self._run.loss
-        moves = loss.is_moving and self._run.norm > 0.0  # without a gradient it is but noise
-        return loss.best_gain > self.number("gain") or moves
+        if loss.is_moving and self._run.norm > 0.0:  # without a gradient it is but noise
+            return True
+        # A last layer alone can learn the mean of the targets, which may be most of the loss.
+        hopeless = fall > 2.0 * self.number("decades")
+        return not hopeless and loss.best_gain > self.number("gain")
 
     def _finding(
         self, record: StepRecord, profile: list[tuple[str, float]], fall: float, middle: float
