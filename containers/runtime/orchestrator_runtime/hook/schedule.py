@@ -38,7 +38,6 @@ DEFAULT_INTERVALS: dict[str, Interval] = {
     "weights/update_ratio": Interval(10),
     "gradients/abs_max": Interval(50),
     "gradients/zeros": Interval(50),
-    "gradients/idle_units": Interval(50),
     "outputs/zeros": Interval(50),
     "outputs/idle_units": Interval(50),
     "outputs/saturated": Interval(50),

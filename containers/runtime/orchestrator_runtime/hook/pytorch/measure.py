@@ -6,23 +6,26 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from orchestrator_runtime.hook.pytorch.shards import local
-
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from torch import Tensor
 
 MOST_ELEMENTS = 16_384
-"""A tensor's update ratio is taken from at most about so many of its elements, evenly spread."""
+"""Percentiles of a tensor are taken from at most about so many of its elements, evenly spread."""
 _NARROW = (torch.float16, torch.bfloat16)
+
+
+def l2_alike(tensors: Sequence[Tensor]) -> list[Tensor]:
+    """Return L2 norms of tensors that are not narrow, all on one device."""
+    return list(torch._foreach_norm(list(tensors)))
 
 
 def l2(tensors: Sequence[Tensor]) -> list[Tensor]:
     """Return L2 norms, in single precision where the tensors are narrower."""
     if any(tensor.dtype in _NARROW for tensor in tensors):
         return [torch.linalg.vector_norm(tensor, dtype=torch.float32) for tensor in tensors]
-    return list(torch._foreach_norm(list(tensors)))
+    return l2_alike(tensors)
 
 
 def abs_max(tensors: Sequence[Tensor]) -> list[Tensor]:
@@ -89,7 +92,7 @@ def spread(tensors: Sequence[Tensor]) -> list[Tensor]:
 
 def _spread(values: Tensor) -> Tensor:
     if values.numel() > MOST_ELEMENTS:
-        values = values[:: stride(values.numel())]
+        values = values[:: values.numel() // MOST_ELEMENTS | 1]
     limits = torch.quantile(values, torch.tensor([0.05, 0.95], device=values.device))
     return limits[1] - limits[0]
 
@@ -108,21 +111,3 @@ STATISTICS: dict[str, Callable[[Sequence[Tensor]], list[Tensor]]] = {
     "max": high,
     "spread": spread,
 }
-
-
-def samples(tensors: Sequence[Tensor]) -> list[Tensor]:
-    """Return views of at most about MOST_ELEMENTS elements of each tensor, evenly spread."""
-    return [_sample(tensor.detach()) for tensor in tensors]
-
-
-def _sample(tensor: Tensor) -> Tensor:
-    tensor = local(tensor)
-    flat = tensor.view(-1) if tensor.is_contiguous() else tensor.flatten()
-    if flat.numel() <= MOST_ELEMENTS:
-        return flat
-    return flat[:: stride(flat.numel())]
-
-
-def stride(elements: int) -> int:
-    """Return an odd step: with an even one whole columns of a matrix would never be seen."""
-    return (elements // MOST_ELEMENTS) | 1

@@ -17,6 +17,7 @@ from orchestrator_runtime.hook.pytorch.sample import (
     UNSCALE,
     Sample,
 )
+from orchestrator_runtime.hook.pytorch.updates import Updates
 from orchestrator_runtime.trace.record import UPDATE_RATIO, StepRecord, Table
 
 if TYPE_CHECKING:
@@ -65,23 +66,25 @@ class Watch:
         self._all: _Group
         self._wide: _Group
         self._sample: Sample | None = None
-        self._snapshot: list[Tensor] | None = None
+        self._updates: Updates
         self._waiting: list[Sample] = []
         self._due: Sequence[str] = ()
         self._has_gradients = False
         self._takes_part = True
+        self._may_be_sparse = True
+        self._alike = False
+        self._spread = False
 
     def before(self, optimizer: torch.optim.Optimizer, *, has_closure: bool) -> None:
         """Measure what an executed step is about to use."""
         self._know(optimizer)
-        self._sample = self._snapshot = None
+        self._sample = None
         if not self._takes_part:
             return
         due = self._due = self._monitor.schedule.due(self.step)
         sample = self._sample = Sample(StepRecord(self.step, time.time(), self.index))
         if UPDATE_RATIO in due:
-            views = measure.samples(self._wide.parameters)
-            self._snapshot = [view.clone() for view in views]
+            self._updates.take()
         for name in due:
             if name.startswith("weights/"):
                 self._put(sample, name, self._all.weights, self._all.parameters)
@@ -101,9 +104,11 @@ class Watch:
         if self._outputs is not None:
             for name, table, numbers in self._outputs.take(self._living):
                 sample.block(name, table, numbers)
-        if self._snapshot is not None:
-            self._changes(sample, self._snapshot)
-        self._sample = self._snapshot = None
+        changes = self._updates.changes()
+        if changes is not None:
+            for name, numbers in zip((CHANGE, BEFORE), changes):
+                sample.block(name, self._wide.weights, numbers)
+        self._sample = None
         self._hand_on(sample)
         if self._outputs is not None:
             self._outputs.arm(self.step)
@@ -137,9 +142,13 @@ class Watch:
         self._all = self._group(named)
         wide = [each for each in named if len(each.tensor.shape) >= 2]
         self._wide = self._group(wide or named)
+        self._updates = Updates(self._wide.parameters)
         # What is spread over processes must be measured by all of them, at the same steps.
-        spread = any(shards.is_spread(parameter) for parameter in parameters)
-        self._takes_part = self._monitor.records or spread
+        self._spread = any(shards.is_spread(parameter) for parameter in parameters)
+        self._takes_part = self._monitor.records or self._spread
+        kinds = {(parameter.device, parameter.dtype) for parameter in parameters}
+        self._alike = len(kinds) == 1 and parameters[0].dtype is torch.float32
+        self._may_be_sparse = any(each.tensor.role == "embedding" for each in named)
 
     def _living(self) -> Sequence[torch.nn.Module]:
         return self._models if self._models is not None else living_models()
@@ -184,7 +193,7 @@ class Watch:
         there = None
         if len(present) < len(gradients):
             there = [gradient is not None for gradient in gradients]
-        if any(gradient.is_sparse for gradient in present):
+        if self._may_be_sparse and any(gradient.is_sparse for gradient in present):
             present = [each.coalesce().values() if each.is_sparse else each for each in present]
         for name in due:
             if name == GRADIENTS_L2:
@@ -204,18 +213,8 @@ class Watch:
         if present:
             self._put(sample, name, group.gradients, present, there)
 
-    def _changes(self, sample: Sample, snapshot: list[Tensor]) -> None:
-        views = measure.samples(self._wide.parameters)
-        if not views:
-            return
-        moved = list(torch._foreach_sub(views, snapshot))
-        parameters = self._wide.parameters
-        for name, parts in ((CHANGE, moved), (BEFORE, snapshot)):
-            numbers = shards.completed("l2", measure.l2(parts), parameters)
-            sample.block(name, self._wide.weights, numbers)
-
-    @staticmethod
     def _put(
+        self,
         sample: Sample,
         series: str,
         table: Table,
@@ -224,16 +223,23 @@ class Watch:
     ) -> None:
         """Measure a series, if it can be measured of such tensors."""
         name = series.partition("/")[2]
-        statistic = measure.STATISTICS.get(name)
-        numbers = None if statistic is None else shards.measured(name, statistic, tensors)
+        numbers = self._measured(name, tensors)
         if numbers is not None:
             sample.block(series, table, numbers, there)
+
+    def _measured(self, name: str, tensors: Sequence[Tensor]) -> list[Tensor] | None:
+        if name == "l2" and self._alike and not self._spread:  # every step's: no questions asked
+            return measure.l2_alike(tensors)
+        statistic = measure.STATISTICS.get(name)
+        if statistic is None:
+            return None
+        return shards.measured(name, statistic, tensors) if self._spread else statistic(tensors)
 
     def _hand_on(self, sample: Sample) -> None:
         self.step += 1
         if not self._monitor.records:
             return
-        sample.send()
+        sample.send(alike=self._alike)
         self._waiting.append(sample)
         while self._waiting and (self._waiting[0].arrived() or len(self._waiting) > MOST_WAITING):
             self._report(self._waiting.pop(0).finish())

@@ -35,7 +35,7 @@ class DeadUnits(Rule):
         Parameter("patience", 10, "int", 1, help="steps for which it must hold"),
         Parameter("gain", 0.5, "float", 0, 1, help="share of the loss gained that means health"),
     )
-    needs = (Need("gradients/l2"), Need("gradients/idle_units", 50))
+    needs = (Need("gradients/l2"), Need("weights/l2", 10))
 
     def __init__(self, **given: Any) -> None:
         super().__init__(**given)
@@ -51,6 +51,9 @@ class DeadUnits(Rule):
         self._run.take(record)
         block = record.blocks.get("gradients/l2")
         if record.skipped or block is None:
+            return None
+        if 0.0 not in block.values:
+            self._held = 0
             return None
         matrices = [(t.name, value) for t, value in block.present() if t.role == "matrix"]
         dead = [name for name, value in matrices if value == 0.0]

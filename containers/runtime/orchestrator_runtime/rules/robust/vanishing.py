@@ -23,6 +23,8 @@ REMEDIES = (
     "add residual connections or normalisation (BatchNorm, LayerNorm) between the layers",
     "start with fewer layers, or larger weights where the initialisation is small",
 )
+EVERY = 4
+"""Steps between two looks: what vanishes stays away, and logarithms of all layers cost time."""
 FLOOR = -45.0
 """log10 that stands for an exact zero in medians: below the smallest single precision number."""
 
@@ -59,6 +61,8 @@ class VanishingGradient(Rule):
         block = record.blocks.get("gradients/l2")
         if record.skipped or block is None or run.steps <= self.whole("warm_up"):
             return None
+        if run.steps % EVERY:
+            return None
         profile = run.relative_gradients(block)
         if len(profile) < 3:
             return None
@@ -69,7 +73,7 @@ class VanishingGradient(Rule):
         if not (fall > self.number("decades") or middle < math.log10(self.number("smallest"))):
             self._held = 0
             return None
-        self._held += 1
+        self._held += EVERY
         if self._held < self.whole("patience") or not _is_graded(profile):
             return None
         return self._finding(record, profile, fall, middle)
