@@ -18,8 +18,9 @@ if TYPE_CHECKING:
     from types import ModuleType
     from typing import Any
 
-FRAMEWORKS = ("torch",)
+FRAMEWORKS = ("torch", "keras", "tf_keras")
 _started: dict[str, Any] = {}
+_shared: dict[str, Any] = {}
 
 
 def activate() -> None:
@@ -75,7 +76,7 @@ def start(framework: str) -> None:
         return
     _started[framework] = None
     try:
-        _started[framework] = _install()
+        _started[framework] = _install(framework)
     except Exception as error:  # noqa: BLE001
         sys.stderr.write(
             "[orchestrator debugger] unmonitored: it could not be started: "
@@ -83,14 +84,25 @@ def start(framework: str) -> None:
         )
 
 
-def _install() -> Any:
-    from orchestrator_runtime.hook.monitor import Monitor  # noqa: PLC0415
-    from orchestrator_runtime.hook.plan import read_plan  # noqa: PLC0415
-
-    plan = read_plan()
-    if plan is None:
+def _install(framework: str) -> Any:
+    monitor = _monitor()
+    if monitor is None:
         return None
-    monitor = Monitor(plan)
-    from orchestrator_runtime.hook.pytorch import install  # noqa: PLC0415
+    if framework == "torch":
+        from orchestrator_runtime.hook.pytorch import install  # noqa: PLC0415
 
-    return install(monitor)
+        return install(monitor)
+    from orchestrator_runtime.hook.keras import install as install_keras  # noqa: PLC0415
+
+    return install_keras(monitor, framework)
+
+
+def _monitor() -> Any:
+    """Return the one monitor of this process: a program may import two frameworks."""
+    if "monitor" not in _shared:
+        from orchestrator_runtime.hook.monitor import Monitor  # noqa: PLC0415
+        from orchestrator_runtime.hook.plan import read_plan  # noqa: PLC0415
+
+        plan = read_plan()
+        _shared["monitor"] = None if plan is None else Monitor(plan)
+    return _shared["monitor"]
