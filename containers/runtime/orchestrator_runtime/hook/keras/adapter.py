@@ -70,6 +70,7 @@ class Adapter:
             self._local.apply = None
             if self._is_alone():
                 self._local.apply = Apply(self.signals.take(gradients), variables)
+                self._local.apply.norm = self.signals.norm_before(gradients)
 
     def leave(self) -> None:
         """End a call of ``apply``."""

@@ -70,23 +70,23 @@ def listen(adapter: Adapter, places: Places) -> None:
     """Put the listeners in. They stay for the life of the process."""
     listeners = Listeners(adapter)
     modern = places.apply == "apply"
-    owners = [places.optimizer, places.scaler]
-    for owner in owners:
+    for owner in (places.optimizer, places.scaler):
         around(owner, places.apply, listeners.apply if modern else listeners.apply_pairs)
-        if modern:
-            around(owner, "scale_loss", listeners.scale_loss)
-        else:
-            around(owner, "get_scaled_loss", listeners.scale_loss) if owner is places.scaler else None
     around(places.optimizer, "_clip_gradients", listeners.clip)
     around(places.optimizer, places.update, listeners.update if modern else listeners.update_pairs)
     if modern:
+        around(places.optimizer, "scale_loss", listeners.scale_loss)
+        around(places.scaler, "scale_loss", listeners.scale_loss)
         around(places.optimizer, "_backend_apply_gradients", listeners.accumulate)
         around(places.scaler, "_stateful_handle_non_finite_grads", listeners.skip)
+    else:
+        around(places.scaler, "get_scaled_loss", listeners.scale_loss)
     if places.layer is not None and adapter.monitor.schedule.has("outputs/"):
         around(places.layer, "__call__", listeners.call)
     around(places.callbacks, "on_epoch_end", listeners.epoch_end)
     around(places.callbacks, "on_train_batch_end", listeners.batch_end)
     around(tf.GradientTape, "gradient", listeners.gradient)
+    around(tf, "clip_by_global_norm", listeners.clip_by_norm)
 
 
 class Listeners:
@@ -103,6 +103,7 @@ class Listeners:
         self._skipped = guard(adapter.skipped)
         self._on_call = guard(adapter.outputs.on_call)
         self._on_gradient = guard(adapter.signals.on_gradient)
+        self._on_clip = guard(adapter.signals.on_clip)
         self._epoch = guard(lambda lists, logs: adapter.epoch(_model(lists).optimizer, logs or {}))
         self._batch = guard(lambda lists: adapter.batch(_steps_per_execution(_model(lists))))
 
@@ -183,6 +184,12 @@ class Listeners:
         """Around ``gradient(target, sources)``."""
         result = original(tape, target, sources, *args, **kwargs)
         self._on_gradient(target, sources, result)
+        return result
+
+    def clip_by_norm(self, original: Original, *args: Any, **kwargs: Any) -> Any:
+        """Around ``tf.clip_by_global_norm``, which returns tensors and their norm."""
+        result = original(*args, **kwargs)
+        self._on_clip(result)
         return result
 
     def epoch_end(self, original: Original, lists: Any, epoch: Any, logs: Any = None) -> Any:

@@ -71,6 +71,8 @@ def value_of(gradient: Any) -> Value:
             return Value(tf.convert_to_tensor(gradient))  # XLA has no tf.unique
         unique, places = tf.unique(gradient.indices)
         return Value(tf.math.unsorted_segment_sum(gradient.values, places, tf.size(unique)))
+    while tf.is_symbolic_tensor(gradient) and gradient.op.type == "Identity":
+        gradient = gradient.op.inputs[0]
     if tf.is_symbolic_tensor(gradient) and gradient.op.type in ("Mul", "RealDiv"):
         left, right = gradient.op.inputs
         if gradient.op.type == "RealDiv":

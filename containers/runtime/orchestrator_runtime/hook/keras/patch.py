@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
 
 def around(owner: Any, name: str, listener: Callable[..., Any]) -> None:
-    """Replace a method by ``listener(original, self, ...)``.
+    """Replace a method or function by ``listener(original, ...)``, with the same arguments.
 
     The wrapper keeps the name of the method's module: AutoGraph leaves the methods of TensorFlow
     and Keras as they are, and what they call too.
@@ -18,7 +18,7 @@ def around(owner: Any, name: str, listener: Callable[..., Any]) -> None:
     original = getattr(owner, name)
 
     @functools.wraps(original)
-    def wrapped(self: Any, *args: Any, **kwargs: Any) -> Any:
-        return listener(original, self, *args, **kwargs)
+    def wrapped(*args: Any, **kwargs: Any) -> Any:
+        return listener(original, *args, **kwargs)
 
     setattr(owner, name, wrapped)

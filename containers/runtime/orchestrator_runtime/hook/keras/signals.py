@@ -15,13 +15,15 @@ MOST_LOSSES = 64
 """Losses that are kept; a program that never steps must not fill the memory."""
 
 
-class _Loss(NamedTuple):
+class _Made(NamedTuple):
+    """A number and the gradients that were made with it: of a loss, or clipped."""
+
     value: Any
     gradients: Mapping[int, weakref.ref[Any]]  # by id, which may be another's when it is gone
     taken: list[bool]
 
     def is_of(self, gradients: Sequence[Any]) -> bool:
-        """Return whether one of some gradients was made of this loss."""
+        """Return whether one of some gradients is one of these."""
         for gradient in gradients:
             known = self.gradients.get(id(gradient))
             if known is not None and known() is gradient:
@@ -38,7 +40,8 @@ class Signals:
 
     def __init__(self) -> None:
         self.backwards = 0
-        self._losses: deque[_Loss] = deque(maxlen=MOST_LOSSES)
+        self._losses: deque[_Made] = deque(maxlen=MOST_LOSSES)
+        self._norms: deque[_Made] = deque(maxlen=8)
         self._unscaled: deque[tuple[Any, Any]] = deque(maxlen=8)
 
     def on_scale(self, loss: Any, scaled: Any) -> None:
@@ -54,10 +57,22 @@ class Signals:
         losses = [self._before_scaling(loss) for loss in tf.nest.flatten(target)]
         if not losses or not all(_is_scalar(loss) for loss in losses):
             return
-        each = [gradient for gradient in _flat(gradients) if gradient is not None]
-        made = {id(gradient): weakref.ref(gradient) for gradient in each}
+        made = _references(gradients)
         for loss in losses:
-            self._losses.append(_Loss(loss, made, [False]))
+            self._losses.append(_Made(loss, made, [False]))
+
+    def on_clip(self, result: Any) -> None:
+        """Remember the norm before clipping, which a program did by itself."""
+        clipped, norm = result
+        self._norms.append(_Made(norm, _references(clipped), [False]))
+
+    def norm_before(self, gradients: Sequence[Any]) -> Any:
+        """Return the norm that gradients had before they were clipped, None if they were not."""
+        given = [gradient for gradient in gradients if gradient is not None]
+        for made in reversed(self._norms):
+            if is_at_hand(made.value) and made.is_of(given):
+                return made.value
+        return None
 
     def take(self, gradients: Sequence[Any]) -> Any:
         """Return the loss of gradients, None if it is unknown here.
@@ -100,6 +115,11 @@ def is_at_hand(tensor: Any) -> bool:
             return True
         graph = getattr(graph, "outer_graph", None)
     return False
+
+
+def _references(gradients: Any) -> Mapping[int, weakref.ref[Any]]:
+    each = [gradient for gradient in _flat(gradients) if gradient is not None]
+    return {id(gradient): weakref.ref(gradient) for gradient in each}
 
 
 def _flat(gradients: Any) -> list[Any]:
