@@ -98,7 +98,7 @@ def scalars(steps: list[StepRecord], name: str) -> list[float]:
     return [step.scalars[name] for step in steps]
 
 
-def values(step: StepRecord, series: str) -> dict[str, float | None]:
+def values(step: StepRecord, series: str) -> dict[str, Any]:
     block = step.blocks[series]
     return dict(zip(block.table.names, block.values, strict=True))
 

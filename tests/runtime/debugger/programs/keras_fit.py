@@ -30,7 +30,7 @@ def sequential():
     return keras.Sequential([keras.layers.Input((8,)), *layers()])
 
 
-class Subclassed(keras.Model):
+class Subclassed(keras.Model):  # type: ignore[misc]
     """The same model, without a graph of layers."""
 
     def __init__(self):
@@ -44,7 +44,7 @@ class Subclassed(keras.Model):
         return values
 
 
-class OwnStep(keras.Model):
+class OwnStep(keras.Model):  # type: ignore[misc]
     """A model with a training step of its own."""
 
     def train_step(self, data):
@@ -159,8 +159,8 @@ def main():
     for name in sys.argv[1:] or WAYS:
         keras.utils.set_random_seed(3)
         model = WAYS[name]()
-        total = sum(float((weight.astype("float64") ** 2).sum()) for weight in model.get_weights())
-        print(name, total.hex(), flush=True)
+        total = float(sum((weight.astype("float64") ** 2).sum() for weight in model.get_weights()))
+        sys.stdout.write(f"{name} {total.hex()}\n")
 
 
 main()

@@ -19,7 +19,11 @@ BATCHES = [
 def made():
     """A model and what to train it with."""
     model = keras.Sequential(
-        [keras.layers.Input((8,)), keras.layers.Dense(16, activation="relu"), keras.layers.Dense(1)]
+        [
+            keras.layers.Input((8,)),
+            keras.layers.Dense(16, activation="relu"),
+            keras.layers.Dense(1),
+        ]
     )
     return model, keras.optimizers.SGD(0.01)
 
@@ -31,7 +35,7 @@ def step_of(model, optimizer):
         with tf.GradientTape() as tape:
             loss = tf.reduce_mean((model(x, training=True) - y) ** 2)
         gradients = tape.gradient(loss, model.trainable_variables)
-        optimizer.apply_gradients(zip(gradients, model.trainable_variables))
+        optimizer.apply_gradients(zip(gradients, model.trainable_variables, strict=True))
         return loss
 
     return step
@@ -113,13 +117,13 @@ def two():
 def clipped():
     """A loop that clips by itself and averages two micro batches."""
     model, optimizer = made()
-    for (x, y), (other_x, other_y) in zip(BATCHES[::2], BATCHES[1::2]):
+    for (x, y), (other_x, other_y) in zip(BATCHES[::2], BATCHES[1::2], strict=True):
         every = []
         for inputs, targets in ((x, y), (other_x, other_y)):
             with tf.GradientTape() as tape:
                 loss = tf.reduce_mean((model(inputs) - targets) ** 2) / 2
             every.append(tape.gradient(loss, model.trainable_variables))
-        gradients, _ = tf.clip_by_global_norm([a + b for a, b in zip(*every)], 1.0)
+        gradients, _ = tf.clip_by_global_norm([a + b for a, b in zip(*every, strict=True)], 1.0)
         optimizer.apply(gradients, model.trainable_variables)
     return model
 
@@ -148,7 +152,7 @@ def by_hand():
         with tf.GradientTape() as tape:
             loss = tf.reduce_mean((model(x) - y) ** 2)
         gradients = tape.gradient(loss, model.trainable_variables)
-        for variable, gradient in zip(model.trainable_variables, gradients):
+        for variable, gradient in zip(model.trainable_variables, gradients, strict=True):
             variable.assign_sub(0.01 * gradient)
     return model
 
@@ -194,8 +198,8 @@ def main():
     for name in sys.argv[1:] or WAYS:
         keras.utils.set_random_seed(3)
         model = WAYS[name]()
-        total = sum(float((weight.astype("float64") ** 2).sum()) for weight in model.get_weights())
-        print(name, total.hex(), flush=True)
+        total = float(sum((weight.astype("float64") ** 2).sum() for weight in model.get_weights()))
+        sys.stdout.write(f"{name} {total.hex()}\n")
 
 
 main()

@@ -61,6 +61,7 @@ class Adapter:
         self._extras: dict[int, Extra] = {}
         self._sums: dict[int, Any] = {}
         self._steps = 0
+        self._said: set[str] = set()
 
     def enter(self, gradients: Sequence[Any], variables: Sequence[Any] = ()) -> None:
         """Begin a call of ``apply``; within another (a scaler's) it is a part of that."""
@@ -71,6 +72,13 @@ class Adapter:
             if self._is_alone():
                 self._local.apply = Apply(self.signals.take(gradients), variables)
                 self._local.apply.norm = self.signals.norm_before(gradients)
+
+    def unwatched(self, optimizer: Any) -> None:
+        """Say that an optimizer is of a kind that cannot be watched."""
+        self._say_once(
+            f"{type(optimizer).__module__}.{type(optimizer).__name__} is an optimizer of before "
+            "Keras 2.11; use the one of the same name in keras.optimizers to have it watched"
+        )
 
     def leave(self) -> None:
         """End a call of ``apply``."""
@@ -125,6 +133,11 @@ class Adapter:
         extra = self._extras.pop(id(optimizer), None)
         if extra is not None and not is_at_hand(extra.numbers):
             extra = None
+        if extra is None and self.outputs.forget():
+            self.monitor.note(
+                "outputs of activations are not recorded in a loop that does not call the "
+                "optimizer's scale_loss before the gradients are computed"
+            )
         watch.after(every, mine, apply.snapshot, scalars, extra)
         self._look_on(watch)
 
@@ -208,16 +221,17 @@ class Adapter:
         strategy = tf.distribute.get_strategy()
         if strategy.num_replicas_in_sync == 1:
             return True
-        self._say_distributed(type(strategy).__name__, strategy.num_replicas_in_sync)
+        self._say_once(
+            f"{type(strategy).__name__} trains on {strategy.num_replicas_in_sync} replicas in one "
+            "process, whose gradients are added up where nothing can look; run one process per "
+            "device to have it watched"
+        )
         return False
 
-    def _say_distributed(self, strategy: str, replicas: int) -> None:
-        if not getattr(self, "_said", False):
-            self._said = True
-            self.monitor.unmonitored(
-                f"{strategy} trains on {replicas} replicas in one process, whose gradients are "
-                "added up where nothing can look; run one process per device to have it watched"
-            )
+    def _say_once(self, reason: str) -> None:
+        if reason not in self._said:
+            self._said.add(reason)
+            self.monitor.unmonitored(reason)
 
 
 def _innermost(optimizer: Any) -> Any:

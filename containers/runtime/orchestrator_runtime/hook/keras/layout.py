@@ -59,11 +59,7 @@ def step_mark(step: int) -> float:
 def record_of(
     layout: Layout, row: Sequence[float], record: StepRecord, due: frozenset[str]
 ) -> StepRecord:
-    """Fill a step from its row.
-
-    Args:
-        due: The series whose sections were filled; others are zeros without a meaning.
-    """
+    """Fill a step from its row; sections of series that are not ``due`` are without a meaning."""
     record.skipped = layout.skipped
     at = HEAD + len(layout.scalars)
     record.scalars.update(zip(layout.scalars, row[HEAD:at]))

@@ -24,6 +24,7 @@ class Places(NamedTuple):
     scaler: Any
     callbacks: Any
     layer: Any
+    unwatched: tuple[Any, ...] = ()
 
 
 def places_of(package: str) -> Places | None:
@@ -61,9 +62,10 @@ def _legacy(package: str) -> Places | None:
         if not hasattr(optimizer, name):
             return None
     scaler = scaler.LossScaleOptimizerV3
-    return Places(
-        optimizer, "_internal_apply_gradients", "apply_gradients", scaler, callbacks, None
-    )
+    name = f"{package}.src.optimizers.legacy.optimizer_v2"
+    older = (importlib.import_module(name).OptimizerV2,)
+    update = "_internal_apply_gradients"
+    return Places(optimizer, update, "apply_gradients", scaler, callbacks, None, older)
 
 
 def listen(adapter: Adapter, places: Places) -> None:
@@ -87,6 +89,8 @@ def listen(adapter: Adapter, places: Places) -> None:
     around(places.callbacks, "on_train_batch_end", listeners.batch_end)
     around(tf.GradientTape, "gradient", listeners.gradient)
     around(tf, "clip_by_global_norm", listeners.clip_by_norm)
+    for place in places.unwatched:
+        around(place, "apply_gradients", listeners.unwatched)
 
 
 class Listeners:
@@ -104,6 +108,7 @@ class Listeners:
         self._on_call = guard(adapter.outputs.on_call)
         self._on_gradient = guard(adapter.signals.on_gradient)
         self._on_clip = guard(adapter.signals.on_clip)
+        self._unwatched = guard(adapter.unwatched)
         self._epoch = guard(lambda lists, logs: adapter.epoch(_model(lists).optimizer, logs or {}))
         self._batch = guard(lambda lists: adapter.batch(_steps_per_execution(_model(lists))))
 
@@ -191,6 +196,11 @@ class Listeners:
         result = original(*args, **kwargs)
         self._on_clip(result)
         return result
+
+    def unwatched(self, original: Original, optimizer: Any, *args: Any, **kwargs: Any) -> Any:
+        """Around the steps of optimizers before Keras 2.11, which are kept as ``legacy``."""
+        self._unwatched(optimizer)
+        return original(optimizer, *args, **kwargs)
 
     def epoch_end(self, original: Original, lists: Any, epoch: Any, logs: Any = None) -> Any:
         """After the callbacks of an epoch's end."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import tensorflow as tf
-from tensorflow.core.framework import attr_value_pb2
 from tensorflow.python.ops import control_flow_util  # no public name tells what XLA compiles
 
 if TYPE_CHECKING:
@@ -149,7 +148,10 @@ def zeros(tensors: Sequence[Any]) -> Any:
 def non_finite(tensors: Sequence[Any]) -> Any:
     """Return the numbers of elements that are NaN or infinite."""
     return vector(
-        [tf.reduce_sum(_numbers(tf.logical_not(tf.math.is_finite(wide(each))))) for each in tensors]
+        [
+            tf.reduce_sum(_numbers(tf.logical_not(tf.math.is_finite(wide(each)))))
+            for each in tensors
+        ]
     )
 
 
@@ -237,7 +239,7 @@ def stride(elements: int) -> int:
 
 def holds(step: Any, interval: Interval) -> Any:
     """Return, as a tensor, whether a step is one of an interval."""
-    held = tf.constant(False)  # noqa: FBT003
+    held = tf.constant(False)
     if interval.every >= 1:
         held = tf.equal(step % interval.every, 0)
         if interval.start:
@@ -251,27 +253,12 @@ def holds(step: Any, interval: Interval) -> Any:
 
 def when(due: Any, make: Callable[[], Any], length: int) -> Any:
     """Return a vector of a known length where it is due, and zeros where it is not."""
-
-    def made() -> Any:
-        return tf.ensure_shape(make(), [length])
-
-    result = tf.cond(due, made, lambda: tf.zeros([length], tf.float32))
-    if tf.is_symbolic_tensor(result):
-        _keep_apart(result.op)
-    return result
+    return tf.cond(
+        due, lambda: tf.ensure_shape(make(), [length]), lambda: tf.zeros([length], tf.float32)
+    )
 
 
-def _keep_apart(operation: Any) -> None:
-    """Have a condition's branches called as functions.
-
-    TensorFlow would put both into the graph and pass a mark through each operation of the one that
-    is not taken, at every step.
-    """
-    for _ in range(2):  # the condition is the operation itself or what it is a copy of
-        if operation.type in ("If", "StatelessIf"):
-            never = attr_value_pb2.AttrValue(b=False)
-            operation._set_attr("_lower_using_switch_merge", never)
-            return
-        if not operation.inputs:
-            return
-        operation = operation.inputs[0].op
+def only_when(due: Any, make: Callable[[], Any], length: int) -> Any:
+    """Return a vector where it is due, and something of no use where it is not."""
+    otherwise = length if in_xla() else 0  # XLA knows no empty one in its place
+    return tf.cond(due, make, lambda: tf.zeros([otherwise], tf.float32))

@@ -58,11 +58,16 @@ class Outputs:
         if kind is None or not tf.is_tensor(value) or not value.dtype.is_floating:
             return
         shape = value.shape
-        if not shape.rank or shape.rank < 2 or shape[-1] is None:  # noqa: PLR2004
+        if not shape.rank or shape.rank < 2 or shape[-1] is None:
             return
         path = getattr(layer, "path", None) or layer.name
         if path in self._seen or len(self._seen) < MOST_OUTPUTS:
             self._seen[path] = _Output(Tensor(path, (int(shape[-1]),), kind), value)
+
+    def forget(self) -> bool:
+        """Drop what was seen; return whether there was something that could have been measured."""
+        seen, self._seen = self._seen, {}
+        return any(is_at_hand(output.value) for output in seen.values())
 
     def take(
         self, step: Any, optimizer: int, schedule: Mapping[Interval, frozenset[str]]

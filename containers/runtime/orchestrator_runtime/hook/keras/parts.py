@@ -135,13 +135,16 @@ class Tables:
             yield Part(section, make)
 
     def _changes(self, inputs: Inputs) -> Any:
-        before = tf.split(inputs.snapshot, self.samples)
+        before = self._split(inputs.snapshot)
         weights = inputs.weights()
         now = [measure.sample(weights[place]) for place in self.wide]
         return measure.l2([tf.cast(new, tf.float32) - old for new, old in zip(now, before)])
 
+    def _split(self, snapshot: Any) -> Any:
+        return tf.split(tf.ensure_shape(snapshot, [sum(self.samples)]), self.samples)
+
     def _befores(self, inputs: Inputs) -> Any:
-        return measure.l2(tf.split(inputs.snapshot, self.samples))
+        return measure.l2(self._split(inputs.snapshot))
 
 
 def _is_there(statistic: str, gradient: Any) -> bool:
@@ -157,14 +160,12 @@ def conditional(step: Any, groups: Sequence[Group], inputs: Inputs) -> Any:
     length = sum(group.length for group in groups)
 
     def each() -> Any:
-        return tf.concat(
-            [
-                measure.when(is_due, lambda group=group: group.make(inputs), group.length)
-                for is_due, group in zip(due, groups)
-            ],
-            0,
-        )
+        return tf.concat([_made(*pair, inputs) for pair in zip(due, groups)], 0)
 
     if len(groups) == 1:
         return measure.when(due[0], lambda: groups[0].make(inputs), length)
     return measure.when(tf.reduce_any(tf.stack(due)), each, length)
+
+
+def _made(due: Any, group: Group, inputs: Inputs) -> Any:
+    return measure.when(due, lambda: group.make(inputs), group.length)

@@ -45,6 +45,4 @@ class Ring:
         """Return the rows of steps; None for one that is not there, or not any more."""
         slots = [step % self.capacity for step in steps]
         rows = self._rows.sparse_read(slots).numpy().tolist()
-        return [
-            row if row[0] == step_mark(step) else None for step, row in zip(steps, rows)
-        ]
+        return [row if row[0] == step_mark(step) else None for step, row in zip(steps, rows)]

@@ -132,7 +132,9 @@ def _flat(gradients: Any) -> list[Any]:
 
 
 def _is_scalar(tensor: Any) -> bool:
-    return tf.is_tensor(tensor) and tensor.shape.rank is not None and tensor.shape.num_elements() == 1
+    return (
+        tf.is_tensor(tensor) and tensor.shape.rank is not None and tensor.shape.num_elements() == 1
+    )
 
 
 def _is_variable(source: Any) -> bool:

@@ -74,10 +74,12 @@ class Watch:
         if not intervals or not tables.wide:
             return None
         length = sum(tables.samples)
+        # What eager code hands on has a shape, which must be the same at each step.
+        choose = measure.when if tf.executing_eagerly() else measure.only_when
 
         def make() -> Any:
             due = measure.holds(self.step, intervals[0])
-            return measure.when(due, lambda: tables.snapshot(_raw(variables)), length)
+            return choose(due, lambda: tables.snapshot(_raw(variables)), length)
 
         return self._run(("before", self._known), make)
 
@@ -98,11 +100,9 @@ class Watch:
         scalars: Mapping[str, Any],
         extra: Extra | None,
     ) -> None:
-        """Write the row of an executed step.
+        """Write the row of an executed step, given all variables of the optimizer.
 
-        Args:
-            variables: All of the optimizer's.
-            gradients: Theirs, as the step used them, None for those without one.
+        The gradients are theirs, as the step used them, None for those without one.
         """
         self._know(variables)
         names = tuple(scalars)
