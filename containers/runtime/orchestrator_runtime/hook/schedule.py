@@ -64,6 +64,11 @@ class Schedule:
             self._known[holding] = due
         return due
 
+    @property
+    def groups(self) -> Mapping[Interval, frozenset[str]]:
+        """The series by their interval, for an adapter that must know before the step comes."""
+        return self._by_interval
+
     def has(self, prefix: str) -> bool:
         """Return whether any series begins like this."""
         return any(
