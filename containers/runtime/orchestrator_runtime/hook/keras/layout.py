@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from orchestrator_runtime.trace.record import GRADIENTS_L2, UPDATE_RATIO, Block, StepRecord, Table
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Collection, Sequence
 
 CHANGE, BEFORE = "_change", "_before"  # what the update ratio is made of
 HEAD = 2
@@ -57,7 +57,7 @@ def step_mark(step: int) -> float:
 
 
 def record_of(
-    layout: Layout, row: Sequence[float], record: StepRecord, due: Sequence[str]
+    layout: Layout, row: Sequence[float], record: StepRecord, due: Collection[str]
 ) -> StepRecord:
     """Fill a step from its row; sections of series that are not ``due`` are without a meaning."""
     record.skipped = layout.skipped
