@@ -52,7 +52,10 @@ def non_finite(tensors: Sequence[Tensor]) -> list[Tensor]:
 
 def idle_units(tensors: Sequence[Tensor]) -> list[Tensor]:
     """Return the shares of rows (output units) that are zero throughout."""
-    return [1.0 - (each != 0).flatten(1).any(1).float().mean() for each in tensors]
+    return [
+        1.0 - (each.reshape(len(each) if each.dim() else 1, -1) != 0).any(1).float().mean()
+        for each in tensors
+    ]
 
 
 def abs_mean(tensors: Sequence[Tensor]) -> list[Tensor]:
