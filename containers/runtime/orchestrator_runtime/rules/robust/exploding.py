@@ -25,6 +25,10 @@ REMEDIES = (
 )
 
 
+DRIFT = 0.3
+"""Evidence that is forgotten each step: what doubles and stays there has not exploded."""
+
+
 class ExplodingGradient(Rule):
     """Fires when the loss rises far above its start, or gradients are out of all proportion.
 
@@ -56,6 +60,7 @@ class ExplodingGradient(Rule):
         self._evidence = 0.0
         self._stiff = 0
         self._wild = 0
+        self._last_update = 0.0
 
     def share(self, shared: dict[str, Any]) -> None:
         """Use what the other rules have derived."""
@@ -85,13 +90,13 @@ class ExplodingGradient(Rule):
         rise = run.loss.rise
         grown = run.norm / run.usual_norm if run.usual_norm > 0 else 1.0
         if grown > self.number("norm_rise") and rise > 1.2:
-            return min(math.log10(rise) + math.log10(grown) / 2, 3.0)
-        excess = math.log10(rise) - math.log10(self.number("loss_rise")) + 0.3
+            return min(math.log10(rise) * (1.0 + math.log10(grown)) - DRIFT, 3.0)
+        excess = math.log10(rise) - math.log10(self.number("loss_rise")) + DRIFT
         return min(max(excess, -1.0), 3.0)
 
     def _on_overflow(self, record: StepRecord, loss: float) -> Finding | None:
         """What overflows after it has grown has exploded; out of the blue it is `non_finite`."""
-        if self._evidence <= 0.5:
+        if self._evidence <= 0.5 and self._last_update < 1.0:
             return None
         return self._finding(record, f"loss ({loss:.3g}) or gradients overflow after growing")
 
@@ -110,9 +115,11 @@ class ExplodingGradient(Rule):
     def _on_update(self, record: StepRecord) -> Finding | None:
         block = record.blocks.get("weights/update_ratio")
         ratios = [value for _, value in block.present()] if block is not None else []
-        if not ratios or self._run.steps == 1:  # small first weights may well change much at once
+        if not ratios:
             return None
-        typical = statistics.median(ratios)
+        typical = self._last_update = statistics.median(ratios)
+        if self._run.steps == 1:  # small first weights may well change much at once
+            return None
         is_wild = typical > self.number("update") and self._run.loss.gain < 0.1
         self._wild = self._wild + 1 if is_wild else 0
         if self._wild < 2:  # once may be chance
