@@ -74,8 +74,7 @@ def _groups(found: Sequence[Mark], span: Span) -> list[list[Mark]]:
 
 def _label(group: Sequence[Mark], span: Span, top: float) -> Markup:
     stops = any(mark.stops for mark in group)
-    labels = [mark.label for mark in group]
-    text = labels[0] if len(labels) == 1 else f"{labels[0]}-{labels[-1]}"
+    text = ",".join(mark.label for mark in group[:3]) + ("…" if len(group) > 3 else "")
     text = f"stop {text}" if stops else text
     width = 9 + 6.6 * len(text)
     middle = (at(group[0].step, span) + at(group[-1].step, span)) / 2

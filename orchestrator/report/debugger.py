@@ -12,16 +12,15 @@ from orchestrator_runtime.trace.record import GRADIENTS_L2, UPDATE_RATIO
 from orchestrator.report import heatmap, plot
 from orchestrator.report.axes import Mark
 from orchestrator.report.binning import Span, span_of
-from orchestrator.report.chart import Series, line_chart
 from orchestrator.report.findings import STYLE as CARDS
 from orchestrator.report.findings import cards, layers_of, marks_of, of_optimizer
 from orchestrator.report.grid import COLUMNS, ROWS, Grid, grid_of
 from orchestrator.report.layers import layer_table
 from orchestrator.report.markup import Markup, join, tag
+from orchestrator.report.metric_cards import metric_cards
 from orchestrator.report.names import elided
 from orchestrator.report.page import details, page, rows, section
 from orchestrator.report.plot import Curve
-from orchestrator.report.words import number
 
 if TYPE_CHECKING:
     from orchestrator_runtime.trace import StepRecord
@@ -30,10 +29,7 @@ CELLS = 500_000
 """Of all pictures of a page together; a cell is about a byte of it."""
 TABLE_ROWS = 600
 MOST_OPTIMIZERS = 12
-MOST_METRICS = 12
 TEXT = 2000
-KNOWN = frozenset({"loss", "norm", "norm_before_clip", "learning_rate", "clip", "backwards"})
-"""Scalars that have a place of their own; all others are metrics of the program."""
 
 
 @dataclass(frozen=True)
@@ -87,7 +83,7 @@ def debugger_page(
         _jumps([index for index, _ in shown]) if len(shown) > 1 else None,
         *(_optimizer(index, records, findings, len(shown)) for index, records in shown),
         _left_out(len(runs) - len(shown)),
-        section("Metrics that the program reported", _metrics(steps)),
+        section("Metrics that the program reported", metric_cards(steps)),
         section("About the debugger", *_about(summary)),
         footer=summary.footer,
         style=join(heatmap.STYLE, plot.STYLE, CARDS),
@@ -282,32 +278,6 @@ def _figure(picture: Markup | None) -> Markup | None:
 
 
 # -- the rest ----------------------------------------------------------------------------------
-
-
-def _metrics(steps: Sequence[StepRecord]) -> Markup | None:
-    points: dict[str, list[tuple[int, float]]] = {}
-    for record in steps:
-        for name in record.scalars.keys() - KNOWN:
-            points.setdefault(name, []).append((record.step, record.scalars[name]))
-    made = []
-    for name in sorted(points)[:MOST_METRICS]:
-        chart = line_chart([_thin(elided(name, 60), points[name])])
-        if chart is not None:
-            head = (tag("span", number(points[name][-1][1]), class_="last"), elided(name, 60))
-            made.append(tag("div", tag("div", *head, class_="name"), chart, class_="card"))
-    return tag("div", *made, class_="cards") if made else None
-
-
-def _thin(name: str, points: Sequence[tuple[int, float]]) -> Series:
-    """Return at most some hundred points: of each part its smallest and its largest."""
-    curve = Curve(name, tuple(points))
-    span = span_of([step for step, _ in points])
-    if len(points) <= plot.POINTS:
-        chosen = [(float(step), value) for step, value in points]
-    else:
-        flat = [place for part in plot.places(curve, span) for place in part]
-        chosen = [(place.step, value) for place in flat for value in (place.low, place.high)]
-    return Series(name, tuple(s for s, _ in chosen), tuple(v for _, v in chosen), len(points))
 
 
 def _about(summary: DebuggerSummary) -> Iterator[Markup | None]:

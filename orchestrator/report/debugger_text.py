@@ -121,18 +121,27 @@ def _strips(
         points = curve_of(records, scalar, name).points
         if points:
             yield f"{name:>{NAME}} {sparkline(points, span, room)} {number(points[-1][1])}"
-    grid = grid_of(records, GRADIENTS_L2, span, columns=2 * room, rows=ROWS)
+    grid, what = _gradients(records, span, 2 * room)
     if grid is None:
         return
     decades = decades_of(grid.positive()) or Decades(-1, 0)
     yield ""
     yield (
-        f"gradients of {grid.tensors:,} tensors, {RAMP[0]} 1e{decades.low} to {RAMP[-1]} "
+        f"gradients of {grid.tensors:,} {what}, {RAMP[0]} 1e{decades.low} to {RAMP[-1]} "
         f"1e{decades.high}, {ZERO} exactly zero, {NON_FINITE} not finite:"
     )
     for row in grid.rows:
         sign = ">" if not concerned.isdisjoint(row.names) else " "
         yield f"{sign}{_name(row):>{NAME - 1}} {strip(_single(row, grid, room), decades)}"
+
+
+def _gradients(records: Sequence[StepRecord], span: Span, columns: int) -> tuple[Grid | None, str]:
+    """Return the gradients of all tensors, or of the matrices alone where that are too many."""
+    grid = grid_of(records, GRADIENTS_L2, span, columns=columns, rows=ROWS)
+    if grid is None or grid.tensors <= ROWS:
+        return grid, "tensors"
+    matrices = grid_of(records, GRADIENTS_L2, span, columns=columns, rows=ROWS, matrices=True)
+    return (matrices, "matrices") if matrices is not None else (grid, "tensors")
 
 
 def _single(row: Row, grid: Grid, room: int) -> list[Value]:

@@ -6,7 +6,7 @@ import math
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import chain
+from itertools import groupby
 from typing import TYPE_CHECKING
 
 from orchestrator.report.binning import Bins, Span, Value, bins_of, extremes
@@ -85,6 +85,7 @@ def grid_of(
     *,
     columns: int = COLUMNS,
     rows: int = ROWS,
+    matrices: bool = False,
 ) -> Grid | None:
     """Return the grid of a series; None if it was not recorded.
 
@@ -97,10 +98,11 @@ def grid_of(
         span: The steps that the columns cover.
         columns: At most so many, at least 2.
         rows: At most so many.
+        matrices: Leave out tensors of one dimension: biases, and scales of normalisations.
     """
     samples = [record for record in records if series in record.blocks]
     blocks = [record.blocks[series] for record in samples]
-    index = tensor_index(blocks)
+    index = tensor_index(blocks, dimensions=2 if matrices else 0)
     if not index:
         return None
     names = [name for name, _ in index]
@@ -119,15 +121,21 @@ def grid_of(
     return Grid(made, span, len(samples), len(names), bins.pairs)
 
 
-def tensor_index(blocks: Sequence[Block]) -> Mapping[_Key, int]:
-    """Return the places of all tensors of some blocks, which need not have the same."""
+def tensor_index(blocks: Sequence[Block], *, dimensions: int = 0) -> Mapping[_Key, int]:
+    """Return the places of all tensors of some blocks, which need not have the same.
+
+    Args:
+        blocks: Of one series.
+        dimensions: Leave out tensors that have fewer.
+    """
     known: dict[_Key, int] = {}
     seen: set[int] = set()
     for block in blocks:
         if id(block.table) not in seen:
             seen.add(id(block.table))
-            for key in keys(block.table):
-                known.setdefault(key, len(known))
+            for key, tensor in zip(keys(block.table), block.table.tensors, strict=True):
+                if len(tensor.shape) >= dimensions:
+                    known.setdefault(key, len(known))
     return known
 
 
@@ -140,7 +148,7 @@ def keys(table: Table) -> Iterator[_Key]:
 
 
 class _Tables:
-    """The rows of the tensors of each table."""
+    """The rows of the tensors of each table; -1 for those that are left out."""
 
     def __init__(self, index: Mapping[_Key, int], row_of: Sequence[int]) -> None:
         self._index, self._row_of = index, row_of
@@ -149,9 +157,13 @@ class _Tables:
     def rows(self, table: Table) -> list[int]:
         found = self._known.get(id(table))
         if found is None:
-            found = [self._row_of[self._index[key]] for key in keys(table)]
+            found = [self._row(key) for key in keys(table)]
             self._known[id(table)] = found
         return found
+
+    def _row(self, key: _Key) -> int:
+        place = self._index.get(key)
+        return -1 if place is None else self._row_of[place]
 
 
 def _column(
@@ -166,15 +178,11 @@ def _column(
 def _by_row(
     blocks: Sequence[Block], tables: _Tables, count: int
 ) -> Sequence[Sequence[float | None]]:
-    if not blocks:
-        return [()] * count
-    rows = tables.rows(blocks[0].table)
-    plain = rows == list(range(count))
-    if plain and all(block.table is blocks[0].table for block in blocks):
-        return list(zip(*(block.values for block in blocks), strict=True))
-    found: list[list[float | None]] = [[] for _ in range(count)]
-    for row, value in chain.from_iterable(
-        zip(tables.rows(block.table), block.values, strict=True) for block in blocks
-    ):
-        found[row].append(value)
+    found: list[tuple[float | None, ...]] = [()] * count
+    for _, run in groupby(blocks, lambda block: id(block.table)):
+        some = list(run)
+        lines = zip(*(block.values for block in some), strict=True)
+        for row, line in zip(tables.rows(some[0].table), lines, strict=True):
+            if row >= 0:
+                found[row] = found[row] + line
     return found

@@ -86,13 +86,25 @@ def heat_map(
 
 
 def heat_map_svg(
-    grid: Grid, title: str, found: Sequence[Mark] = (), *, concerned: Collection[str] = ()
+    grid: Grid,
+    title: str,
+    found: Sequence[Mark] = (),
+    *,
+    concerned: Collection[str] = (),
+    decades: Decades | None = None,
 ) -> str:
     """Return a picture as an SVG file of its own, light or dark as its reader likes it.
 
     It grows with the number of cells: a grid of some 60 rows and 160 columns is about 150 kB.
+
+    Args:
+        grid: The values.
+        title: For those who do not see it.
+        found: Steps to mark.
+        concerned: Names of tensors that findings are about.
+        decades: What the colours cover, for pictures to compare; None where the values decide.
     """
-    picture = _picture(grid, title, found, concerned, "alone", _paths, alone=True)
+    picture = _picture(grid, title, found, concerned, "alone", _paths, decades, alone=True)
     return f'<?xml version="1.0" encoding="UTF-8"?>\n{picture}\n'
 
 
@@ -103,12 +115,13 @@ def _picture(
     concerned: Collection[str],
     name: str,
     cells: _Cells,
+    decades: Decades | None = None,
     *,
     alone: bool = False,
 ) -> Markup:
     high = row_height(len(grid.rows))
     top, bottom = float(MARK_HEIGHT), MARK_HEIGHT + high * len(grid.rows)
-    decades = colours.decades_of(grid.positive())
+    decades = decades or colours.decades_of(grid.positive())
     height = bottom + AXIS_HEIGHT + LEGEND_HEIGHT
     parts = [
         tag("defs", _hatch(name), _ramp(name)),

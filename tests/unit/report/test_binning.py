@@ -26,6 +26,8 @@ def test_the_smallest_and_the_largest_magnitude_come_out_in_their_order(values):
         assert (first, second) == (None, None)
         return
     assert {first, second} == {min(known), max(known)}
+    assert first is not None
+    assert second is not None
     assert known.index(first) <= known.index(second)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import random
+from typing import Any
 
 import pytest
 from orchestrator_runtime.rules import Finding
@@ -36,7 +37,7 @@ FOUND = Finding(
 LARGEST = 2_000_000
 
 
-def found(stop: bool = True, **changes) -> dict:
+def found(stop: bool = True, **changes) -> dict[str, Any]:
     return {**FOUND._replace(**changes).to_json(), "stop": stop}
 
 
@@ -176,7 +177,7 @@ def test_last_values_are_those_of_the_last_step_that_has_them():
     assert lines == {"a": 7.0, "b": 0.1}
 
 
-HOSTILE_FINDINGS = [
+HOSTILE_FINDINGS: list[dict[str, Any]] = [
     {},
     {"step": "x", "layers": "abc", "values": [1], "remedies": None, "optimizer": None, "stop": "yes"},
     {

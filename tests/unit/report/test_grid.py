@@ -45,7 +45,7 @@ def test_no_extreme_is_lost_in_steps_nor_in_depth(values, columns, rows):
 
 
 def test_few_steps_are_shown_as_they_are():
-    values = [[1.0, None, 0.0], [2.0, 5.0, math.inf]]
+    values: list[list[float | None]] = [[1.0, None, 0.0], [2.0, 5.0, math.inf]]
     found = grid(steps_of(NAMES, 2, lambda step: values[step]))
     assert [row.cells for row in found.rows] == [(1.0, 2.0), (None, 5.0), (0.0, math.inf)]
     assert [row.name for row in found.rows] == NAMES
@@ -90,6 +90,18 @@ def test_thousands_of_tensors_share_rows():
     assert found.rows[0].range == (1.0, 10.0)
     assert found.rows[-1].range == (4991.0, 5000.0)
     assert found.columns == 6
+
+
+def test_vectors_may_be_left_out():
+    records = steps_of(NAMES, 3, lambda _: [1.0, 2.0, 3.0])
+    known = table(NAMES)
+    tensors = (known.tensors[0], known.tensors[1]._replace(shape=(4,)), known.tensors[2])
+    for record in records:
+        record.blocks[GRADIENTS_L2] = Block(known._replace(tensors=tensors), [1.0, 2.0, 3.0])
+    found = grid_of(records, GRADIENTS_L2, Span(0, 3), matrices=True)
+    assert found is not None
+    assert {row.name: row.cells for row in found.rows} == {"a": (1.0,) * 3, "c": (3.0,) * 3}
+    assert found.tensors == 2
 
 
 def test_what_was_not_recorded_has_no_grid():

@@ -13,6 +13,7 @@ from orchestrator_runtime.trace.record import GRADIENTS_L2
 
 from orchestrator.report.axes import Mark
 from orchestrator.report.binning import Span
+from orchestrator.report.colours import Decades
 from orchestrator.report.grid import grid_of
 from orchestrator.report.heatmap import heat_map, heat_map_svg, row_height
 from tests.unit.report.reading import HOSTILE
@@ -90,6 +91,14 @@ def test_a_picture_alone_contains_no_other_file_and_draws_each_cell():
     assert "prefers-color-scheme: dark" in text
 
 
+def test_pictures_to_compare_have_the_same_colours():
+    first, second = (
+        heat_map_svg(grid(["a"], [[value]]), "t", decades=Decades(-9, 0)) for value in (1e-9, 1.0)
+    )
+    assert "#00224e" in first.split("</defs>")[1]
+    assert "#fee838" in second.split("</defs>")[1]
+
+
 def test_many_rows_stay_low_and_their_labels_apart():
     names = layers(400)
     picture = heat_map(grid(names, [[1.0] * 400]), "t", concerned={names[7], names[8]})
@@ -98,6 +107,7 @@ def test_many_rows_stay_low_and_their_labels_apart():
     heights = [float(e.attrib["y"]) for e in labels]
     gaps = [b - a for a, b in pairwise(heights)]
     assert min(gaps) >= 10
-    assert next(e.text for e in labels if e.get("class") == "layer concerned").startswith("…7.")
+    ours = [e.text or "" for e in labels if e.get("class") == "layer concerned"]
+    assert ours[0].startswith("…7.")
     assert row_height(400) * 400 <= 1100
     assert row_height(1) == 16

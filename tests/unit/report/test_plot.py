@@ -104,7 +104,7 @@ def test_marks_are_at_their_steps_and_a_stop_lies_on_top():
     lines = [e for e in root.iter("line") if e.get("class") in {"mark", "stop"}]
     assert [e.get("class") for e in lines] == ["mark", "stop"]
     flags = [e.text for e in root.iter("text") if e.get("class") == "flagtext"]
-    assert flags == ["stop 1-2"]
+    assert flags == ["stop 1,2"]
     assert not list(root.iter("script"))
 
 
