@@ -61,6 +61,9 @@ class ExplodingGradient(Rule):
         self._stiff = 0
         self._wild = 0
         self._last_update = 0.0
+        self._relapsed = 0
+        self._rate_at_best = 0.0
+        self._norm_at_best = 0.0
 
     def share(self, shared: dict[str, Any]) -> None:
         """Use what the other rules have derived."""
@@ -82,7 +85,11 @@ class ExplodingGradient(Rule):
                 f"the loss is {loss:.3g}, {run.loss.rise:.3g} times its start "
                 f"({run.loss.start:.3g}), with a gradient norm of {run.norm:.3g}",
             )
-        return self._on_elasticity(record) or self._on_update(record)
+        return (
+            self._on_elasticity(record)
+            or self._on_update(record)
+            or self._on_relapse(record, loss)
+        )
 
     def _excess(self) -> float:
         """Return log10 of how far this step is beyond what is tolerated; negative if it is not."""
@@ -110,6 +117,22 @@ class ExplodingGradient(Rule):
             record,
             f"a change of the weights by 1 % may change the loss by {run.elasticity:.3g} % "
             f"(gradient norm {run.norm:.3g}), and it has not improved",
+        )
+
+    def _on_relapse(self, record: StepRecord, loss: float) -> Finding | None:
+        """Find a run that had learnt and fell back to its start as the steps grew."""
+        run, rate = self._run, record.scalars.get("learning_rate", 0.0)
+        if run.loss.slow <= run.loss.best:
+            self._rate_at_best, self._norm_at_best = rate, run.usual_norm
+        grown = rate > 3.0 * self._rate_at_best or run.usual_norm > 10.0 * self._norm_at_best
+        fell = run.loss.best_gain > 0.4 and run.loss.fast > run.loss.start - 0.1 * run.loss.scale
+        self._relapsed = self._relapsed + 1 if fell and grown else 0
+        if self._relapsed < 2 * self.whole("patience"):
+            return None
+        return self._finding(
+            record,
+            f"the loss had come down to {run.loss.best:.3g} and is back at {loss:.3g}, where it "
+            f"began ({run.loss.start:.3g}), as steps grew",
         )
 
     def _on_update(self, record: StepRecord) -> Finding | None:
