@@ -82,8 +82,7 @@ class ExplodingGradient(Rule):
         if self._evidence >= self.number("evidence"):
             return self._finding(
                 record,
-                f"the loss is {loss:.3g}, {run.loss.rise:.3g} times its start "
-                f"({run.loss.start:.3g}), with a gradient norm of {run.norm:.3g}",
+                f"the loss is {loss:.3g} after {run.loss.first:.3g} at the start, with a gradient norm of {run.norm:.3g}",
             )
         return (
             self._on_elasticity(record)
