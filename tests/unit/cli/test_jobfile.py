@@ -74,6 +74,11 @@ s3_uri = "/checkpoints"
 [tensor_board_output_config]
 s3_output_path = "/boards"
 
+[debugger]
+rules = ["non_finite", { rule = "vanishing_gradient", parameters = { patience = 40 } }]
+stop_on = ["non_finite"]
+every = { "gradients/l2" = 10 }
+
 [tags]
 team = "vision"
 """
