@@ -25,6 +25,14 @@ def _web_address(text: str) -> str:
     return text
 
 
+def _somebody(text: str) -> str:
+    if not text.startswith(("mailto:", "tel:")) or not text.partition(":")[2]:
+        raise ValueError(
+            f"notify must hold mailto: or tel: addresses, got {text!r}; write mailto:me@example.com"
+        )
+    return text
+
+
 def _legal_pattern(text: str) -> str:
     try:
         re.compile(text)
@@ -44,6 +52,11 @@ class DebugRule(Spec):
     name: Annotated[str, StringConstraints(min_length=1, max_length=256)] | None = None
     """What you call it; None = the rule's own name."""
     parameters: dict[str, str | int | float | bool] = Field(default_factory=dict, max_length=100)
+    notify: tuple[
+        Annotated[str, StringConstraints(max_length=256), AfterValidator(_somebody)], ...
+    ] = Field(default=(), max_length=10)
+    """Who is told of its findings (``mailto:…``, ``tel:…``), by the service's own webhook
+    ``ORCHESTRATOR_WEBHOOK_URL``. SageMaker: the actions Email and SMS."""
 
     @property
     def called(self) -> str:
@@ -113,6 +126,11 @@ class Debugger(Spec):
                     "such as gradients/l2"
                 )
         return self
+
+    @property
+    def tells_somebody(self) -> bool:
+        """Whether findings are to be told to anybody."""
+        return self.webhook is not None or any(rule.notify for rule in self.rules)
 
     def judged_by(self) -> tuple[DebugRule, ...]:
         """Return all rules, those that only ``stop_on`` names included."""
