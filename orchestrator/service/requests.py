@@ -86,7 +86,7 @@ class ReadLog(Named):
 class ReadTensors(Named):
     """See ``Transport.read_tensors``."""
 
-    file: str = Field(min_length=1, max_length=255)
+    file: str
     offset: int = Field(default=0, ge=0, le=MAX_OFFSET)
     limit_bytes: int = Field(default=1 << 20, ge=1, le=16 << 20)
 
