@@ -26,7 +26,7 @@ def moment(seconds: float) -> float:
     return START.timestamp() + seconds
 
 
-def finding(rule: str = "non_finite", **more: Any) -> dict[str, Any]:
+def finding(rule: Any = "non_finite", **more: Any) -> dict[str, Any]:
     """A line of a rule that found something."""
     return {
         "kind": "finding",
