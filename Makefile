@@ -1,6 +1,6 @@
 # Every target does its own set-up first and says so; what is set up already costs a fraction of a second.
 # Another Python: make PYTHON=python3.12 demo
-.PHONY: help demo test test-all check lint types contract floor security style format bench constraints stop-engine clean distclean
+.PHONY: help demo test test-all check lint types contract floor security style format bench corpus constraints stop-engine clean distclean
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
 SHELL := /bin/bash
@@ -59,6 +59,11 @@ bench: .venv-ready ## speed beside bare processes, bare docker and TorchX (BENCH
 	@$(ENVIRONMENT) bench
 	@$(BIN)/python -m tests.setup.prepare
 	$(BIN)/python -m tests.benchmarks $(BENCH)
+
+corpus: .venv-ready ## score the debugger's rules on its labelled corpus (CORPUS="held --list" for a part)
+	@$(ENVIRONMENT) tensorflow
+	PYTHONPATH=.:containers/runtime .venv-tensorflow/bin/python -m tests.debugger_corpus --record --framework keras
+	PYTHONPATH=.:containers/runtime $(BIN)/python -m tests.debugger_corpus $(CORPUS)
 
 constraints: .venv-ready ## take the newest versions that fit together, and pin them
 	$(BIN)/python -m tests.setup.pin

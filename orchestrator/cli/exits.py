@@ -11,6 +11,9 @@ Stopped by somebody                143, as by SIGTERM
 Stopped by a time limit            124, as by ``timeout``
 still running (you detached)       130, as by Ctrl-C
 =================================  ==========================================================
+
+``debug`` has its command's own code, 128 + S after a signal, and otherwise: 3 when a rule of
+``--stop-on`` found something, 126 and 127 as in a shell when the command cannot be run or found.
 """
 
 from __future__ import annotations
@@ -23,7 +26,10 @@ if TYPE_CHECKING:
 DONE = 0
 ERROR = 1
 WRONG_REQUEST = 2
+RULE_STOP = 3
 TIME_LIMIT = 124
+NOT_RUNNABLE = 126
+NO_COMMAND = 127
 INTERRUPTED = 130
 BROKEN_PIPE = 141
 STOPPED = 143

@@ -20,8 +20,9 @@ if TYPE_CHECKING:
 PROGRAM = "orchestrator"
 COMPLETION_VARIABLE = "_ORCHESTRATOR_COMPLETE"
 # Verbs whose words after `--` belong to another program.
-TAKES_REST = frozenset({"run", "shell"})
+TAKES_REST = frozenset({"debug", "run", "shell"})
 SETTINGS = {"help_option_names": ["--help", "-h"], "max_content_width": 100}
+_STRAY = ("such option", "such command", "extra argument")
 HELP_WORDS = frozenset({"--help", "-h", "help"})
 
 
@@ -44,7 +45,7 @@ def _dispatch(words: list[str]) -> int:
         return _run(VERBS, words, ())
     if not words or words[0] in HELP_WORDS:
         if len(words) > 1 and words[1] in VERBS:
-            return _help(words[1])
+            return _help(*words[1:3])
         print(top_help(), file=sys.stdout if words else sys.stderr)
         return exits.DONE if words else exits.WRONG_REQUEST
     if words[0] in {"--version", "-V"}:
@@ -57,19 +58,26 @@ def _dispatch(words: list[str]) -> int:
         cut = words.index("--")
         words, rest = words[:cut], words[cut + 1 :]
     if "--help" in words or words[-1] == "-h":
-        return _help(verb)
+        return _help(*words[:2])
     return _run([verb], words, rest)
 
 
-def _help(verb: str) -> int:
-    """Print a verb's help. Typer itself would load pydantic to read the word --help."""
+def _help(verb: str, part: str = "") -> int:
+    """Print the help of a verb, or of a part of it.
+
+    Typer itself would load pydantic to read the word --help.
+    """
     import typer
 
     group: Any = typer.main.get_command(build([verb]))
     settings: Any = SETTINGS
     above = typer.Context(group, info_name=PROGRAM, **settings)
     command = group.commands[verb]
-    print(command.get_help(typer.Context(command, parent=above, info_name=verb, **settings)))
+    context = typer.Context(command, parent=above, info_name=verb, **settings)
+    inner = getattr(command, "commands", {}).get(part)
+    if inner is not None:
+        command, context = inner, typer.Context(inner, parent=context, info_name=part, **settings)
+    print(command.get_help(context))
     return exits.DONE
 
 
@@ -103,9 +111,26 @@ def build(verbs: Iterable[str]) -> Any:
 
     for verb in verbs:
         module = importlib.import_module(f"orchestrator.cli.cmd_{verb}")
-        examples = "\n".join(f"  {line}" for line in module.EXAMPLES.strip().splitlines())
-        app.command(verb, epilog=f"\b\nExamples:\n{examples}")(_noticing(module.command))
+        parts: dict[str, str] = getattr(module, "PARTS", {})
+        if not parts:
+            app.command(verb, epilog=_examples(module))(_noticing(module.command))
+            continue
+        inner = typer.Typer(
+            rich_markup_mode=None, add_completion=False, subcommand_metavar=module.METAVAR
+        )
+        inner.callback(invoke_without_command=True, epilog=_examples(module))(
+            _noticing(module.command)
+        )
+        for part, place in parts.items():
+            own = importlib.import_module(place)
+            inner.command(part, epilog=_examples(own))(_noticing(own.command))
+        app.add_typer(inner, name=verb)
     return app
+
+
+def _examples(module: Any) -> str:
+    lines = "\n".join(f"  {line}" for line in module.EXAMPLES.strip().splitlines())
+    return f"\b\nExamples:\n{lines}"
 
 
 class _ReaderGone(Exception):
@@ -162,7 +187,7 @@ def _usage_failed(error: Any, words: list[str]) -> int:
     said = error.format_message().rstrip(".")
     verb = words[0]
     remedy = f"see `orchestrator {verb} --help`"
-    if verb in TAKES_REST and ("such option" in said or "extra argument" in said):
+    if verb in TAKES_REST and any(what in said for what in _STRAY):
         remedy = f"words for your own program go after `--`: orchestrator {verb} … -- ARGS"
     return _failed(InvalidSpec(f"{said}; {remedy}"), words)
 

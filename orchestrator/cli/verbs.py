@@ -5,6 +5,7 @@ from __future__ import annotations
 GROUPS: dict[str, dict[str, str]] = {
     "Train": {
         "run": "Train a script or a directory and watch it",
+        "debug": "Run any command under the debugger, without a job",
         "stop": "Ask a job to stop; what it made so far is kept",
         "shell": "Open a shell beside a running job's program",
         "build": "Bake source and requirements into a Docker image",

@@ -8,13 +8,13 @@ from typing import Annotated, Any, Self
 
 from orchestrator_runtime.rules import DEFAULT_RULES, RuleError, judge_of
 from orchestrator_runtime.rules.parameters import nearest
+from orchestrator_runtime.rules.rule import SERIES
 from pydantic import AfterValidator, BeforeValidator, Field, StringConstraints, model_validator
 
 from orchestrator.spec.base import Spec
 from orchestrator.spec.places import LocalPath, Place
 
 CUSTOM_RULE = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*")
-_SERIES = re.compile(r"[A-Za-z_][\w.-]*/[a-z0-9_]+(:[^:/]+)*")
 
 
 def _web_address(text: str) -> str:
@@ -120,7 +120,7 @@ class Debugger(Spec):
                     f"stop_on must name rules, got {name!r}{nearest(name, sorted(names))}"
                 )
         for series in self.every:
-            if not _SERIES.fullmatch(series):
+            if not SERIES.fullmatch(series):
                 raise ValueError(
                     f"every must have series as keys, got {series!r}; write collection/statistic, "
                     "such as gradients/l2"

@@ -20,6 +20,11 @@ KINDS: dict[str, frozenset[str]] = {
     "saturated_activation": frozenset({"saturated"}),
     "unchanged_weights": frozenset({"unchanged"}),
     "poor_initialization": frozenset({"initialization"}),
+    "VanishingGradient": frozenset({"vanishing"}),
+    "ExplodingTensor": frozenset({"exploding", "non_finite"}),
+    "autotrainer_vanishing": frozenset({"vanishing"}),
+    "autotrainer_exploding": frozenset({"exploding", "non_finite"}),
+    "autotrainer_dying_relu": frozenset({"dead"}),
 }
 """Which kinds of fault an alarm names. Rules that are not here only warn: they stop nobody."""
 
@@ -85,6 +90,8 @@ def thinned(steps: Iterable[StepRecord], schedule: Schedule) -> Iterable[StepRec
     """Leave out what a schedule would not have recorded."""
     for record in steps:
         due = schedule.due(record.step)
+        if record.step == 1:  # activations of step 0 are taken then
+            due += tuple(name for name in schedule.due(0) if name.startswith("outputs/"))
         blocks = {name: block for name, block in record.blocks.items() if name in due}
         yield StepRecord(
             record.step,
@@ -97,11 +104,18 @@ def thinned(steps: Iterable[StepRecord], schedule: Schedule) -> Iterable[StepRec
 
 
 def engine_detector(judges: Sequence[Judge]) -> Detector:
-    """Return rules of the product as a detector: all of their findings, in order."""
+    """Return rules of the product as a detector: all of their findings, in order.
+
+    Steps of findings become those of the run: each optimizer counts its own.
+    """
 
     def detect(steps: Iterable[StepRecord]) -> list[Finding]:
         engine = Engine(judges)
-        found = [finding for record in steps for _, finding in engine.observe(record)]
+        found = [
+            finding._replace(step=index)
+            for index, record in enumerate(steps)
+            for _, finding in engine.observe(record)
+        ]
         if engine.failures:
             raise RuntimeError(f"rules failed: {engine.failures}")
         return found

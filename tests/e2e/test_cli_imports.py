@@ -78,7 +78,9 @@ def test_help_loads_next_to_nothing(tmp_path):
     assert len(found.modules) <= 40, sorted(found.modules)
 
 
-@pytest.mark.parametrize("verb", ["run", "list", "serve", "doctor", "gc", "build", "open"])
+@pytest.mark.parametrize(
+    "verb", ["run", "list", "serve", "doctor", "gc", "build", "open", "debug"]
+)
 def test_the_help_of_a_verb_loads_no_other_verb_and_nothing_heavy(tmp_path, verb):
     found = loaded(tmp_path, verb, "--help")
     assert not found.tops & (HEAVY | {"pydantic"})
@@ -104,3 +106,11 @@ def test_looking_through_a_living_driver_loads_nothing_heavy(tmp_path, command_h
     found = loaded(tmp_path, *words)
     assert not found.tops & HEAVY
     assert len(found.modules) <= 400, len(found.modules)
+
+
+def test_a_command_under_the_debugger_starts_without_anything_heavy(tmp_path):
+    found = loaded(tmp_path, "debug", "--", "true")
+    assert not found.tops & (HEAVY | {"torch"})
+    ours = {name for name in found.modules if name.startswith("orchestrator.")}
+    assert {name.split(".")[1] for name in ours} <= {"cli", "clock", "errors", "logs"}
+    assert len(found.modules) <= 330, len(found.modules)

@@ -187,8 +187,9 @@ if TYPE_CHECKING:
         """A line of ``debugger.jsonl``: what the hook says of itself, and what rules found.
 
         ``finding``: rule, name, step, optimizer, layers, values, message, cause, remedies, time,
-        stop. ``debugger``: state (``watching``, ``ended``, ``unmonitored``, ``rule_error``) with
-        framework, reason, rule, error, steps.
+        stop. ``debugger``: state (``watching``, ``ended``, ``unmonitored``, ``rule_error``,
+        ``not_evaluated``, or ``idle``: a process that imported a framework and took no step) with
+        framework, reason, rule, error, steps, optimizers.
         """
 
         kind: str

@@ -20,8 +20,9 @@ if TYPE_CHECKING:
 
     from orchestrator_runtime.hook.monitor import Monitor
 
-FRAMEWORKS = ("torch",)
+FRAMEWORKS = ("torch", "keras", "tf_keras")
 _started: dict[str, Any] = {}
+_shared: dict[str, Any] = {}
 
 
 def activate() -> None:
@@ -77,26 +78,46 @@ def start(framework: str) -> None:
         return
     _started[framework] = None
     try:
-        _started[framework] = _install()
+        _started[framework] = _install(framework)
     except Exception as error:  # noqa: BLE001
-        sys.stderr.write(
-            "[orchestrator debugger] unmonitored: it could not be started: "
-            f"{type(error).__name__}: {error}\n"
-        )
+        _tell(f"it could not be started: {type(error).__name__}: {error}")
 
 
-def _install() -> Any:
-    from orchestrator_runtime.hook.monitor import Monitor  # noqa: PLC0415
-    from orchestrator_runtime.hook.plan import read_plan  # noqa: PLC0415
+def _tell(reason: str) -> None:
+    """Say that nothing is watched, and to whoever asked for it as well. Never raises."""
+    sys.stderr.write(f"[orchestrator debugger] unmonitored: {reason}\n")
+    try:
+        from orchestrator_runtime import records  # noqa: PLC0415
 
-    plan = read_plan()
-    if plan is None:
+        records.send_record({"kind": "debugger", "state": "unmonitored", "reason": reason[:1000]})
+    except Exception as error:  # noqa: BLE001
+        sys.stderr.write(f"[orchestrator debugger] that is known here only: {error}\n")
+
+
+def _install(framework: str) -> Any:
+    monitor = _monitor()
+    if monitor is None:
         return None
-    return install("torch", Monitor(plan))
+    return install(framework, monitor)
 
 
-def install(_framework: str, monitor: Monitor) -> Any:
+def install(framework: str, monitor: Monitor) -> Any:
     """Put a monitor into a framework that is imported; return the adapter."""
-    from orchestrator_runtime.hook import pytorch  # noqa: PLC0415 -- only when it is there
+    if framework == "torch":
+        from orchestrator_runtime.hook import pytorch  # noqa: PLC0415 -- only where it is
 
-    return pytorch.install(monitor)
+        return pytorch.install(monitor)
+    from orchestrator_runtime.hook import keras  # noqa: PLC0415 -- only where it is
+
+    return keras.install(monitor, framework)
+
+
+def _monitor() -> Any:
+    """Return the one monitor of this process: a program may import two frameworks."""
+    if "monitor" not in _shared:
+        from orchestrator_runtime.hook.monitor import Monitor  # noqa: PLC0415
+        from orchestrator_runtime.hook.plan import read_plan  # noqa: PLC0415
+
+        plan = read_plan()
+        _shared["monitor"] = None if plan is None else Monitor(plan)
+    return _shared["monitor"]

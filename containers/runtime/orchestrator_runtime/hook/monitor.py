@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from orchestrator_runtime import contract, records
 from orchestrator_runtime.hook.schedule import Schedule, intervals_of
+from orchestrator_runtime.hook.system import Sampler
 from orchestrator_runtime.rules.engine import Engine, Judge
 from orchestrator_runtime.rules.parameters import RuleError
 from orchestrator_runtime.rules.registry import judge_of
@@ -23,10 +24,12 @@ if TYPE_CHECKING:
 
     from orchestrator_runtime.hook.plan import DebugPlan, RulePlan
     from orchestrator_runtime.rules.finding import Finding
-    from orchestrator_runtime.trace.record import Array, StepRecord
+    from orchestrator_runtime.trace.record import Array, StepRecord, SystemSample
 
 LOOK_SECONDS = 5.0
 """How often rules are told how long ago the last step was."""
+SAMPLE_SECONDS = 1.0
+"""How often the host is sampled, if a rule watches it."""
 
 
 class Monitor:
@@ -57,10 +60,12 @@ class Monitor:
             )
         )
         self._engine = Engine(judges)
+        self._watches_system = any(judge.system for judge in judges)
         self._on_finding = on_finding
         self._writer: Writer | None = None
         self._last: StepRecord | None = None
         self._failures = 0
+        self._optimizers = 0
         self._pid = os.getpid()
         self._lock = threading.RLock()
         self._over = threading.Event()
@@ -73,6 +78,7 @@ class Monitor:
             if not self.steps:
                 self._begin()
             self.steps += 1
+            self._optimizers = max(self._optimizers, record.optimizer + 1)
             self._last = record
             if self._writer is not None:
                 self._writer.step(record)
@@ -114,9 +120,16 @@ class Monitor:
         for ending in self._endings:
             ending()
         self._over.set()
-        if not self.steps and not self.backwards:
+        if not self.records:  # the first process of the distributed run speaks for this one
             return
-        state: dict[str, Any] = {"steps": self.steps, "backwards": self.backwards}
+        if not self.steps and not self.backwards:
+            records.send_record({"kind": "debugger", "state": "idle", "framework": self.framework})
+            return
+        state: dict[str, Any] = {
+            "steps": self.steps,
+            "backwards": self.backwards,
+            "optimizers": self._optimizers,
+        }
         if self.steps:
             state["state"] = "ended"
         else:
@@ -125,10 +138,30 @@ class Monitor:
                 "program changes by itself are not watched"
             )
             return
-        if self._writer is not None:
-            self._writer.event(event="end", **state)
-            self._writer.close()
+        with self._lock:  # the watching thread may be writing
+            self._sum_up()
+            if self._writer is not None:
+                self._writer.event(event="end", **state)
+                self._writer.close()
         records.send_record({"kind": "debugger", **state})
+
+    def _sum_up(self) -> None:
+        """Write the reports of rules, and which rules had nothing to judge: that is no health."""
+        for rule, report in self._engine.reports().items():
+            if self._writer is not None:
+                self._writer.event(event="report", rule=rule, report=report)
+        for rule, reason in self._engine.not_evaluated().items():
+            say(f"rule {rule} was not evaluated: {reason}")
+            if self._writer is not None:
+                self._writer.event(event="not_evaluated", rule=rule, reason=reason)
+            records.send_record(
+                {
+                    "kind": "debugger",
+                    "state": "not_evaluated",
+                    "rule": rule,
+                    "reason": reason[:1000],
+                }
+            )
 
     def _begin(self) -> None:
         """Open the trace and say that the run is watched."""
@@ -155,13 +188,41 @@ class Monitor:
         thread.start()
 
     def _watch(self) -> None:
-        while not self._over.wait(LOOK_SECONDS):
-            with self._lock:
+        """Look at the time and, if a rule needs it, at the host, until the end."""
+        sampler = Sampler() if self._watches_system else None
+        looked = time.monotonic()
+        while not self._over.wait(LOOK_SECONDS if sampler is None else SAMPLE_SECONDS):
+            sample = None if sampler is None else sampler.sample()
+            late = sampler is None or time.monotonic() - looked >= LOOK_SECONDS
+            if late:
+                looked = time.monotonic()
+            try:
+                self._look(sample, late=late)
+            except Exception as error:  # noqa: BLE001
+                say(f"the host is watched no more: {type(error).__name__}: {error}")
+                return
+
+    def _look(self, sample: SystemSample | None, *, late: bool) -> None:
+        with self._lock:
+            if self._over.is_set():
+                return
+            if sample is not None:
+                if self._writer is not None:
+                    self._writer.system(sample)
+                self._act(self._engine.observe_system(sample))
+            if late:
                 self._act(self._engine.waited(self._last, time.time()))
+            self._tell_failures()
 
     def _judge(self, rule: RulePlan) -> Judge | None:
         try:
-            return judge_of(rule.rule, rule.parameters, name=rule.name, stop=rule.stop)
+            return judge_of(
+                rule.rule,
+                rule.parameters,
+                name=rule.name,
+                stop=rule.stop,
+                save_interval=rule.save_interval,
+            )
         except RuleError as error:
             self._fail(rule.name, str(error))
             return None

@@ -22,12 +22,15 @@ class RulePlan(NamedTuple):
         rule: Its name in the registry, or ``module:Class`` of the user's source.
         name: What the user calls it.
         stop: Whether a finding ends the job.
+        save_interval: Steps from one value to the next, as the user's collection has it; the
+            rule's own if it is None.
     """
 
     rule: str
     name: str
     parameters: dict[str, Any]
     stop: bool
+    save_interval: int | None = None
 
 
 class DebugPlan(NamedTuple):
@@ -60,6 +63,7 @@ def plan_from(value: dict[str, Any]) -> DebugPlan:
     Raises:
         KeyError: A member is missing.
         TypeError: A member has the wrong type.
+        ValueError: An interval is no number.
     """
     rules = tuple(
         RulePlan(
@@ -67,6 +71,7 @@ def plan_from(value: dict[str, Any]) -> DebugPlan:
             str(rule.get("name") or rule["rule"]),
             dict(rule.get("parameters", {})),
             bool(rule.get("stop", False)),
+            None if rule.get("save_interval") is None else int(rule["save_interval"]),
         )
         for rule in value.get("rules", ())
     )

@@ -38,7 +38,6 @@ DEFAULT_INTERVALS: dict[str, Interval] = {
     "weights/update_ratio": Interval(10),
     "gradients/abs_max": Interval(50),
     "gradients/zeros": Interval(50),
-    "gradients/idle_units": Interval(50),
     "outputs/zeros": Interval(50),
     "outputs/idle_units": Interval(50),
     "outputs/saturated": Interval(50),
@@ -54,16 +53,21 @@ class Schedule:
         for series, interval in intervals.items():
             known = self._by_interval.get(interval, frozenset())
             self._by_interval[interval] = known | {series}
-        self._known: dict[tuple[Interval, ...], frozenset[str]] = {}
+        self._known: dict[tuple[Interval, ...], tuple[str, ...]] = {}
 
-    def due(self, step: int) -> frozenset[str]:
-        """Return the series that are due at a step."""
+    def due(self, step: int) -> tuple[str, ...]:
+        """Return the series that are due at a step, in an order that all processes share."""
         holding = tuple(interval for interval in self._by_interval if interval.holds(step))
         due = self._known.get(holding)
         if due is None:
-            due = frozenset().union(*(self._by_interval[interval] for interval in holding))
+            due = tuple(sorted(set().union(*(self._by_interval[each] for each in holding))))
             self._known[holding] = due
         return due
+
+    @property
+    def groups(self) -> Mapping[Interval, frozenset[str]]:
+        """The series by their interval, for an adapter that must know before the step comes."""
+        return self._by_interval
 
     def has(self, prefix: str) -> bool:
         """Return whether any series begins like this."""

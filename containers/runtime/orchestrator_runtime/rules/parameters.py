@@ -24,7 +24,8 @@ class Parameter(NamedTuple):
 
     Attributes:
         type: ``float``, ``int``, ``bool``, ``str``, ``pattern`` (a regular expression),
-            ``names`` (words separated by commas) or ``choice``.
+            ``names`` (words separated by commas), ``patterns`` (regular expressions separated
+            by commas) or ``choice``.
         low: Smallest value, for numbers.
         high: Largest value, for numbers.
     """
@@ -43,7 +44,7 @@ class Parameter(NamedTuple):
         Raises:
             RuleError: It is none.
         """
-        if value is None or (value == "" and self.default is None):
+        if value is None or (self.default is None and value in ("", "None")):
             return self.default
         try:
             return _PARSERS[self.type](self, value)
@@ -125,6 +126,16 @@ def _names(_: Parameter, value: Any) -> tuple[str, ...]:
     return tuple(str(word).strip() for word in words if str(word).strip())
 
 
+def _patterns(parameter: Parameter, value: Any) -> tuple[str, ...]:
+    words = _names(parameter, value)
+    try:
+        for word in words:
+            re.compile(word)
+    except re.error:  # a comma may also be part of an expression, e.g. of {1,3}
+        return (_pattern(parameter, value),)
+    return words
+
+
 def _choice(parameter: Parameter, value: Any) -> str:
     if value not in parameter.choices:
         raise ValueError(f"it must be one of: {', '.join(parameter.choices)}")
@@ -138,6 +149,7 @@ _PARSERS: dict[str, Parser] = {
     "str": _text,
     "pattern": _pattern,
     "names": _names,
+    "patterns": _patterns,
     "choice": _choice,
 }
 

@@ -16,9 +16,11 @@ if TYPE_CHECKING:
 
 def rules() -> dict[str, type[Rule]]:
     """Return all built-in rules by name."""
+    from orchestrator_runtime.rules.documented import DOCUMENTED  # noqa: PLC0415
+    from orchestrator_runtime.rules.profiler import PROFILER  # noqa: PLC0415
     from orchestrator_runtime.rules.robust import ROBUST  # noqa: PLC0415
 
-    return {rule.name: rule for rule in ROBUST}
+    return {rule.name: rule for family in (ROBUST, DOCUMENTED, PROFILER) for rule in family}
 
 
 def judge_of(
@@ -27,21 +29,30 @@ def judge_of(
     *,
     name: str | None = None,
     stop: bool = False,
+    save_interval: int | None = None,
 ) -> Judge:
     """Return the judge for a rule.
+
+    ``save_interval`` is that of the user's collection, in steps; rules that have no use for it
+    do not get it.
 
     Raises:
         RuleError: There is no such rule, or a parameter is wrong.
     """
     kind = custom_rule(rule) if ":" in rule else built_in_rule(rule)
     given = dict(parameters or {})
+    if save_interval is not None and kind.saves:
+        given["save_interval"] = save_interval
     try:
-        needs = kind(**given).needed()
+        made = kind(**given)
+        needs = made.needed()
     except RuleError:
         raise
     except Exception as error:  # the user's class may raise anything
         raise RuleError(f"{rule} cannot be made: {type(error).__name__}: {error}") from error
-    return Judge(name or rule, partial(kind, **given), tuple(needs), stop)
+    return Judge(
+        name or rule, partial(kind, **given), tuple(needs), stop or made.stops, kind.watches_system
+    )
 
 
 def built_in_rule(name: str) -> type[Rule]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 from orchestrator_runtime.rules.parameters import Parameter, Value, parse_parameters
@@ -10,7 +11,10 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from orchestrator_runtime.rules.finding import Finding
-    from orchestrator_runtime.trace.record import Array, StepRecord
+    from orchestrator_runtime.trace.record import Array, StepRecord, SystemSample
+
+SERIES = re.compile(r"[A-Za-z_][\w.-]*/[a-z0-9_]+(:[^:/]+)*")
+"""What a series may be called: ``collection/statistic``, and arguments behind colons."""
 
 
 class Need(NamedTuple):
@@ -31,11 +35,21 @@ class Rule:
     """Base of all rules. A rule is made for one optimizer and sees its steps in order.
 
     A custom rule is a subclass in the user's source; ``parameters`` and ``needs`` may be left out.
+
+    Attributes:
+        evaluated: Whether it can find anything at all; some are only known by name.
+        repeats: Whether it may find several things: it is asked on after a finding.
+        watches_system: Whether the host must be sampled for it; see `observe_system`.
+        saves: Whether its constructor takes ``save_interval``, a number of steps.
     """
 
     name: ClassVar[str] = ""
     parameters: ClassVar[tuple[Parameter, ...]] = ()
     needs: ClassVar[tuple[Need, ...]] = ()
+    evaluated: ClassVar[bool] = True
+    repeats: ClassVar[bool] = False
+    watches_system: ClassVar[bool] = False
+    saves: ClassVar[bool] = False
 
     def __init__(self, **given: Any) -> None:
         """Take parameters by their names.
@@ -59,6 +73,16 @@ class Rule:
         assert isinstance(value, int)
         return value
 
+    @property
+    def not_evaluated(self) -> str | None:
+        """Why this rule has had nothing to judge so far, None if it had."""
+        return None
+
+    @property
+    def stops(self) -> bool:
+        """Whether its parameters say that a finding ends the job."""
+        return False
+
     def needed(self) -> tuple[Need, ...]:
         """Return what must be recorded for this rule; by default the class's ``needs``."""
         return self.needs
@@ -76,4 +100,12 @@ class Rule:
 
     def waited(self, last: StepRecord | None, now: float) -> Finding | None:  # noqa: ARG002
         """Look at the time since the last step; called now and then, also before the first."""
+        return None
+
+    def observe_system(self, sample: SystemSample) -> Finding | None:  # noqa: ARG002
+        """Look at the host; called about once a second if the class ``watches_system``."""
+        return None
+
+    def report(self) -> dict[str, Any] | None:
+        """Return a summary of what was seen, as JSON can hold it; None if there is none."""
         return None

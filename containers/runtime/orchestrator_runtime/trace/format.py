@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+import math
 import struct
 import zlib
 from array import array
 from typing import TYPE_CHECKING, Any, NamedTuple
+
+from orchestrator_runtime.trace.record import Gpu, SystemSample
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -16,11 +19,16 @@ HEADER = struct.Struct("<IIB")  # bytes of the payload, CRC-32 of kind and paylo
 JSON = 1
 STEP = 2
 ARRAY = 3
+SYSTEM = 4
 LARGEST_PAYLOAD = 1 << 30
 
 STEP_HEADER = struct.Struct("<qdHBHH")  # step, time, optimizer, flags, scalars, blocks
 SCALAR = struct.Struct("<Hd")  # series, value
 BLOCK_HEADER = struct.Struct("<HBI")  # series, flags, number of values
+# time, cpu, io wait, process seconds, resident bytes, cores, children, GPUs; see README.md for None
+SYSTEM_HEADER = struct.Struct("<dffdqHhB")
+GPU = struct.Struct("<ff")
+MOST_GPUS = 255
 SKIPPED = 1
 HAS_GAPS = 1  # a bitmap of the values that are there precedes them
 _SWAP = struct.pack("=H", 1) != struct.pack("<H", 1)
@@ -108,6 +116,51 @@ def unpack_values(payload: bytes, offset: int) -> tuple[int, Sequence[float | No
         return series, values, end
     there = [bool(bitmap[index >> 3] >> (index & 7) & 1) for index in range(count)]
     return series, [value if has else None for value, has in zip(values, there)], end
+
+
+def pack_system(sample: SystemSample) -> bytes:
+    """Return the payload of a sample of the host, of its first MOST_GPUS GPUs."""
+    gpus = sample.gpus[:MOST_GPUS]
+    header = SYSTEM_HEADER.pack(
+        sample.time,
+        _or_nan(sample.cpu),
+        _or_nan(sample.io_wait),
+        _or_nan(sample.process_seconds),
+        -1 if sample.resident_bytes is None else sample.resident_bytes,
+        min(sample.cores or 0, 0xFFFF),
+        -1 if sample.children is None else min(sample.children, 0x7FFF),
+        len(gpus),
+    )
+    return header + b"".join(GPU.pack(*gpu) for gpu in gpus)
+
+
+def unpack_system(payload: bytes) -> SystemSample:
+    """Return a sample of the host; what a later version adds at its end is left out.
+
+    Raises:
+        struct.error: The payload is too short.
+    """
+    time, cpu, wait, seconds, resident, cores, children, count = SYSTEM_HEADER.unpack_from(payload)
+    begin = SYSTEM_HEADER.size
+    gpus = [Gpu(*GPU.unpack_from(payload, begin + GPU.size * at)) for at in range(count)]
+    return SystemSample(
+        time,
+        _or_none(cpu),
+        _or_none(wait),
+        tuple(gpus),
+        _or_none(seconds),
+        None if resident < 0 else resident,
+        cores or None,
+        None if children < 0 else children,
+    )
+
+
+def _or_nan(value: float | None) -> float:
+    return math.nan if value is None else value
+
+
+def _or_none(value: float) -> float | None:
+    return None if math.isnan(value) else value
 
 
 def _bitmap(values: Sequence[float | None]) -> bytes:

@@ -8,12 +8,19 @@ import struct
 from typing import TYPE_CHECKING, Any, NamedTuple, Union
 
 from orchestrator_runtime.trace import format as form
-from orchestrator_runtime.trace.record import Array, Block, StepRecord, Table, Tensor
+from orchestrator_runtime.trace.record import (
+    Array,
+    Block,
+    StepRecord,
+    SystemSample,
+    Table,
+    Tensor,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    Item = Union[StepRecord, Array, dict[str, Any]]
+    Item = Union[StepRecord, Array, SystemSample, dict[str, Any]]
 
 CHUNK_BYTES = 1 << 20
 _ITEM_BYTES = {
@@ -41,7 +48,7 @@ class Reader:
         self._series: dict[int, _Series] = {}
 
     def read(self) -> Iterator[Item]:
-        """Return steps, arrays and events that are whole, in the order of the file.
+        """Return steps, arrays, samples and events that are whole, in the order of the file.
 
         Raises:
             OSError: The file cannot be read.
@@ -85,6 +92,8 @@ class Reader:
                 return self._step(frame.payload)
             if frame.kind == form.ARRAY:
                 return _array(frame.payload)
+            if frame.kind == form.SYSTEM:
+                return form.unpack_system(frame.payload)
             if frame.kind == form.JSON:
                 return self._event(json.loads(frame.payload))
         except (
@@ -92,6 +101,7 @@ class Reader:
             TypeError,
             ValueError,
             IndexError,
+            OverflowError,
             struct.error,
             RecursionError,
         ) as error:
@@ -144,6 +154,7 @@ class Trace(NamedTuple):
     steps: list[StepRecord]
     arrays: list[Array]
     events: list[dict[str, Any]]
+    system: list[SystemSample]
     damage: str | None
 
 
@@ -154,12 +165,14 @@ def read_trace(path: str) -> Trace:
         OSError: The file cannot be read.
     """
     reader = Reader(path)
-    trace = Trace([], [], [], None)
+    trace = Trace([], [], [], [], None)
     for item in reader.read():
         if isinstance(item, StepRecord):
             trace.steps.append(item)
         elif isinstance(item, Array):
             trace.arrays.append(item)
+        elif isinstance(item, SystemSample):
+            trace.system.append(item)
         else:
             trace.events.append(item)
     return trace._replace(damage=reader.damage)

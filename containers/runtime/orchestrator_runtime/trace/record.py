@@ -9,9 +9,27 @@ Statistics bear the names of SageMaker Debugger's ReductionConfig where it has o
 ``idle_units``      share of output units (rows) without any non-zero element, 0 to 1
 ``update_ratio``    L2 of what a step changed over L2 of the weights before it
 ``saturated``       share of units at an end of their range for nearly all inputs, 0 to 1
+``nan``             number of elements that are NaN
+``spread``          95th percentile minus 5th percentile
 ==================  =====================================================================
 
-A series is named ``collection/statistic``, e.g. ``gradients/l2``.
+Statistics with arguments, behind colons; arguments are written as Python's ``repr`` of a float:
+
+``inactive:P``
+    Share of units (0 to 1) that are above zero in less than P percent of the values they gave in
+    this step. A unit is a channel of four- and five-dimensional outputs (the axis of channels as
+    the framework has it) and else an index of the last axis.
+``outside:LOW:HIGH:P``
+    Share of units (0 to 1) with less than P percent of this step's values from LOW to HIGH.
+``moved:EPSILON``
+    L2 of (now - then) over (L2 of then + EPSILON), where then is when this series was last
+    recorded; none the first time.
+``unchanged:RTOL:ATOL`` and ``unchanged:RTOL:ATOL:nan``
+    1 if for all elements ``|now - then| <= ATOL + RTOL * |then|``, else 0, with then as above and
+    none the first time; infinities are equal if they are the same, NaN never or (``:nan``) always.
+
+A series is named ``collection/statistic``, e.g. ``gradients/l2``. The statistic ``array`` stands
+for the whole tensor: it is recorded as an `Array`, not in a block.
 """
 
 from __future__ import annotations
@@ -143,3 +161,39 @@ class Array(NamedTuple):
     dtype: str
     shape: tuple[int, ...]
     data: bytes
+
+
+class Gpu(NamedTuple):
+    """One GPU at one moment.
+
+    Attributes:
+        utilization: Share of the last moments in which it computed anything, 0 to 100 percent.
+        memory: Share of its memory that is taken, 0 to 100 percent.
+    """
+
+    utilization: float
+    memory: float
+
+
+class SystemSample(NamedTuple):
+    """What the host and this process were doing; None where the host does not tell.
+
+    Attributes:
+        time: Epoch seconds.
+        cpu: Of all cores since the sample before, 0 to 100 percent busy.
+        io_wait: Of all cores since the sample before, 0 to 100 percent waiting for disks.
+        gpus: Those that this process may use, in the order of the driver.
+        process_seconds: CPU seconds that this process has used.
+        resident_bytes: Main memory of this process.
+        cores: Number of the host's cores.
+        children: Number of this process's child processes, e.g. of a data loader.
+    """
+
+    time: float
+    cpu: float | None = None
+    io_wait: float | None = None
+    gpus: tuple[Gpu, ...] = ()
+    process_seconds: float | None = None
+    resident_bytes: int | None = None
+    cores: int | None = None
+    children: int | None = None

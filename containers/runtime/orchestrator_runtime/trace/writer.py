@@ -9,7 +9,7 @@ from orchestrator_runtime.trace import format as form
 from orchestrator_runtime.trace.record import Table
 
 if TYPE_CHECKING:
-    from orchestrator_runtime.trace.record import Array, Block, StepRecord
+    from orchestrator_runtime.trace.record import Array, Block, StepRecord, SystemSample
 
 QUOTA_BYTES = 512 * 1024 * 1024
 SUFFIX = ".trace"
@@ -73,6 +73,14 @@ class Writer:
             }
         )
         self._append(form.ARRAY, len(head).to_bytes(4, "little") + head + array.data)
+
+    def system(self, sample: SystemSample) -> None:
+        """Append a sample of the host.
+
+        Raises:
+            OSError: The file cannot be made or written.
+        """
+        self._append(form.SYSTEM, form.pack_system(sample))
 
     def close(self) -> None:
         """Let go of the file."""

@@ -12,6 +12,7 @@ import torch
 
 from orchestrator_runtime.hook.guard import Guard
 from orchestrator_runtime.hook.pytorch.graphs import outside_graphs
+from orchestrator_runtime.hook.pytorch.outputs import PREFIX, Outputs
 from orchestrator_runtime.hook.pytorch.signals import Signals, listen
 from orchestrator_runtime.hook.pytorch.watch import Watch
 
@@ -29,7 +30,11 @@ class Adapter:
     def __init__(self, monitor: Monitor) -> None:
         self.monitor = monitor
         self.guard = Guard()
+        # What fails behind the measuring must not keep this process out of the collectives of
+        # spread tensors: the others would wait for it.
+        self._report = Guard()(monitor.step)
         self.signals = Signals()
+        self._outputs = Outputs(monitor) if monitor.schedule.has(PREFIX) else None
         self._watches: dict[int, tuple[Any, Watch]] = {}
         self._models: Sequence[torch.nn.Module] | None = None
         self._nested = threading.local()
@@ -87,7 +92,11 @@ class Adapter:
         known = self._watches.get(id(optimizer))
         if known is not None and known[0]() is optimizer:
             return known[1]
-        watch = Watch(optimizer, len(self._watches), self.monitor, self.signals, self._models)
+        # One optimizer is enough to take the activations of all models.
+        outputs = None if self._watches else self._outputs
+        watch = Watch(
+            len(self._watches), self.monitor, self._report, self.signals, self._models, outputs
+        )
         self._watches[id(optimizer)] = (weakref.ref(optimizer), watch)
         return watch
 
@@ -102,7 +111,7 @@ class Adapter:
     def _note_skip(self, optimizer: Any, before: int) -> None:
         known = self._watches.get(id(optimizer))
         if known is None or known[1].step == before:
-            self._watch(optimizer).skipped()
+            self._watch(optimizer).skipped(optimizer)
 
 
 def _capturing() -> bool:

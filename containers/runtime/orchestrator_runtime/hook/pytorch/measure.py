@@ -12,23 +12,32 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 MOST_ELEMENTS = 16_384
-"""A tensor's update ratio is taken from at most about so many of its elements, evenly spread."""
+"""Percentiles of a tensor are taken from at most about so many of its elements, evenly spread."""
 _NARROW = (torch.float16, torch.bfloat16)
+
+
+def l2_alike(tensors: Sequence[Tensor]) -> list[Tensor]:
+    """Return L2 norms of tensors that are not narrow, all on one device."""
+    return list(torch._foreach_norm(list(tensors)))
 
 
 def l2(tensors: Sequence[Tensor]) -> list[Tensor]:
     """Return L2 norms, in single precision where the tensors are narrower."""
     if any(tensor.dtype in _NARROW for tensor in tensors):
         return [torch.linalg.vector_norm(tensor, dtype=torch.float32) for tensor in tensors]
-    return list(torch._foreach_norm(list(tensors)))
+    return l2_alike(tensors)
 
 
 def abs_max(tensors: Sequence[Tensor]) -> list[Tensor]:
     """Return the largest absolute values."""
-    return [
-        torch.maximum(-low, high).float()
-        for low, high in (torch.aminmax(each) for each in tensors)
-    ]
+    return [_abs_max(each) for each in tensors]
+
+
+def _abs_max(tensor: Tensor) -> Tensor:
+    if not tensor.numel():  # this process's part of a small tensor
+        return torch.zeros((), device=tensor.device)
+    smallest, largest = torch.aminmax(tensor)
+    return torch.maximum(-smallest, largest).float()
 
 
 def zeros(tensors: Sequence[Tensor]) -> list[Tensor]:
@@ -43,7 +52,10 @@ def non_finite(tensors: Sequence[Tensor]) -> list[Tensor]:
 
 def idle_units(tensors: Sequence[Tensor]) -> list[Tensor]:
     """Return the shares of rows (output units) that are zero throughout."""
-    return [1.0 - (each != 0).flatten(1).any(1).float().mean() for each in tensors]
+    return [
+        1.0 - (each.reshape(len(each) if each.dim() else 1, -1) != 0).any(1).float().mean()
+        for each in tensors
+    ]
 
 
 def abs_mean(tensors: Sequence[Tensor]) -> list[Tensor]:
@@ -83,7 +95,7 @@ def spread(tensors: Sequence[Tensor]) -> list[Tensor]:
 
 def _spread(values: Tensor) -> Tensor:
     if values.numel() > MOST_ELEMENTS:
-        values = values[:: stride(values.numel())]
+        values = values[:: values.numel() // MOST_ELEMENTS | 1]
     limits = torch.quantile(values, torch.tensor([0.05, 0.95], device=values.device))
     return limits[1] - limits[0]
 
@@ -102,20 +114,3 @@ STATISTICS: dict[str, Callable[[Sequence[Tensor]], list[Tensor]]] = {
     "max": high,
     "spread": spread,
 }
-
-
-def samples(tensors: Sequence[Tensor]) -> list[Tensor]:
-    """Return views of at most about MOST_ELEMENTS elements of each tensor, evenly spread."""
-    return [_sample(tensor.detach()) for tensor in tensors]
-
-
-def _sample(tensor: Tensor) -> Tensor:
-    flat = tensor.view(-1) if tensor.is_contiguous() else tensor.flatten()
-    if flat.numel() <= MOST_ELEMENTS:
-        return flat
-    return flat[:: stride(flat.numel())]
-
-
-def stride(elements: int) -> int:
-    """Return an odd step: with an even one whole columns of a matrix would never be seen."""
-    return (elements // MOST_ELEMENTS) | 1

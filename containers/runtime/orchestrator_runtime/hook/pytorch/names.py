@@ -36,6 +36,15 @@ def living_models() -> list[nn.Module]:
     return [module for module in found if id(module) not in inner]
 
 
+def module_names(models: Iterable[nn.Module]) -> dict[int, str]:
+    """Return what the modules are called, by their identity."""
+    names: dict[int, str] = {}
+    for model in models:
+        for name, module in model.named_modules():
+            names.setdefault(id(module), clean(name) or type(module).__name__)
+    return names
+
+
 def named_parameters(
     parameters: Sequence[nn.Parameter], models: Iterable[nn.Module]
 ) -> list[Named]:

@@ -17,7 +17,6 @@ if TYPE_CHECKING:
 GRADIENTS_L2 = "gradients/l2"
 CHANGE, BEFORE = "_change", "_before"  # what the update ratio is made of
 FOUND_INF, UNSCALE, LOSS = "_found_inf", "_unscale", "loss"
-EPSILON = 1e-12
 
 
 class _Part(NamedTuple):
@@ -39,6 +38,7 @@ class Sample:
         self.record = record
         self._parts: list[_Part] = []
         self._numbers: list[Tensor] = []
+        self._scalars: list[Tensor] = []
         self._copies: list[tuple[list[int], _Copy]] = []
 
     def block(
@@ -54,15 +54,24 @@ class Sample:
 
     def scalar(self, name: str, number: Tensor) -> None:
         """Add a number that is on a device."""
+        number = number.detach().reshape(())
         self._parts.append(_Part(name, None, None, 1))
-        self._numbers.append(number.detach().reshape(()))
+        self._numbers.append(number)
+        self._scalars.append(number)
 
-    def send(self) -> None:
-        """Start the copy: one for each device, which is one."""
+    def send(self, *, alike: bool) -> None:
+        """Start the copy: one for each device, which is one.
+
+        Args:
+            alike: Whether all tensors that were measured are on one device, in one precision.
+        """
         numbers = self._numbers
         if not numbers:
             return
         device = numbers[0].device
+        if alike and all(_are_alike(number, numbers[-1]) for number in self._scalars):
+            self._copies.append((list(range(len(numbers))), _copy_alike(numbers)))
+            return
         if all(number.device == device for number in numbers):
             self._copies.append((list(range(len(numbers))), _copy(numbers)))
             return
@@ -127,7 +136,7 @@ def _complete(record: StepRecord) -> None:
     change, weights = blocks.pop(CHANGE, None), blocks.pop(BEFORE, None)
     if change is not None and weights is not None:
         ratios = [
-            None if moved is None or weight is None else moved / (weight + EPSILON)
+            moved / weight if moved is not None and weight else None  # from zero: no ratio
             for moved, weight in zip(change.values, weights.values)
         ]
         blocks[UPDATE_RATIO] = Block(change.table, ratios)
@@ -141,6 +150,10 @@ def _copy(numbers: Sequence[Tensor]) -> _Copy:
     if len(kinds) > 1:
         widest = torch.float64 if torch.float64 in kinds else torch.float32
         numbers = [number.to(widest) for number in numbers]
+    return _copy_alike(numbers)
+
+
+def _copy_alike(numbers: Sequence[Tensor]) -> _Copy:
     vector = torch.stack(list(numbers))
     if vector.device.type != "cuda":
         return _Copy(vector, None)
@@ -149,6 +162,10 @@ def _copy(numbers: Sequence[Tensor]) -> _Copy:
     done = torch.cuda.Event()  # type: ignore[no-untyped-call]
     done.record()
     return _Copy(kept, done)
+
+
+def _are_alike(one: Tensor, other: Tensor) -> bool:
+    return one.dtype is other.dtype and one.device == other.device
 
 
 def _is_done(copy: _Copy) -> bool:

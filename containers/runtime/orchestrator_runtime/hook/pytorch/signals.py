@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from orchestrator_runtime.hook.pytorch.graphs import outside_graphs
+from orchestrator_runtime.hook.pytorch.shards import is_spread
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -78,6 +79,9 @@ class Signals:
     def take_norm_before_clip(self) -> Tensor | None:
         """Return the norm before clipping, if there was clipping since the last step."""
         norm, self._norm_before_clip = self._norm_before_clip, None
+        if norm is not None and is_spread(norm):  # FSDP2: a collective, which all processes call
+            whole: Tensor = norm.full_tensor()  # type: ignore[attr-defined]
+            return whole
         return norm
 
     def take_backwards(self) -> int:

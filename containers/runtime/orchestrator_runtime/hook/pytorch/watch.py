@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import time
-import weakref
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 
-from orchestrator_runtime.hook.pytorch import measure
+from orchestrator_runtime.hook.pytorch import measure, shards
 from orchestrator_runtime.hook.pytorch.names import living_models, named_parameters
 from orchestrator_runtime.hook.pytorch.sample import (
     BEFORE,
@@ -18,14 +17,16 @@ from orchestrator_runtime.hook.pytorch.sample import (
     UNSCALE,
     Sample,
 )
+from orchestrator_runtime.hook.pytorch.updates import Updates
 from orchestrator_runtime.trace.record import UPDATE_RATIO, StepRecord, Table
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from torch import Tensor
 
     from orchestrator_runtime.hook.monitor import Monitor
+    from orchestrator_runtime.hook.pytorch.outputs import Outputs
     from orchestrator_runtime.hook.pytorch.signals import Signals
 
 MOST_WAITING = 8
@@ -47,70 +48,83 @@ class Watch:
 
     def __init__(
         self,
-        optimizer: torch.optim.Optimizer,
         index: int,
         monitor: Monitor,
+        report: Callable[[StepRecord], Any],
         signals: Signals,
         models: Sequence[torch.nn.Module] | None = None,
+        outputs: Outputs | None = None,
     ) -> None:
         self.step = 0
         self.index = index
-        self._optimizer = weakref.ref(optimizer)
         self._monitor = monitor
+        self._report = report
         self._signals = signals
         self._models = models
+        self._outputs = outputs
         self._count = -1
         self._all: _Group
         self._wide: _Group
         self._sample: Sample | None = None
-        self._snapshot: list[Tensor] | None = None
+        self._updates: Updates
         self._waiting: list[Sample] = []
-        self._due: frozenset[str] = frozenset()
-        self._weights: list[tuple[str, list[Tensor]]] = []
+        self._due: Sequence[str] = ()
+        self._has_gradients = False
+        self._takes_part = True
+        self._may_be_sparse = True
+        self._alike = False
+        self._spread = False
 
     def before(self, optimizer: torch.optim.Optimizer, *, has_closure: bool) -> None:
         """Measure what an executed step is about to use."""
         self._know(optimizer)
-        self._sample = self._snapshot = None
+        self._sample = None
+        if not self._takes_part:
+            return
         due = self._due = self._monitor.schedule.due(self.step)
+        sample = self._sample = Sample(StepRecord(self.step, time.time(), self.index))
         if UPDATE_RATIO in due:
-            views = measure.samples(self._wide.parameters)
-            self._snapshot = [view.clone() for view in views]
-        self._weights = [
-            (name, statistic(self._all.parameters))
-            for name in due
-            if name.startswith("weights/")
-            and (statistic := measure.STATISTICS.get(name[8:])) is not None
-        ]
+            self._updates.take()
+        for name in due:
+            if name.startswith("weights/"):
+                self._put(sample, name, self._all.weights, self._all.parameters)
         if not has_closure:  # with one, the gradients are made within the step
-            self._sample = self._begin(optimizer)
-            self._gradients(self._sample, due)
+            self._scalars(sample, optimizer)
+            self._gradients(sample, due)
+        self._has_gradients = not has_closure
 
     def after(self, optimizer: torch.optim.Optimizer) -> None:
         """Measure what the step has changed, and hand it on."""
-        due, sample = self._due, self._sample
+        sample = self._sample
         if sample is None:
-            sample = self._begin(optimizer)
-            self._gradients(sample, due)
-        if self._snapshot is not None:
-            self._changes(sample, self._snapshot)
-        for name, numbers in self._weights:
-            sample.block(name, self._all.weights, numbers)
-        self._sample = self._snapshot = None
+            return
+        if not self._has_gradients:
+            self._scalars(sample, optimizer)
+            self._gradients(sample, self._due)
+        if self._outputs is not None:
+            for name, table, numbers in self._outputs.take(self._living):
+                sample.block(name, table, numbers)
+        changes = self._updates.changes()
+        if changes is not None:
+            for name, numbers in zip((CHANGE, BEFORE), changes):
+                sample.block(name, self._wide.weights, numbers)
+        self._sample = None
         self._hand_on(sample)
+        if self._outputs is not None:
+            self._outputs.arm(self.step)
 
-    def skipped(self) -> None:
+    def skipped(self, optimizer: torch.optim.Optimizer) -> None:
         """Note a step that a gradient scaler left out."""
-        optimizer = self._optimizer()
-        if optimizer is not None:
-            sample = self._begin(optimizer)
-            sample.record.skipped = True
+        self._know(optimizer)
+        if self._takes_part:
+            sample = Sample(StepRecord(self.step, time.time(), self.index, skipped=True))
+            self._scalars(sample, optimizer)
             self._hand_on(sample)
 
     def flush(self) -> None:
         """Hand on what is under way."""
         while self._waiting:
-            self._monitor.step(self._waiting.pop(0).finish())
+            self._report(self._waiting.pop(0).finish())
 
     def _know(self, optimizer: torch.optim.Optimizer) -> None:
         """Take the optimizer's parameters, when they are new or have changed."""
@@ -124,10 +138,20 @@ class Watch:
         }:
             return
         self._count = count
-        models = self._models if self._models is not None else living_models()
-        named = named_parameters(parameters, models)
+        named = named_parameters(parameters, self._living())
         self._all = self._group(named)
-        self._wide = self._group([each for each in named if len(each.tensor.shape) >= 2])
+        wide = [each for each in named if len(each.tensor.shape) >= 2]
+        self._wide = self._group(wide or named)
+        self._updates = Updates(self._wide.parameters)
+        # What is spread over processes must be measured by all of them, at the same steps.
+        self._spread = any(shards.is_spread(parameter) for parameter in parameters)
+        self._takes_part = self._monitor.records or self._spread
+        kinds = {(parameter.device, parameter.dtype) for parameter in parameters}
+        self._alike = len(kinds) == 1 and parameters[0].dtype is torch.float32
+        self._may_be_sparse = any(each.tensor.role == "embedding" for each in named)
+
+    def _living(self) -> Sequence[torch.nn.Module]:
+        return self._models if self._models is not None else living_models()
 
     def _group(self, named: Sequence[Any]) -> _Group:
         tensors = tuple(each.tensor for each in named)
@@ -137,11 +161,8 @@ class Watch:
             Table("weights", self.index, tensors),
         )
 
-    def _begin(self, optimizer: torch.optim.Optimizer) -> Sample:
-        signals = self._signals
-        record = StepRecord(self.step, time.time(), self.index)
-        self.step += 1
-        sample = Sample(record)
+    def _scalars(self, sample: Sample, optimizer: torch.optim.Optimizer) -> None:
+        signals, record = self._signals, sample.record
         rate = optimizer.param_groups[0].get("lr")
         if isinstance(rate, torch.Tensor):
             sample.scalar("learning_rate", rate)
@@ -162,9 +183,8 @@ class Watch:
         found_inf = getattr(optimizer, "found_inf", None)
         if isinstance(found_inf, torch.Tensor):
             sample.scalar(FOUND_INF, found_inf)
-        return sample
 
-    def _gradients(self, sample: Sample, due: frozenset[str]) -> None:
+    def _gradients(self, sample: Sample, due: Sequence[str]) -> None:
         group = self._all
         gradients = [parameter.grad for parameter in group.parameters]
         present = [gradient for gradient in gradients if gradient is not None]
@@ -173,20 +193,17 @@ class Watch:
         there = None
         if len(present) < len(gradients):
             there = [gradient is not None for gradient in gradients]
-        if any(gradient.is_sparse for gradient in present):
+        if self._may_be_sparse and any(gradient.is_sparse for gradient in present):
             present = [each.coalesce().values() if each.is_sparse else each for each in present]
         for name in due:
             if name == GRADIENTS_L2:
-                sample.block(name, group.gradients, measure.l2(present), there)
+                self._put(sample, name, group.gradients, present, there)
             elif name.startswith("gradients/"):
                 self._more_gradients(sample, name, gradients)
 
     def _more_gradients(
         self, sample: Sample, name: str, gradients: Sequence[Tensor | None]
     ) -> None:
-        statistic = measure.STATISTICS.get(name[10:])
-        if statistic is None:
-            return
         group = self._all
         if name == "gradients/idle_units":  # of vectors that would be their zeros
             group = self._wide
@@ -194,20 +211,35 @@ class Watch:
         there = [gradient is not None and not gradient.is_sparse for gradient in gradients]
         present = [each for each in gradients if each is not None and not each.is_sparse]
         if present:
-            sample.block(name, group.gradients, statistic(present), there)
+            self._put(sample, name, group.gradients, present, there)
 
-    def _changes(self, sample: Sample, snapshot: list[Tensor]) -> None:
-        views = measure.samples(self._wide.parameters)
-        if not views:
-            return
-        moved = torch._foreach_sub(views, snapshot)
-        sample.block(CHANGE, self._wide.weights, measure.l2(list(moved)))
-        sample.block(BEFORE, self._wide.weights, measure.l2(snapshot))
+    def _put(
+        self,
+        sample: Sample,
+        series: str,
+        table: Table,
+        tensors: Sequence[Tensor],
+        there: Sequence[bool] | None = None,
+    ) -> None:
+        """Measure a series, if it can be measured of such tensors."""
+        name = series.partition("/")[2]
+        numbers = self._measured(name, tensors)
+        if numbers is not None:
+            sample.block(series, table, numbers, there)
+
+    def _measured(self, name: str, tensors: Sequence[Tensor]) -> list[Tensor] | None:
+        if name == "l2" and self._alike and not self._spread:  # every step's: no questions asked
+            return measure.l2_alike(tensors)
+        statistic = measure.STATISTICS.get(name)
+        if statistic is None:
+            return None
+        return shards.measured(name, statistic, tensors) if self._spread else statistic(tensors)
 
     def _hand_on(self, sample: Sample) -> None:
+        self.step += 1
         if not self._monitor.records:
             return
-        sample.send()
+        sample.send(alike=self._alike)
         self._waiting.append(sample)
         while self._waiting and (self._waiting[0].arrived() or len(self._waiting) > MOST_WAITING):
-            self._monitor.step(self._waiting.pop(0).finish())
+            self._report(self._waiting.pop(0).finish())

@@ -35,7 +35,7 @@ class DeadUnits(Rule):
         Parameter("patience", 10, "int", 1, help="steps for which it must hold"),
         Parameter("gain", 0.5, "float", 0, 1, help="share of the loss gained that means health"),
     )
-    needs = (Need("gradients/l2"), Need("gradients/idle_units", 50))
+    needs = (Need("gradients/l2"), Need("weights/l2", 10))
 
     def __init__(self, **given: Any) -> None:
         super().__init__(**given)
@@ -52,10 +52,13 @@ class DeadUnits(Rule):
         block = record.blocks.get("gradients/l2")
         if record.skipped or block is None:
             return None
+        if 0.0 not in block.values:
+            self._held = 0
+            return None
         matrices = [(t.name, value) for t, value in block.present() if t.role == "matrix"]
         dead = [name for name, value in matrices if value == 0.0]
         few = len(dead) < self.number("share") * len(matrices)
-        if not dead or few or not self._is_stuck(record):
+        if not dead or few or not self._is_stuck(record) or self._is_another():
             self._held = 0
             return None
         self._held += 1
@@ -71,6 +74,10 @@ class DeadUnits(Rule):
             tuple(dead),
             {"matrices": len(matrices), "dead": len(dead), "norm": self._run.norm},
         )
+
+    def _is_another(self) -> bool:
+        """Return whether no gradient at all arrives, or zeros among the weights stop it."""
+        return self._run.norm == 0.0 or 0.0 in self._run.weights.values()
 
     def _is_stuck(self, record: StepRecord) -> bool:
         loss = self._run.loss

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import statistics
 from typing import TYPE_CHECKING, Any
 
 from orchestrator_runtime.rules.finding import Finding
@@ -43,14 +44,18 @@ class ExplodingGradient(Rule):
             "elasticity", 1e3, "float", 10, help="|g||w|/|loss| beyond which a start is bad"
         ),
         Parameter("patience", 5, "int", 1, help="steps at that elasticity"),
+        Parameter(
+            "update", 0.5, "float", 0.01, help="update ratio of most weights, twice in a row"
+        ),
     )
-    needs = (Need("gradients/l2"), Need("weights/l2", 10))
+    needs = (Need("gradients/l2"), Need("weights/l2", 10), Need("weights/update_ratio", 10))
 
     def __init__(self, **given: Any) -> None:
         super().__init__(**given)
         self._run = Run()
         self._evidence = 0.0
         self._stiff = 0
+        self._wild = 0
 
     def share(self, shared: dict[str, Any]) -> None:
         """Use what the other rules have derived."""
@@ -65,19 +70,19 @@ class ExplodingGradient(Rule):
             return None
         if not (math.isfinite(loss) and math.isfinite(run.norm)):
             return self._on_overflow(record, loss)
-        self._evidence = max(0.0, self._evidence + self._excess(loss))
+        self._evidence = max(0.0, self._evidence + self._excess())
         if self._evidence >= self.number("evidence"):
             return self._finding(
                 record,
-                f"the loss is {loss:.3g}, {run.loss.rise(loss):.3g} times its start "
+                f"the loss is {loss:.3g}, {run.loss.rise:.3g} times its start "
                 f"({run.loss.start:.3g}), with a gradient norm of {run.norm:.3g}",
             )
-        return self._on_elasticity(record)
+        return self._on_elasticity(record) or self._on_update(record)
 
-    def _excess(self, loss: float) -> float:
+    def _excess(self) -> float:
         """Return log10 of how far this step is beyond what is tolerated; negative if it is not."""
         run = self._run
-        rise = run.loss.rise(loss)
+        rise = run.loss.rise
         grown = run.norm / run.usual_norm if run.usual_norm > 0 else 1.0
         if grown > self.number("norm_rise") and rise > 1.2:
             return min(math.log10(rise) + math.log10(grown) / 2, 3.0)
@@ -100,6 +105,20 @@ class ExplodingGradient(Rule):
             record,
             f"a change of the weights by 1 % may change the loss by {run.elasticity:.3g} % "
             f"(gradient norm {run.norm:.3g}), and it has not improved",
+        )
+
+    def _on_update(self, record: StepRecord) -> Finding | None:
+        block = record.blocks.get("weights/update_ratio")
+        ratios = [value for _, value in block.present()] if block is not None else []
+        if not ratios or self._run.steps == 1:  # small first weights may well change much at once
+            return None
+        typical = statistics.median(ratios)
+        is_wild = typical > self.number("update") and self._run.loss.gain < 0.1
+        self._wild = self._wild + 1 if is_wild else 0
+        if self._wild < 2:  # once may be chance
+            return None
+        return self._finding(
+            record, f"each step changes the weights by {typical:.0%} of their size"
         )
 
     def _finding(self, record: StepRecord, message: str) -> Finding:

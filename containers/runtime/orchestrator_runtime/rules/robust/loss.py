@@ -22,6 +22,7 @@ class LossTrack:
         fast: Average over about 3 steps.
         slow: Average over about 10 steps.
         best: The lowest slow average.
+        rise: How many times the start the newest loss is; 1 = no more than that.
         noise: Average distance of a loss from the slow average.
     """
 
@@ -32,6 +33,8 @@ class LossTrack:
         self.slow = math.nan
         self.best = math.inf
         self.noise = 0.0
+        self.rise = 1.0
+        self._first_loss = math.nan
         self._first: list[float] = []
         self._past: deque[float] = deque(maxlen=BACK)
 
@@ -39,16 +42,19 @@ class LossTrack:
         """Take one loss; those that are not finite are left out."""
         if not math.isfinite(loss):
             return
+        self.rise = self._rise(loss)
         self.steps += 1
         if len(self._first) < START:
             self._first.append(loss)
             self.start = sorted(self._first)[(len(self._first) - 1) // 2]
         if self.steps == 1:
-            self.fast = self.slow = self.best = loss
+            self.fast = self.slow = self.best = self._first_loss = loss
             return
         self._past.append(self.slow)
         weight = max(SLOW, 1.0 / self.steps)  # at first the plain mean
-        self.noise += weight * (abs(loss - self.slow) - self.noise)
+        # A loss that explodes must not pass for a noisy one.
+        away = min(abs(loss - self.slow), 3.0 * self.scale)
+        self.noise += weight * (away - self.noise)
         self.fast += max(FAST, 1.0 / self.steps) * (loss - self.fast)
         self.slow += weight * (loss - self.slow)
         self.best = min(self.best, self.slow)
@@ -65,8 +71,8 @@ class LossTrack:
 
     @property
     def best_gain(self) -> float:
-        """The most that has been gained so far."""
-        return (self.start - self.best) / self.scale
+        """The most that has been gained so far, beyond what noise may pretend."""
+        return (self.start - self.best - 0.5 * self.noise) / self.scale
 
     @property
     def recent_gain(self) -> float:
@@ -79,8 +85,11 @@ class LossTrack:
         if not self._past:
             return False
         gained = self._past[0] - self.slow
-        return gained > max(0.01 * self.scale, self.noise / math.sqrt(BACK / 2))
+        return gained > max(0.01 * self.scale, 0.8 * self.noise)
 
-    def rise(self, loss: float) -> float:
-        """Return how many times the start a loss is; 1 = no more than that."""
-        return 1.0 + max(loss - self.start, 0.0) / self.scale
+    def _rise(self, loss: float) -> float:
+        if not self.steps:
+            return 1.0
+        start = min(self._first_loss, self.start)
+        scale = max(abs(start), self.noise, 1e-30)
+        return 1.0 + max(loss - start, 0.0) / scale

@@ -26,6 +26,7 @@ class Run:
         loss: What the loss has done.
         norm: Total gradient norm of this step before clipping; nan where unknown.
         usual_norm: Median of what ``norm`` was in the WINDOW steps before, nan at first.
+        first_norm: The first norm, nan before it.
         weights: Norms of the weights by name, as last recorded.
         weight: Total norm of the weights as last recorded.
     """
@@ -37,6 +38,7 @@ class Run:
         self.usual_norm = math.nan
         self.weights: dict[str, float] = {}
         self.weight = math.nan
+        self.first_norm = math.nan
         self._norms: deque[float] = deque(maxlen=WINDOW)
         self._seen: StepRecord | None = None
 
@@ -66,6 +68,8 @@ class Run:
         if self._norms and (self.steps % 5 == 1 or math.isnan(self.usual_norm)):
             self.usual_norm = statistics.median(self._norms)
         if math.isfinite(self.norm):
+            if math.isnan(self.first_norm):
+                self.first_norm = self.norm
             self._norms.append(self.norm)
 
     @property

@@ -26,7 +26,7 @@ class UnchangedWeights(Rule):
     parameters = (
         Parameter("patience", 20, "int", 1, help="steps without any gradient"),
         Parameter("samples", 3, "int", 1, help="update ratios in a row that are too small"),
-        Parameter("ratio", 1e-8, "float", 0, 1, help="update ratio that changes nothing"),
+        Parameter("ratio", 1e-6, "float", 0, 1, help="update ratio that changes nothing"),
         Parameter(
             "share", 0.5, "float", 0.01, 1, help="share of trainable matrices without gradient"
         ),
@@ -39,6 +39,8 @@ class UnchangedWeights(Rule):
         self._run = Run()
         self._without = 0
         self._small = 0
+        self._at_zero = 0
+        self._rate = 0.0
         self._ever: set[str] = set()
 
     def share(self, shared: dict[str, Any]) -> None:
@@ -50,26 +52,30 @@ class UnchangedWeights(Rule):
         self._run.take(record)
         if record.skipped:
             return None
-        return self._on_gradients(record) or self._on_updates(record)
+        return self._on_gradients(record) or self._on_rate(record) or self._on_updates(record)
 
     def _learns(self) -> bool:
         return self._run.loss.best_gain > self.number("gain") or self._run.loss.is_moving
 
+    def _has_converged(self) -> bool:
+        """Return whether gradients are small because a minimum was reached."""
+        return self._run.usual_norm < 0.1 * self._run.first_norm
+
     def _on_gradients(self, record: StepRecord) -> Finding | None:
         block = record.blocks.get("gradients/l2")
         missing = self._missing(block)
-        if missing is None or self._learns():
+        if missing is None or (block is not None and self._learns()):
             self._without = 0
             return None
         self._without += 1
-        if self._without < self.whole("patience"):
+        if self._without < self.whole("patience") * (1 if block is None or missing else 2):
             return None
         return Finding(
             self.name,
             record.step,
             f"{len(missing)} weight matrices of the optimizer never had a gradient"
             if missing
-            else f"no parameter of the optimizer has had a gradient for {self._without} steps",
+            else f"no weight matrix of the optimizer has had a gradient for {self._without} steps",
             "backward() does not reach the weights that the optimizer was given",
             REMEDIES,
             tuple(missing),
@@ -78,7 +84,7 @@ class UnchangedWeights(Rule):
 
     def _missing(self, block: Block | None) -> list[str] | None:
         """Return the matrices that should have had a gradient and never did; None = enough did."""
-        if block is None or not any(value for _, value in block.present()):
+        if block is None:
             return []
         matrices = [
             (tensor, value)
@@ -86,17 +92,40 @@ class UnchangedWeights(Rule):
             if tensor.role in {"matrix", "embedding"} and tensor.trainable
         ]
         self._ever.update(tensor.name for tensor, value in matrices if value is not None)
+        if not matrices:
+            return []  # a few biases, where a model is meant
         missing = [tensor.name for tensor, _ in matrices if tensor.name not in self._ever]
         enough = len(missing) < max(self.number("share") * len(matrices), 1)
         return None if enough else missing
+
+    def _on_rate(self, record: StepRecord) -> Finding | None:
+        if record.scalars.get("learning_rate") != 0.0 or self._learns():
+            self._at_zero = 0
+            return None
+        self._at_zero += 1
+        if self._at_zero < self.whole("patience"):
+            return None
+        return Finding(
+            self.name,
+            record.step,
+            f"the learning rate has been 0 for {self._at_zero} steps, and nothing was learnt",
+            "a step of size zero changes nothing",
+            REMEDIES[::-1][:2],
+            values={"learning_rate": 0.0, "steps": self._at_zero},
+        )
 
     def _on_updates(self, record: StepRecord) -> Finding | None:
         block = record.blocks.get("weights/update_ratio")
         if block is None:
             return None
         ratios = [value for _, value in block.present()]
-        if not ratios or max(ratios) > self.number("ratio") or self._learns():
+        rate, before = record.scalars.get("learning_rate", 0.0), self._rate
+        self._rate = rate
+        still = record.scalars.get("norm") == 0.0  # others know why
+        if not ratios or still or max(ratios) > self.number("ratio") or self._learns():
             self._small = 0
+            return None
+        if rate > before or self._has_converged():  # it warms up, or has arrived
             return None
         self._small += 1
         if self._small < self.whole("samples"):

@@ -23,6 +23,8 @@ REMEDIES = (
     "add residual connections or normalisation (BatchNorm, LayerNorm) between the layers",
     "start with fewer layers, or larger weights where the initialisation is small",
 )
+EVERY = 4
+"""Steps between two looks: what vanishes stays away, and logarithms of all layers cost time."""
 FLOOR = -45.0
 """log10 that stands for an exact zero in medians: below the smallest single precision number."""
 
@@ -59,22 +61,30 @@ class VanishingGradient(Rule):
         block = record.blocks.get("gradients/l2")
         if record.skipped or block is None or run.steps <= self.whole("warm_up"):
             return None
+        if run.steps % EVERY:
+            return None
         profile = run.relative_gradients(block)
-        if len(profile) < 3 or self._learns():
-            self._held = 0
+        if len(profile) < 3:
             return None
         fall, middle = depth_profile([value for _, value in profile])
+        if self._learns(fall):
+            self._held = 0
+            return None
         if not (fall > self.number("decades") or middle < math.log10(self.number("smallest"))):
             self._held = 0
             return None
-        self._held += 1
+        self._held += EVERY
         if self._held < self.whole("patience") or not _is_graded(profile):
             return None
         return self._finding(record, profile, fall, middle)
 
-    def _learns(self) -> bool:
+    def _learns(self, fall: float) -> bool:
         loss = self._run.loss
-        return loss.best_gain > self.number("gain") or loss.is_moving
+        if loss.is_moving and self._run.norm > 0.0:  # without a gradient it is but noise
+            return True
+        # A last layer alone can learn the mean of the targets, which may be most of the loss.
+        hopeless = fall > 2.0 * self.number("decades")
+        return not hopeless and loss.best_gain > self.number("gain")
 
     def _finding(
         self, record: StepRecord, profile: list[tuple[str, float]], fall: float, middle: float
@@ -110,6 +120,4 @@ def depth_profile(values: list[float]) -> tuple[float, float]:
 def _is_graded(profile: list[tuple[str, float]]) -> bool:
     """Return whether gradients get small by and by; all at once is dead units or a cut graph."""
     known = [value for _, value in profile if value != ZERO]
-    if len(known) == len(profile):
-        return True
-    return bool(known) and min(known) < -10
+    return len(known) in (0, len(profile)) or min(known) < -10

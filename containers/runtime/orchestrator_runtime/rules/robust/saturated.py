@@ -1,0 +1,67 @@
+"""Sigmoid and tanh units that stay at an end of their range."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from orchestrator_runtime.rules.finding import Finding
+from orchestrator_runtime.rules.parameters import Parameter
+from orchestrator_runtime.rules.robust.run import Run
+from orchestrator_runtime.rules.rule import Need, Rule
+
+if TYPE_CHECKING:
+    from orchestrator_runtime.trace.record import StepRecord
+
+CAUSE = (
+    "inputs of a sigmoid or tanh are so large that the output is at an end of its range for "
+    "nearly every example; its derivative there is almost zero, so no gradient passes"
+)
+REMEDIES = (
+    "normalise what goes in (inputs with zero mean and unit variance, LayerNorm, BatchNorm)",
+    "initialise with less gain (Xavier), or lower the learning rate",
+    "use a loss that takes logits instead of a sigmoid output with a squared error",
+)
+
+
+class SaturatedActivation(Rule):
+    """Fires when most units of an activation are saturated, sample after sample, and the loss stays."""
+
+    name = "saturated_activation"
+    parameters = (
+        Parameter("share", 0.7, "float", 0.01, 1, help="share of a layer's units"),
+        Parameter("samples", 2, "int", 1, help="samples in a row"),
+        Parameter("gain", 0.3, "float", 0, 1, help="share of the loss gained that means health"),
+    )
+    needs = (Need("outputs/saturated", 50),)
+
+    def __init__(self, **given: Any) -> None:
+        super().__init__(**given)
+        self._run = Run()
+        self._held: dict[str, int] = {}
+
+    def share(self, shared: dict[str, Any]) -> None:
+        """Use what the other rules have derived."""
+        self._run = Run.shared(shared)
+
+    def observe(self, record: StepRecord) -> Finding | None:
+        """Look at a sample of activations."""
+        self._run.take(record)
+        block = record.blocks.get("outputs/saturated")
+        if block is None:
+            return None
+        full = {t.name: value for t, value in block.present() if value >= self.number("share")}
+        self._held = {name: self._held.get(name, 0) + 1 for name in full}
+        layers = [name for name, count in self._held.items() if count >= self.whole("samples")]
+        loss = self._run.loss
+        if not layers or loss.best_gain > self.number("gain") or loss.is_moving:
+            return None
+        layers.sort(key=lambda name: -full[name])
+        return Finding(
+            self.name,
+            record.step,
+            f"{full[layers[0]]:.0%} of the units of {layers[0]} are at an end of their range",
+            CAUSE,
+            REMEDIES,
+            tuple(layers),
+            {name: full[name] for name in layers[:5]},
+        )

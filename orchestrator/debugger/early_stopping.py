@@ -1,0 +1,106 @@
+"""Whether a run gets better: a pure function of the values that it has reported."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from orchestrator.spec.early import EarlyStopping
+
+
+@dataclass(frozen=True)
+class Value:
+    """One value of a metric.
+
+    Attributes:
+        at: When it arrived, in epoch seconds.
+        step: The step that the program said, if it did.
+    """
+
+    value: float
+    at: float
+    step: int | None = None
+
+
+@dataclass(frozen=True)
+class Course:
+    """What the values say.
+
+    Attributes:
+        best: Index of the best value; None while there is none.
+        since: Values since the best.
+        ends: Why the run shall end, in words; None while it goes on.
+    """
+
+    best: int | None
+    since: int
+    ends: str | None = None
+
+
+def course_of(
+    values: Sequence[Value], config: EarlyStopping, training: Sequence[Value] = ()
+) -> Course:
+    """Return where a run stands.
+
+    A value that is not finite is worse than any other. The decision is that of the first moment at
+    which it could be made: later values do not undo it.
+
+    Args:
+        values: Of the metric, in order of arrival.
+        config: What is asked for.
+        training: Values of the training metric.
+    """
+    best, best_score, since, worse = None, math.inf, 0, 0
+    for index, value in enumerate(values):
+        score = _score(value.value, config)
+        if score < best_score - config.min_delta or best is None:
+            best, best_score, since, worse = index, score, 0, 0
+            continue
+        since += 1
+        worse = worse + 1 if _overfits(values[best], value, config, training) else 0
+        if index < config.start:
+            continue
+        if worse >= config.patience:
+            return Course(best, since, _says(config, values[best], "overfits", worse))
+        if since >= config.patience:
+            return Course(best, since, _says(config, values[best], "has not improved", since))
+    return Course(best, since)
+
+
+def _score(value: float, config: EarlyStopping) -> float:
+    """Return a number that is smaller for better values."""
+    if not math.isfinite(value):
+        return math.inf
+    return value if config.mode == "minimize" else -value
+
+
+def _overfits(best: Value, value: Value, config: EarlyStopping, training: Sequence[Value]) -> bool:
+    before, now = _last(training, best.at), _last(training, value.at)
+    if before is None or now is None:
+        return False
+    return _score(value.value, config) > _score(best.value, config) and _score(
+        now, config
+    ) < _score(before, config)
+
+
+def _last(values: Sequence[Value], at: float) -> float | None:
+    """Return the last value that had arrived at a time."""
+    arrived = [value.value for value in values if value.at <= at]
+    return arrived[-1] if arrived else None
+
+
+def _says(config: EarlyStopping, best: Value, what: str, count: int) -> str:
+    where = f" at step {best.step}" if best.step is not None else ""
+    if what == "overfits":
+        return (
+            f"{config.metric} was worse than its best ({best.value:.6g}{where}) {count} times in a "
+            f"row while {config.train_metric} got better: the run overfits"
+        )
+    return (
+        f"{config.metric} {what} by more than {config.min_delta:g} for {count} values: its best is "
+        f"{best.value:.6g}{where}"
+    )

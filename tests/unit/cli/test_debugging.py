@@ -1,0 +1,187 @@
+"""``orchestrator debug``: from words to the debugger's plan, refusals, and the table of rules."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from orchestrator_runtime.hook.plan import plan_from
+from orchestrator_runtime.rules import DEFAULT_RULES, Parameter, Rule, rules
+
+from orchestrator.cli import debug_rules, exits, main
+from orchestrator.cli.debugging import Wishes, planned
+from orchestrator.errors import InvalidSpec
+
+COMMAND = ("python", "train.py")
+
+
+def plan(**wishes: Any) -> dict[str, Any]:
+    return planned(Wishes(COMMAND, **wishes))
+
+
+def rules_of(**wishes: Any) -> dict[str, tuple[dict[str, str], bool]]:
+    """Parameters, and whether it stops, of each rule of a plan."""
+    return {rule["rule"]: (rule["parameters"], rule["stop"]) for rule in plan(**wishes)["rules"]}
+
+
+def run(*words: str) -> int:
+    return main.main(["debug", *words])
+
+
+class TestAPlan:
+    def test_has_all_of_our_rules_and_stops_nothing_by_default(self):
+        assert rules_of() == {name: ({}, False) for name in DEFAULT_RULES}
+
+    def test_is_one_that_the_hook_reads(self, tmp_path):
+        made = plan(
+            findings=tmp_path / "f.jsonl",
+            traces=tmp_path / "t",
+            every=("gradients/l2=10", "outputs/inactive:1.0=5"),
+            stop_on="all",
+        )
+        read = plan_from(json.loads(json.dumps(made)))
+        assert read.every == {"gradients/l2": 10, "outputs/inactive:1.0": 5}
+        assert read.directory == str(tmp_path / "t")
+        assert read.findings == str(tmp_path / "f.jsonl")
+        assert all(rule.stop for rule in read.rules)
+
+    def test_has_the_rules_that_were_chosen(self):
+        assert rules_of(rules=" non_finite, ") == {"non_finite": ({}, False)}
+        assert rules_of(rules="none") == {}
+
+    def test_has_the_rules_that_are_to_stop_it_as_well(self):
+        assert rules_of(rules="none", stop_on="non_finite") == {"non_finite": ({}, True)}
+        assert rules_of(rules="none", stop_on="all") == {}
+
+    def test_takes_parameters_without_losing_the_other_rules(self):
+        found = rules_of(tuned=("non_finite:loss_patience=5", "non_finite:skip_patience=9"))
+        assert found["non_finite"] == ({"loss_patience": "5", "skip_patience": "9"}, False)
+        assert set(found) == set(DEFAULT_RULES)
+
+    @pytest.mark.parametrize(
+        ("text", "rule", "parameters"),
+        [
+            ("my_rules:Spike", "my_rules:Spike", {}),
+            ("my.rules:Spike:limit=3", "my.rules:Spike", {"limit": "3"}),
+            ("m:R:names=a,b,limit=3", "m:R", {"names": "a,b", "limit": "3"}),
+            ("m:R:pattern=(?:a|b){1,2}=c", "m:R", {"pattern": "(?:a|b){1,2}=c"}),
+            ("m:R:text=", "m:R", {"text": ""}),
+        ],
+    )
+    def test_takes_rules_of_the_users_source(self, text, rule, parameters):
+        assert rules_of(rules="none", tuned=(text,)) == {rule: (parameters, False)}
+
+    def test_stops_on_a_rule_of_the_users_source(self):
+        found = rules_of(rules="none", tuned=("m:R:limit=3",), stop_on="m:R")
+        assert found == {"m:R": ({"limit": "3"}, True)}
+
+    def test_makes_the_places_absolute_and_the_findings_empty(self, tmp_path, monkeypatch):
+        monkeypatch.chdir(tmp_path)
+        Path("old.jsonl").write_text("old\n")
+        made = plan(findings=Path("old.jsonl"), traces=Path("a/b"))
+        assert made["findings"] == str(tmp_path / "old.jsonl")
+        assert Path("old.jsonl").read_text() == ""
+        assert made["directory"] == str(tmp_path / "a/b")
+        assert Path("a/b").is_dir()
+
+
+class TestARefusal:
+    @pytest.mark.parametrize(
+        ("wishes", "words"),
+        [
+            ({"rules": "non_finit"}, ["--rules", "'non_finit'", "did you mean 'non_finite'?"]),
+            ({"stop_on": "nonsense"}, ["--stop-on", "'nonsense'", "orchestrator debug rules"]),
+            ({"stop_on": "m:R:x"}, ["--stop-on", "'m:R:x'", "module:Class"]),
+            ({"tuned": ("nonsense:a=1",)}, ["--rule", "'nonsense'", "orchestrator debug rules"]),
+            ({"tuned": ("non_finite:los=1",)}, ["no parameter 'los'", "loss_patience"]),
+            ({"tuned": ("non_finite:loss_patience=x",)}, ["'loss_patience' is 'x'"]),
+            ({"tuned": ("non_finite:loss_patience=0",)}, ["at least 1"]),
+            ({"tuned": ("non_finite loss_patience=0",)}, ["RULE:NAME=VALUE", "for example"]),
+            ({"tuned": ("",)}, ["RULE:NAME=VALUE"]),
+            ({"every": ("gradients/l2",)}, ["--every", "'gradients/l2'", "gradients/l2=10"]),
+            ({"every": ("gradients=3",)}, ["--every", "'gradients=3'"]),
+            ({"every": ("gradients/l2=-1",)}, ["--every", "'gradients/l2=-1'"]),
+            ({"findings": Path("/no/such/f")}, ["--findings", "'/no/such/f'", "No such file"]),
+            ({"traces": Path("/dev/null/t")}, ["--traces", "'/dev/null/t'", "name another"]),
+        ],
+    )
+    def test_names_option_value_and_remedy(self, wishes, words):
+        with pytest.raises(InvalidSpec) as refused:
+            plan(**wishes)
+        assert all(word in refused.value.message for word in words), refused.value.message
+
+    @pytest.mark.parametrize("words", [[], ["--stop-on", "all"], ["--"], ["--json", "--", ""]])
+    def test_of_no_command_shows_one(self, words, capsys):
+        assert run(*words) == exits.WRONG_REQUEST
+        assert "orchestrator debug -- python train.py" in capsys.readouterr().err
+
+    def test_of_a_command_without_dashes_says_where_it_goes(self, capsys):
+        assert run("python", "train.py") == exits.WRONG_REQUEST
+        assert "go after `--`" in capsys.readouterr().err
+
+    @pytest.mark.parametrize("value", ["nan", "-1", "inf", "soon"])
+    def test_of_a_grace_that_is_none(self, value, capsys):
+        assert run("--grace", value, "--", "true") == exits.WRONG_REQUEST
+        assert "--grace" in capsys.readouterr().err
+
+
+class TestTheRules:
+    def test_are_a_table(self, capsys):
+        assert run("rules") == exits.DONE
+        shown = capsys.readouterr().out.splitlines()
+        assert shown[0].split() == ["rule", "parameter", "default", "meaning"]
+        assert [line.split()[0].rstrip("*") for line in shown[1:] if line[0] != " "] == list(
+            rules()
+        )
+
+    def test_are_json(self, capsys):
+        assert run("rules", "--json") == exits.DONE
+        found = {rule["rule"]: rule for rule in json.loads(capsys.readouterr().out)}
+        assert list(found) == list(rules())
+        assert found["non_finite"]["default"] is True
+        first = found["non_finite"]["parameters"][0]
+        assert first == {
+            "name": "loss_patience", "type": "int", "default": 2, "minimum": 1, "maximum": None, "choices": [],
+            "meaning": "losses in a row that are not finite",
+        }  # fmt: skip
+
+    def test_all_have_a_meaning(self):
+        assert all(debug_rules.meaning(rule) for rule in rules().values())
+
+    def test_have_a_help_of_their_own(self, capsys):
+        assert run("rules", "--help") == exits.DONE
+        shown = capsys.readouterr().out
+        assert shown.startswith("Usage: orchestrator debug rules [OPTIONS]")
+        assert main.main(["help", "debug", "rules"]) == exits.DONE
+        assert capsys.readouterr().out == shown
+
+    @pytest.mark.parametrize(
+        ("parameter", "text"),
+        [
+            (Parameter("a", 1.0, low=0, high=2, help="steps"), "steps; from 0 to 2"),
+            (Parameter("a", 1.0, high=2), "at most 2"),
+            (Parameter("a", "x", "choice", choices=("x", "y")), "one of x, y"),
+            (Parameter("a", None, "str"), ""),
+        ],
+    )
+    def test_say_which_values_a_parameter_has(self, parameter, text):
+        assert debug_rules.parameter_meaning(parameter) == text
+
+    @pytest.mark.parametrize(
+        ("value", "text"),
+        [(None, ""), (True, "true"), (0.001, "0.001"), (5, "5"), (("a", "b"), "a,b"), ("x", "x")],
+    )
+    def test_show_a_default_as_it_is_given(self, value, text):
+        assert debug_rules.written(value) == text
+
+    def test_have_the_first_sentence_of_their_description(self):
+        class Mine(Rule):
+            """Fires at 1.5 of
+            something. And more.
+
+            Much more.
+            """
+
+        assert debug_rules.meaning(Mine) == "Fires at 1.5 of something"
