@@ -28,6 +28,7 @@ def plan_of(debugger: Debugger) -> dict[str, Any]:
                 "name": rule.called,
                 "parameters": rule.parameters,
                 "stop": rule.called in debugger.stop_on,
+                "save_interval": rule.save_interval,
             }
             for rule in debugger.judged_by()
         ],

@@ -21,6 +21,10 @@ NEVER_LOADED = (
     "the hook was never loaded, or the program never took a step of an optimizer that it knows: it "
     "needs PyTorch or Keras, in a Python that is not started with -I, -E or -S"
 )
+IDLE = (
+    "a framework was loaded, but no step of an optimizer that the hook knows was seen; if the program "
+    "trains, it does so in another process or by itself"
+)
 NEVER_STARTED = "the program was never started"
 
 
@@ -50,7 +54,7 @@ def evaluate(job: TrainingJobRecord, lines: Lines) -> FindingsReport:
         left_out=lines.left_out,
         ignored_lines=lines.ignored,
     )
-    rules = [_rule(job, rule, report, lines.states) for rule in debugger.judged_by()]
+    rules = [_rule(job, rule, report, present) for rule in debugger.judged_by()]
     return report.model_copy(update={"rules": tuple(rules)})
 
 
@@ -68,6 +72,8 @@ def _state(
         return DebugState.UNMONITORED, unseen or "the hook gives no reason"
     if not job.status.is_terminal:
         return DebugState.WAITING, ""
+    if "idle" in said:
+        return DebugState.UNMONITORED, IDLE
     started = job.training_started_at is not None
     return DebugState.UNMONITORED, NEVER_LOADED if started else NEVER_STARTED
 
@@ -76,7 +82,7 @@ def _rule(
     job: TrainingJobRecord, rule: DebugRule, report: FindingsReport, states: Sequence[HookState]
 ) -> RuleEvaluation:
     mine = [finding for finding in report.findings if finding.name == rule.called]
-    errors = [each for each in states if each.state == "rule_error" and each.rule == rule.called]
+    errors = _not_evaluated(rule, states)
     if mine:
         status, details, at = RuleStatus.ISSUES_FOUND, _found(mine), mine[0].at
     elif errors:
@@ -91,6 +97,14 @@ def _rule(
         details=details,
         modified_at=_within(job, at),
     )
+
+
+def _not_evaluated(rule: DebugRule, states: Sequence[HookState]) -> list[HookState]:
+    """Return why a rule was not evaluated; nothing where one of several processes did it."""
+    errors = [each for each in states if each.state == "rule_error" and each.rule == rule.called]
+    idle = [each for each in states if each.state == "not_evaluated" and each.rule == rule.called]
+    ended = sum(each.state == "ended" for each in states)
+    return errors or (idle if len(idle) >= ended else [])
 
 
 def _found(findings: Sequence[Finding]) -> str:

@@ -28,7 +28,7 @@ MOST_FINDINGS = 1000
 MOST_STATES = 10_000
 NAME = 256
 SENTENCE = 2000
-_STATES = frozenset({"watching", "ended", "unmonitored", "rule_error"})
+_STATES = frozenset({"watching", "ended", "idle", "unmonitored", "rule_error", "not_evaluated"})
 _MOST_STEPS = 1 << 62
 _YEAR_2100 = 4_102_444_800.0
 
@@ -38,9 +38,10 @@ class HookState:
     """What the hook of one process says of itself.
 
     Attributes:
-        state: ``watching``, ``ended``, ``unmonitored`` or ``rule_error``.
-        text: Why it is unmonitored, or what the rule raised.
-        rule: Which rule cannot be evaluated.
+        state: ``watching``, ``ended``, ``idle`` (a framework was loaded, nothing was trained),
+            ``unmonitored``, ``rule_error`` or ``not_evaluated`` (a rule had nothing to judge).
+        text: Why it is unmonitored, what the rule raised, or why it had nothing to judge.
+        rule: Which rule was not evaluated.
     """
 
     attempt: int

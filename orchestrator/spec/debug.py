@@ -58,6 +58,9 @@ class DebugRule(Spec):
     """Who is told of its findings (``mailto:…``, ``tel:…``), by the service's own webhook
     ``ORCHESTRATOR_WEBHOOK_URL``. SageMaker: the actions Email and SMS."""
 
+    save_interval: int | None = Field(default=None, ge=1)
+    """Steps from one value to the next that a rule of SageMaker's sees; None = 500, as there."""
+
     @property
     def called(self) -> str:
         """What it is called."""
@@ -67,8 +70,10 @@ class DebugRule(Spec):
     def _exists(self) -> Self:
         if CUSTOM_RULE.fullmatch(self.rule):
             return self  # only the program's own Python can load it
+        if ":" in self.rule:  # it would be imported here
+            raise ValueError(f"rule must be module:Class, got {self.rule!r}; correct it")
         try:
-            judge_of(self.rule, self.parameters)
+            judge_of(self.rule, self.parameters, save_interval=self.save_interval)
         except RuleError as error:
             raise ValueError(str(error)) from error
         return self

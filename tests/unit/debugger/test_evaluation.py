@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from orchestrator.debugger.evaluation import NEVER_LOADED, NEVER_STARTED, evaluate
+from orchestrator.debugger.evaluation import IDLE, NEVER_LOADED, NEVER_STARTED, evaluate
 from orchestrator.debugger.lines import read_lines
 from orchestrator.spec.findings import FindingsReport
 from orchestrator.spec.record import TrainingJobRecord
@@ -120,3 +120,25 @@ def test_one_process_that_is_unseen_is_told_beside_those_that_are_seen(tmp_path:
 def test_times_that_a_program_makes_up_stay_within_its_life(tmp_path: Path, time: Any):
     found = report(tmp_path, watched(), WATCHING, finding(time=time))
     assert at(0) <= found.rules[0].modified_at <= at(4)
+
+
+def said(state: str, **more: Any) -> dict[str, Any]:
+    return {"kind": "debugger", "state": state, **more}
+
+
+def test_a_rule_that_had_nothing_to_judge_is_not_called_healthy(tmp_path: Path):
+    nothing = said("not_evaluated", rule="non_finite", reason="no gradient was seen")
+    found = report(tmp_path, watched(), WATCHING, nothing, ENDED)
+    assert statuses(found) == {"non_finite": "Error", "vanishing_gradient": "NoIssuesFound"}
+    assert found.rules[0].details == "not evaluated: no gradient was seen"
+
+
+def test_one_process_that_judged_is_enough(tmp_path: Path):
+    nothing = said("not_evaluated", rule="non_finite", reason="no gradient was seen")
+    found = report(tmp_path, watched(), WATCHING, nothing, ENDED, WATCHING, ENDED)
+    assert statuses(found)["non_finite"] == "NoIssuesFound"
+
+
+def test_a_framework_that_trained_nothing_is_unmonitored(tmp_path: Path):
+    found = report(tmp_path, watched(), said("idle", framework="torch"))
+    assert (found.state, found.reason) == ("unmonitored", IDLE)

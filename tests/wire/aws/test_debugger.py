@@ -61,7 +61,8 @@ def debugged(aws: Client, bucket: str, program: str, *rules: dict[str, Any], **m
         "DebugHookConfig": {
             "S3OutputPath": f"s3://{bucket}/debug",
             "CollectionConfigurations": [
-                {"CollectionName": "weights", "CollectionParameters": {"save_interval": "5"}}
+                {"CollectionName": "gradients", "CollectionParameters": {"save_interval": "5"}},
+                {"CollectionName": "losses", "CollectionParameters": {"save_interval": "5"}},
             ],
         },
         "DebugRuleConfigurations": list(rules),
@@ -89,9 +90,12 @@ def test_a_rule_stops_a_job_and_its_description_says_why(
         aws,
         bucket,
         EXPLODES,
-        rule("Nan", "non_finite", action_json=STOP),
+        rule("Nan", "ExplodingTensor", action_json=STOP),
         rule("Quiet", "unchanged_weights"),
-        ProfilerRuleConfigurations=[rule("Report", "ProfilerReport")],
+        ProfilerRuleConfigurations=[
+            rule("Report", "ProfilerReport"),
+            rule("Unknown", "NoSuchRule"),
+        ],
         ProfilerConfig={"S3OutputPath": f"s3://{bucket}/profile"},
     )
     sagemaker.create_training_job(**asked)
@@ -106,10 +110,10 @@ def test_a_rule_stops_a_job_and_its_description_says_why(
     assert ":processing-job/" in nan["RuleEvaluationJobArn"]
     assert job["CreationTime"] <= nan["LastModifiedTime"] <= job["LastModifiedTime"]
     assert quiet["RuleEvaluationStatus"] == "Stopped"
-    (report,) = job["ProfilerRuleEvaluationStatuses"]
-    assert (report["RuleEvaluationStatus"], report["StatusDetails"]) == (
+    _, unknown = job["ProfilerRuleEvaluationStatuses"]
+    assert (unknown["RuleEvaluationStatus"], unknown["StatusDetails"]) == (
         "Error",
-        "not evaluated: there is no profiler here",
+        "not evaluated: there is no rule 'NoSuchRule' here",
     )
     for member in ("DebugHookConfig", "DebugRuleConfigurations", "ProfilerRuleConfigurations"):
         assert job[member] == asked[member]

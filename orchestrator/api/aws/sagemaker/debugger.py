@@ -20,6 +20,7 @@ REDUCTIONS = frozenset({"l2", "abs_max", "abs_mean", "mean", "variance", "std", 
 RECORDED_EVERY = {"gradients/l2": 1, "weights/l2": 10, "gradients/abs_max": 50}
 """What the hook records unasked: steps between two values."""
 COLLECTIONS = frozenset({"gradients", "weights"})
+BUILT_IN = frozenset({"gradients", "weights", "biases", "losses", "inputs", "outputs"})
 DEFAULT_SAVE_INTERVAL = 500
 _OF_CONTAINERS = frozenset(
     {"base_trial", "training_job_name_prefix", "stop_training_on_fire", "source_s3_uri"}
@@ -38,6 +39,8 @@ def debugger_of(request: Mapping[str, Any]) -> dict[str, Any] | None:
     """
     hook = request.get("DebugHookConfig")
     asked = [_rule(rule, request["TrainingJobName"]) for rule in _rules_here(request)]
+    for fields, _ in asked:
+        fields["save_interval"] = _save_interval(hook or {}, fields)
     if hook is None and not asked:
         return None
     fields: dict[str, Any] = {
@@ -84,21 +87,27 @@ def _unknown_rule(path: str, rule: Mapping[str, Any], called: str | None) -> str
 def _rules_here(request: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
     yield from request.get("DebugRuleConfigurations", ())
     for rule in request.get("ProfilerRuleConfigurations", ()):
-        given = rule.get("RuleParameters", {})
-        if not _is_here(given.get(TO_INVOKE)):
-            continue  # it is accepted, and its status says that nothing evaluates it
-        try:
-            _needs(given)
-        except RuleError:
-            continue
-        yield rule
+        if why_not(rule) is None:
+            yield rule
+
+
+def why_not(rule: Mapping[str, Any]) -> str | None:
+    """Return why a rule of the profiler is accepted but not evaluated; None if it is."""
+    given = rule.get("RuleParameters", {})
+    if not _is_here(given.get(TO_INVOKE)):
+        return f"there is no rule {given.get(TO_INVOKE)!r:.100} here"
+    try:
+        _needs(given)
+    except RuleError as error:
+        return str(error)
+    return None
 
 
 def _is_here(called: str | None) -> bool:
     return called in rules() or bool(called and CUSTOM_RULE.fullmatch(called))
 
 
-def _needs(given: Mapping[str, Any]) -> tuple[Need, ...]:
+def _needs(given: Mapping[str, Any], save_interval: int | None = None) -> tuple[Need, ...]:
     """Return what a rule reads; of a class of the user's source only the program itself knows.
 
     Raises:
@@ -106,7 +115,7 @@ def _needs(given: Mapping[str, Any]) -> tuple[Need, ...]:
     """
     if given[TO_INVOKE] not in rules():
         return ()
-    return judge_of(given[TO_INVOKE], _parameters(given)).needs
+    return judge_of(given[TO_INVOKE], _parameters(given), save_interval=save_interval).needs
 
 
 def _rule(rule: Mapping[str, Any], job_name: str) -> tuple[dict[str, Any], bool]:
@@ -149,7 +158,7 @@ def _every(hook: Mapping[str, Any], asked: Iterable[Mapping[str, Any]]) -> dict[
     """Return the series that a request wants more often than they are recorded anyway."""
     anyway = dict(RECORDED_EVERY)
     for rule in asked:
-        for need in _needs({TO_INVOKE: rule["rule"], **rule["parameters"]}):
+        for need in _needs({TO_INVOKE: rule["rule"], **rule["parameters"]}, rule["save_interval"]):
             anyway[need.series] = min(need.every, anyway.get(need.series, need.every))
     general = _interval(hook.get("HookParameters", {}), DEFAULT_SAVE_INTERVAL)
     wanted: dict[str, int] = {}
@@ -162,6 +171,27 @@ def _every(hook: Mapping[str, Any], asked: Iterable[Mapping[str, Any]]) -> dict[
             for statistic in _reductions(parameters):
                 wanted[f"{name}/{statistic}"] = _interval(parameters, general)
     return {s: every for s, every in wanted.items() if s not in anyway or every < anyway[s]}
+
+
+def _save_interval(hook: Mapping[str, Any], rule: Mapping[str, Any]) -> int | None:
+    """Return the interval of the collections that a rule reads; None where a request has none."""
+    needs = _needs({TO_INVOKE: rule["rule"], **rule["parameters"]})
+    read = {need.series.partition("/")[0] for need in needs} or {"losses"}
+    hooked = hook.get("HookParameters", {})
+    general = _interval(hooked, 0) or None
+    found = [
+        _interval(collection.get("CollectionParameters", {}), general or DEFAULT_SAVE_INTERVAL)
+        for collection in hook.get("CollectionConfigurations", ())
+        if _concerns(collection.get("CollectionName", ""), read)
+    ]
+    return min(found, default=general)
+
+
+def _concerns(collection: str, read: set[str]) -> bool:
+    """Return whether a rule reads a collection; one by a name of the user's is of activations."""
+    if collection in BUILT_IN:
+        return collection in read
+    return collection == "all" or not read <= BUILT_IN - {"inputs", "outputs"}
 
 
 def _interval(parameters: Mapping[str, str], otherwise: int) -> int:

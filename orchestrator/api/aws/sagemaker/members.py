@@ -46,7 +46,6 @@ def _refused(path: str, meaning: str) -> Member:
     return Member(path, Treatment.REFUSED, meaning)
 
 
-_PROFILER = "there is no profiler: its rules are in Error and say so, but for those that are here"
 MEMBERS = (
     _acts("TrainingJobName", "unique in the home directory; case does not count"),
     _acts("HyperParameters", "hyperparameters.json, SM_HP_*, argv"),
@@ -149,7 +148,8 @@ MEMBERS = (
     _acts(
         "DebugHookConfig",
         "records beside the job and below S3OutputPath; `reductions` of gradients and weights at least "
-        "each `save_interval` steps, losses always, and never less than rules need. HookParameters: "
+        "each `save_interval` steps, losses always, and never less than rules need; rules of SageMaker's "
+        "see values at each `save_interval` of what they read. HookParameters: "
         "`include_workers`, `save_interval`. Patterns, start and end, whole tensors: kept",
     ),
     _acts(
@@ -160,8 +160,11 @@ MEMBERS = (
     ),
     _acts("TensorBoardOutputConfig", "event files are kept while a job runs"),
     _kept("ExperimentConfig", "there are no experiments; tags and names find jobs"),
-    _kept("ProfilerConfig", _PROFILER),
-    _kept("ProfilerRuleConfigurations", _PROFILER),
+    _kept("ProfilerConfig", "the host is sampled once a second where a rule needs it"),
+    _acts(
+        "ProfilerRuleConfigurations",
+        "as DebugRuleConfigurations; a rule that is not here is in Error, and says so",
+    ),
     _acts(
         "Environment",
         "values of secret names are shown nowhere; SM_* but SM_LOG_LEVEL, TRAINING_JOB_* and ORCHESTRATOR_* are refused",

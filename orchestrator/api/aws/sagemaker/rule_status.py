@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
+from orchestrator.api.aws.sagemaker.debugger import why_not
 from orchestrator.spec.findings import RuleStatus
 
 if TYPE_CHECKING:
@@ -14,7 +15,6 @@ if TYPE_CHECKING:
     from orchestrator.spec.record import TrainingJobRecord
 
 MOST_DETAILS = 1024
-NOT_HERE = "not evaluated: there is no profiler here"
 _PART = 26  # of a job's name and of a rule's, in the name of a processing job
 
 
@@ -47,7 +47,10 @@ def _statuses(
     for configuration in configurations:
         name = configuration["RuleConfigurationName"]
         rule = known.get(name)
-        details = NOT_HERE if rule is None else f"{rule.details}{_untold(report, name)}"
+        if rule is None:
+            details = f"not evaluated: {why_not(configuration)}"
+        else:
+            details = f"{rule.details}{_untold(report, name)}"
         yield {
             "RuleConfigurationName": name,
             "RuleEvaluationJobArn": _arn(job.arn, job.name, name),

@@ -201,15 +201,16 @@ def test_a_program_that_was_not_seen_is_in_error_and_says_why(tmp_path: Path) ->
     assert status["StatusDetails"].startswith("unmonitored: the hook was never loaded")
 
 
-def test_rules_of_the_profiler_are_accepted_and_in_error_but_for_those_that_are_here(
+def test_a_rule_of_the_profiler_that_cannot_be_is_accepted_and_in_error(
     tmp_path: Path,
 ) -> None:
-    profiler = [rule("ProfilerReport", "report", any="1"), rule("non_finite", "here")]
-    profiler.append(rule("os:system", "hostile"))
+    profiler = [rule("ProfilerReport", "report", any="1"), rule("ProfilerReport", "here")]
+    profiler.append(rule("NoSuchRule", "unknown"))
     asked = request(ProfilerRuleConfigurations=profiler, ProfilerConfig={"S3OutputPath": "s3://b"})
     statuses = described(tmp_path, asked, WATCHING, ENDED)["ProfilerRuleEvaluationStatuses"]
     assert [each["RuleEvaluationStatus"] for each in statuses][:2] == ["Error", "NoIssuesFound"]
-    assert statuses[0]["StatusDetails"] == "not evaluated: there is no profiler here"
+    assert statuses[0]["StatusDetails"].startswith("not evaluated: ProfilerReport: 'any'")
+    assert statuses[2]["StatusDetails"] == "not evaluated: there is no rule 'NoSuchRule' here"
 
 
 def test_what_was_not_told_is_said(tmp_path: Path) -> None:
@@ -257,3 +258,34 @@ def test_a_job_of_the_sdk_is_described_by_the_request_that_would_ask_for_it() ->
     ]
     assert again.stop_on == ("mine", "exploding_gradient")
     assert (again.all_ranks, again.s3_output_path) == (True, "s3://bucket/debug")
+
+
+@pytest.mark.parametrize(
+    ("to_invoke", "collections", "expected"),
+    [
+        ("VanishingGradient", {}, None),
+        ("VanishingGradient", {"gradients": "7", "weights": "3"}, 7),
+        ("VanishingGradient", {"custom": "7"}, None),
+        ("LossNotDecreasing", {"losses": "9", "gradients": "3"}, 9),
+        ("DeadRelu", {"relu_output": "4", "gradients": "3"}, 4),
+        ("ExplodingTensor", {"gradients": "8", "weights": "6"}, 6),
+    ],
+)
+def test_a_rule_of_sagemakers_sees_what_its_collections_save(
+    to_invoke: str, collections: dict[str, str], expected: int | None
+) -> None:
+    asked = [
+        {"CollectionName": name, "CollectionParameters": {"save_interval": interval}}
+        for name, interval in collections.items()
+    ]
+    hook = HOOK | {"CollectionConfigurations": asked}
+    found = debugger(request(rule(to_invoke), DebugHookConfig=hook))
+    assert found is not None
+    assert [each.save_interval for each in found.rules] == [expected]
+
+
+def test_an_interval_of_the_hook_is_that_of_all_collections() -> None:
+    hook = HOOK | {"HookParameters": {"save_interval": "12"}}
+    found = debugger(request(rule("VanishingGradient"), DebugHookConfig=hook))
+    assert found is not None
+    assert found.rules[0].save_interval == 12
