@@ -39,8 +39,8 @@ def debugger_of(request: Mapping[str, Any]) -> dict[str, Any] | None:
     """
     hook = request.get("DebugHookConfig")
     asked = [_rule(rule, request["TrainingJobName"]) for rule in _rules_here(request)]
-    for fields, _ in asked:
-        fields["save_interval"] = _save_interval(hook or {}, fields)
+    for rule, _ in asked:
+        rule["save_interval"] = _save_interval(hook or {}, rule)
     if hook is None and not asked:
         return None
     fields: dict[str, Any] = {
