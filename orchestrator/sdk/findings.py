@@ -59,7 +59,7 @@ def report_lines(report: FindingsReport) -> Iterator[str]:
     if report.left_out:
         yield f"and {report.left_out} further findings"
     yield ""
-    yield from _rule_table(report)
+    yield from rule_lines(report)
     for each in report.deliveries:
         if not each.delivered:
             outcome = "not told" if each.final else "not told yet"
@@ -99,7 +99,8 @@ def finding_lines(finding: Finding) -> Iterator[str]:
         yield f"  try     {remedy}"
 
 
-def _rule_table(report: FindingsReport) -> Iterator[str]:
+def rule_lines(report: FindingsReport) -> Iterator[str]:
+    """Yield how each rule stands, as a table."""
     width = max((len(rule.name) for rule in report.rules), default=0)
     for rule in report.rules:
         yield f"{rule.name:{width}}  {rule.status.value:13}  {rule.details}".rstrip()

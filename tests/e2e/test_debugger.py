@@ -104,7 +104,10 @@ def program(rate: str, patience: int) -> str:
 def test_a_finding_stops_a_job_is_told_and_can_be_read(
     transport: Transport, tmp_path: Path, listener: Listener
 ) -> None:
-    rules = [DebugRule(rule="non_finite", notify=("mailto:me@example.com",)), "vanishing_gradient"]
+    rules = (
+        DebugRule(rule="non_finite", notify=("mailto:me@example.com",)),
+        DebugRule(rule="vanishing_gradient"),
+    )
     debugger = Debugger(rules=rules, stop_on=("non_finite",), webhook=listener.url)
     job = train(transport, tmp_path, program("1e25", 20), debugger=debugger).wait()
     assert (job.status, job.record.end_reason) == ("Stopped", "rule_stop")

@@ -74,6 +74,10 @@ s3_uri = "/checkpoints"
 [tensor_board_output_config]
 s3_output_path = "/boards"
 
+[debugger]
+rules = ["non_finite", { rule = "vanishing_gradient", name = "mine" }]
+stop_on = ["mine"]
+
 [tags]
 team = "vision"
 """
@@ -112,6 +116,8 @@ def test_everything_it_may_say_is_understood(tmp_path):
         "amp": True,
     }
     assert job.resources.memory_gib == 4
+    assert job.debugger is not None
+    assert [rule.called for rule in job.debugger.rules] == ["non_finite", "mine"]
     assert job.resource_config.instance_count == 2
 
 

@@ -12,7 +12,7 @@ from tests.unit.cli.records import START, record
 WATCHING = {"kind": "debugger", "state": "watching", "framework": "torch", "rank": 0}
 ENDED = {"kind": "debugger", "state": "ended", "steps": 40, "backwards": 40, "rank": 0}
 UNMONITORED = {"kind": "debugger", "state": "unmonitored", "reason": "no step of an optimizer"}
-RUNNING = {
+RUNNING: dict[str, Any] = {
     "status": "InProgress",
     "secondary_status": "Training",
     "end_reason": None,
