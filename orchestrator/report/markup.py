@@ -8,7 +8,9 @@ import re
 from orchestrator.logs.render import strip_controls
 
 _NAME = re.compile(r"[a-zA-Z][a-zA-Z0-9-]*")
-_VOID = frozenset({"meta", "br", "line", "rect", "circle", "polyline", "path"})
+_VOID = frozenset(
+    {"meta", "br", "line", "rect", "circle", "polyline", "polygon", "path", "image", "stop"}
+)
 
 
 class Markup(str):

@@ -6,6 +6,7 @@ from orchestrator.report.markup import Markup, join, tag
 
 # Nothing may be loaded or run, whatever slips in; styles are those below.
 POLICY = "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'"
+PICTURES = "; img-src data:"  # those that are in the file itself
 
 _STYLE = Markup("""
 :root { color-scheme: light dark; --text: #1f2328; --soft: #59636e; --line: #d1d9e0; --back: #ffffff;
@@ -77,22 +78,31 @@ footer { margin-top: 44px; color: var(--soft); font-size: 13px; }
 """)
 
 
-def page(title: str, *sections: Markup | None, footer: str) -> str:
+def page(
+    title: str,
+    *sections: Markup | None,
+    footer: str,
+    style: Markup | None = None,
+    pictures: bool = False,
+) -> str:
     """Return a whole HTML document.
 
     Args:
         title: Of the browser's window.
         sections: What is on the page, in order; None is nothing.
         footer: One line at the end.
+        style: Rules for what only this page has.
+        pictures: Whether the file may contain pictures other than SVG.
     """
+    policy = POLICY + PICTURES if pictures else POLICY
     head = tag(
         "head",
         tag("meta", charset="utf-8"),
-        tag("meta", http_equiv="Content-Security-Policy", content=POLICY),
+        tag("meta", http_equiv="Content-Security-Policy", content=policy),
         tag("meta", name="viewport", content="width=device-width, initial-scale=1"),
         tag("meta", name="referrer", content="no-referrer"),
         tag("title", title),
-        tag("style", _STYLE),
+        tag("style", _STYLE, style),
     )
     body = tag("body", tag("main", *sections, tag("footer", footer)))
     return f"<!doctype html>\n{tag('html', head, body, lang='en')}\n"

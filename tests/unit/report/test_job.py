@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from html.parser import HTMLParser
 
 import pytest
 
@@ -11,42 +10,12 @@ from orchestrator.report.chart import Series
 from orchestrator.report.job import JobReport, LogTail, phases, render_job
 from orchestrator.report.timeline import Phase, timeline
 from tests.unit.cli.records import at, failed, record, running, transitions
-
-HOSTILE = "<script>alert('x')</script>\"'&\x1b[2J"
-VOID = {"meta", "br"}
+from tests.unit.report.reading import HOSTILE, Page
 
 
 def report(job, **parts) -> str:
     values = {"record": job, "made_at": at(70), "version": "1.2.3", **parts}
     return render_job(JobReport(**values))
-
-
-class Page(HTMLParser):
-    """Reads a page and checks that it is well formed."""
-
-    def __init__(self, text: str) -> None:
-        super().__init__(convert_charrefs=True)
-        self.open: list[str] = []
-        self.tags: list[tuple[str, dict[str, str | None]]] = []
-        self.text = ""
-        self.feed(text)
-        self.close()
-        assert self.open == []
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.tags.append((tag, dict(attrs)))
-        if tag not in VOID:
-            self.open.append(tag)
-
-    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.tags.append((tag, dict(attrs)))
-
-    def handle_endtag(self, tag: str) -> None:
-        assert self.open.pop() == tag
-
-    def handle_data(self, data: str) -> None:
-        if not self.open or self.open[-1] != "style":
-            self.text += data
 
 
 FULL_SPEC = {

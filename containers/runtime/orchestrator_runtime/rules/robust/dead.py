@@ -32,15 +32,17 @@ class DeadUnits(Rule):
         Parameter(
             "share", 0.5, "float", 0.01, 1, help="share of weight matrices without gradient"
         ),
-        Parameter("patience", 10, "int", 1, help="steps for which it must hold"),
+        Parameter("patience", 15, "int", 1, help="steps for which it must hold"),
         Parameter("gain", 0.5, "float", 0, 1, help="share of the loss gained that means health"),
     )
-    needs = (Need("gradients/l2"), Need("weights/l2", 10))
+    needs = (Need("gradients/l2"), Need("weights/l2", 10), Need("outputs/idle_units", 50))
 
     def __init__(self, **given: Any) -> None:
         super().__init__(**given)
         self._run = Run()
         self._held = 0
+        self._losses: list[float] = []
+        self._alive = False
 
     def share(self, shared: dict[str, Any]) -> None:
         """Use what the other rules have derived."""
@@ -53,16 +55,29 @@ class DeadUnits(Rule):
         if record.skipped or block is None:
             return None
         if 0.0 not in block.values:
-            self._held = 0
+            self._held, self._alive = 0, False
+            self._losses.clear()
+            return None
+        outputs = record.blocks.get("outputs/idle_units")
+        if outputs is not None:  # gradients also become zero by underflow, with units alive
+            idle = [value for tensor, value in outputs.present() if tensor.role == "relu"]
+            self._alive = bool(idle) and max(idle) < 0.9
+        if self._alive:
             return None
         matrices = [(t.name, value) for t, value in block.present() if t.role == "matrix"]
         dead = [name for name, value in matrices if value == 0.0]
         few = len(dead) < self.number("share") * len(matrices)
-        if not dead or few or not self._is_stuck(record) or self._is_another():
+        if not dead or few or self._has_learnt(record) or self._is_another():
             self._held = 0
+            self._losses.clear()
             return None
         self._held += 1
+        self._losses.append(record.scalars.get("loss", math.nan))
         if self._held < self.whole("patience"):
+            return None
+        if _falls(self._losses):  # the last layers learn, and may wake the others
+            self._held = 0
+            self._losses.clear()
             return None
         return Finding(
             self.name,
@@ -79,7 +94,16 @@ class DeadUnits(Rule):
         """Return whether no gradient at all arrives, or zeros among the weights stop it."""
         return self._run.norm == 0.0 or 0.0 in self._run.weights.values()
 
-    def _is_stuck(self, record: StepRecord) -> bool:
-        loss = self._run.loss
+    def _has_learnt(self, record: StepRecord) -> bool:
+        """Return whether it is zero because nothing is left to learn."""
         now = record.scalars.get("loss", math.nan)
-        return loss.gain < self.number("gain") and not loss.is_moving and abs(now) > 1e-6
+        return self._run.loss.gain > self.number("gain") or abs(now) < 1e-6
+
+
+def _falls(losses: list[float]) -> bool:
+    """Return whether the last third of some losses lies clearly below the first."""
+    third = max(len(losses) // 3, 1)
+    first, last = sorted(losses[:third]), sorted(losses[-third:])
+    before, after = first[len(first) // 2], last[len(last) // 2]
+    spread = max(first[-1] - first[0], last[-1] - last[0], 0.02 * abs(before))
+    return after < before - spread

@@ -25,6 +25,10 @@ REMEDIES = (
 )
 
 
+DRIFT = 0.3
+"""Evidence that is forgotten each step: what doubles and stays there has not exploded."""
+
+
 class ExplodingGradient(Rule):
     """Fires when the loss rises far above its start, or gradients are out of all proportion.
 
@@ -56,6 +60,10 @@ class ExplodingGradient(Rule):
         self._evidence = 0.0
         self._stiff = 0
         self._wild = 0
+        self._last_update = 0.0
+        self._relapsed = 0
+        self._rate_at_best = 0.0
+        self._norm_at_best = 0.0
 
     def share(self, shared: dict[str, Any]) -> None:
         """Use what the other rules have derived."""
@@ -74,10 +82,13 @@ class ExplodingGradient(Rule):
         if self._evidence >= self.number("evidence"):
             return self._finding(
                 record,
-                f"the loss is {loss:.3g}, {run.loss.rise:.3g} times its start "
-                f"({run.loss.start:.3g}), with a gradient norm of {run.norm:.3g}",
+                f"the loss is {loss:.3g} after {run.loss.first:.3g} at the start, with a gradient norm of {run.norm:.3g}",
             )
-        return self._on_elasticity(record) or self._on_update(record)
+        return (
+            self._on_elasticity(record)
+            or self._on_update(record)
+            or self._on_relapse(record, loss)
+        )
 
     def _excess(self) -> float:
         """Return log10 of how far this step is beyond what is tolerated; negative if it is not."""
@@ -85,13 +96,13 @@ class ExplodingGradient(Rule):
         rise = run.loss.rise
         grown = run.norm / run.usual_norm if run.usual_norm > 0 else 1.0
         if grown > self.number("norm_rise") and rise > 1.2:
-            return min(math.log10(rise) + math.log10(grown) / 2, 3.0)
-        excess = math.log10(rise) - math.log10(self.number("loss_rise")) + 0.3
+            return min(math.log10(rise) * (1.0 + math.log10(grown)) - DRIFT, 3.0)
+        excess = math.log10(rise) - math.log10(self.number("loss_rise")) + DRIFT
         return min(max(excess, -1.0), 3.0)
 
     def _on_overflow(self, record: StepRecord, loss: float) -> Finding | None:
         """What overflows after it has grown has exploded; out of the blue it is `non_finite`."""
-        if self._evidence <= 0.5:
+        if self._evidence <= 0.5 and self._last_update < 1.0:
             return None
         return self._finding(record, f"loss ({loss:.3g}) or gradients overflow after growing")
 
@@ -107,12 +118,30 @@ class ExplodingGradient(Rule):
             f"(gradient norm {run.norm:.3g}), and it has not improved",
         )
 
+    def _on_relapse(self, record: StepRecord, loss: float) -> Finding | None:
+        """Find a run that had learnt and fell back to its start as the steps grew."""
+        run, rate = self._run, record.scalars.get("learning_rate", 0.0)
+        if run.loss.slow <= run.loss.best:
+            self._rate_at_best, self._norm_at_best = rate, run.usual_norm
+        grown = rate > 3.0 * self._rate_at_best or run.usual_norm > 10.0 * self._norm_at_best
+        fell = run.loss.best_gain > 0.4 and run.loss.fast > run.loss.start - 0.1 * run.loss.scale
+        self._relapsed = self._relapsed + 1 if fell and grown else 0
+        if self._relapsed < 2 * self.whole("patience"):
+            return None
+        return self._finding(
+            record,
+            f"the loss had come down to {run.loss.best:.3g} and is back at {loss:.3g}, where it "
+            f"began ({run.loss.start:.3g}), as steps grew",
+        )
+
     def _on_update(self, record: StepRecord) -> Finding | None:
         block = record.blocks.get("weights/update_ratio")
         ratios = [value for _, value in block.present()] if block is not None else []
-        if not ratios or self._run.steps == 1:  # small first weights may well change much at once
+        if not ratios:
             return None
-        typical = statistics.median(ratios)
+        typical = self._last_update = statistics.median(ratios)
+        if self._run.steps == 1:  # small first weights may well change much at once
+            return None
         is_wild = typical > self.number("update") and self._run.loss.gain < 0.1
         self._wild = self._wild + 1 if is_wild else 0
         if self._wild < 2:  # once may be chance

@@ -18,6 +18,7 @@ class LossTrack:
 
     Attributes:
         steps: Finite losses so far.
+        first: The first loss.
         start: Median of the first three; nan before the first.
         fast: Average over about 3 steps.
         slow: Average over about 10 steps.
@@ -34,7 +35,7 @@ class LossTrack:
         self.best = math.inf
         self.noise = 0.0
         self.rise = 1.0
-        self._first_loss = math.nan
+        self.first = math.nan
         self._first: list[float] = []
         self._past: deque[float] = deque(maxlen=BACK)
 
@@ -48,7 +49,7 @@ class LossTrack:
             self._first.append(loss)
             self.start = sorted(self._first)[(len(self._first) - 1) // 2]
         if self.steps == 1:
-            self.fast = self.slow = self.best = self._first_loss = loss
+            self.fast = self.slow = self.best = self.first = loss
             return
         self._past.append(self.slow)
         weight = max(SLOW, 1.0 / self.steps)  # at first the plain mean
@@ -90,6 +91,6 @@ class LossTrack:
     def _rise(self, loss: float) -> float:
         if not self.steps:
             return 1.0
-        start = min(self._first_loss, self.start)
+        start = min(self.first, self.start)
         scale = max(abs(start), self.noise, 1e-30)
         return 1.0 + max(loss - start, 0.0) / scale

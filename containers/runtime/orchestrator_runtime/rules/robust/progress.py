@@ -20,6 +20,7 @@ class LossNotDecreasing(Rule):
     name = "loss_not_decreasing"
     parameters = (
         Parameter("patience", 100, "int", 1, help="steps without a new low"),
+        Parameter("gain", 0.9, "float", 0, 1, help="share of the loss gained that is enough"),
         Parameter(
             "min_delta", 0.005, "float", 0, 1, help="share of the start that makes a new low"
         ),
@@ -46,7 +47,7 @@ class LossNotDecreasing(Rule):
             self._low, self._since = loss.slow, 0
             return None
         self._since += 1
-        if self._since < self.whole("patience"):
+        if self._since < self.whole("patience") or loss.best_gain > self.number("gain"):
             return None
         return Finding(
             self.name,

@@ -25,6 +25,8 @@ REMEDIES = (
 )
 EVERY = 4
 """Steps between two looks: what vanishes stays away, and logarithms of all layers cost time."""
+HOPELESS = 6.0
+"""Decades over which nothing is learnt below the last layers, whatever the loss says."""
 FLOOR = -45.0
 """log10 that stands for an exact zero in medians: below the smallest single precision number."""
 
@@ -37,7 +39,7 @@ class VanishingGradient(Rule):
 
     name = "vanishing_gradient"
     parameters = (
-        Parameter("decades", 3.0, "float", 0.5, 40, help="log10 of last over first layers"),
+        Parameter("decades", 2.3, "float", 0.5, 40, help="log10 of last over first layers"),
         Parameter("smallest", 1e-6, "float", 0, 1, help="|g|/|w| that is tiny for all layers"),
         Parameter("patience", 20, "int", 1, help="steps for which it must hold"),
         Parameter("warm_up", 8, "int", 0, help="steps that are not judged"),
@@ -83,7 +85,7 @@ class VanishingGradient(Rule):
         if loss.is_moving and self._run.norm > 0.0:  # without a gradient it is but noise
             return True
         # A last layer alone can learn the mean of the targets, which may be most of the loss.
-        hopeless = fall > 2.0 * self.number("decades")
+        hopeless = fall > HOPELESS
         return not hopeless and loss.best_gain > self.number("gain")
 
     def _finding(
