@@ -74,7 +74,7 @@ def ending_findings(transport: Transport, record: TrainingJobRecord) -> Iterator
         return
     report = FindingsReport.model_validate(transport.findings(record.name))
     yield f"  {safe(state_line(report))}"
-    for finding in report.findings[:3]:
+    for finding in sorted(report.findings, key=lambda each: not each.stop)[:3]:
         yield from (f"    {safe(line)}" for line in finding_lines(finding))
     if len(report.findings) > 3:
         yield f"    and more: orchestrator findings {record.name}"
