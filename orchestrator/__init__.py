@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from orchestrator.sdk.jobs import TrainingJob, TrainingResult
     from orchestrator.sdk.trainer import ModelTrainer
     from orchestrator.sdk.transport import connect
+    from orchestrator.spec.debug import Debugger, DebugRule
     from orchestrator.spec.job import (
         CheckpointConfig,
         InstanceGroup,
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
 _HOMES = {
     "CheckpointConfig": "orchestrator.spec.job",
     "Compute": "orchestrator.sdk.config",
+    "DebugRule": "orchestrator.spec.debug",
+    "Debugger": "orchestrator.spec.debug",
     "InputData": "orchestrator.sdk.config",
     "InstanceGroup": "orchestrator.spec.job",
     "MetricDefinition": "orchestrator.spec.job",
@@ -45,6 +48,8 @@ _HOMES = {
 __all__ = [
     "CheckpointConfig",
     "Compute",
+    "DebugRule",
+    "Debugger",
     "InputData",
     "InstanceGroup",
     "MetricDefinition",

@@ -54,6 +54,9 @@ READS = frozenset(
         "read_log",
         "last_metrics",
         "metric_curve",
+        "findings",
+        "list_tensors",
+        "read_tensors",
         "delete",
         "set_tags",
     }
@@ -235,6 +238,19 @@ class LocalTransport:
         return self.call(  # type: ignore[no-any-return]
             "metric_curve", name=name, metric=metric, max_points=max_points
         )
+
+    def findings(self, name: str) -> dict[str, Any]:
+        """Return what a job's debugger found."""
+        return self.call("findings", name=name)  # type: ignore[no-any-return]
+
+    def list_tensors(self, name: str) -> list[dict[str, Any]]:
+        """Return the files with what was recorded of a job."""
+        return self.call("list_tensors", name=name)  # type: ignore[no-any-return]
+
+    def read_tensors(self, name: str, file: str, **request: Any) -> dict[str, Any]:
+        """Return bytes of one of these files."""
+        chunk: dict[str, Any] = self.call("read_tensors", name=name, file=file, **request)
+        return {**chunk, "data": base64.b64decode(chunk["data"])}
 
     def export_metrics(self, name: str, file_format: str, destination: Path) -> Path:
         """Write all points of all metrics to a file, or into a directory."""

@@ -21,6 +21,8 @@ RELAY_DIRECTORY = "relay"
 """Where containers reach the service that is on a loopback address: a socket for each address."""
 METRICS_FILE = "metrics.sqlite3"
 """The points of all metrics."""
+UNTOLD_DIRECTORY = "untold"
+"""A file for each job whose findings may still have to be told to somebody."""
 TOKEN_FILE = "token"  # noqa: S105  # a file name
 TOKEN_MIN_CHARACTERS = 20
 

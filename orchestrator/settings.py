@@ -12,6 +12,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from orchestrator.errors import InvalidSpec
 from orchestrator.home import SETTINGS_PREFIX, default_python, home_directory
+from orchestrator.spec.redact import shown_address
 
 # Of `scheme://me:word@host`, also where the word has an @, and of a proxy's `me:word@host`.
 _CREDENTIALS = re.compile(r"(//)[^/?#\s]*@|^()[^/?#\s:@]+:[^/?#\s]*@")
@@ -67,6 +68,8 @@ class Settings(BaseSettings):
     """Answer requests that are signed as AWS's: boto3, the aws command, the SageMaker SDK."""
     aws_verify_signatures: bool = True
     """Whether their signatures must hold; false believes everybody, on a loopback address only."""
+    webhook_url: str | None = Field(default=None, pattern=r"^https?://")
+    """Gets as JSON, by POST, what debuggers are asked to tell somebody by e-mail or SMS."""
     driver_lease_seconds: float = Field(default=30, ge=3)
     """With a database URL: how long a driver that shows no sign of life keeps its right to drive."""
     driver_linger_seconds: float = Field(default=30, ge=0)
@@ -80,6 +83,8 @@ class Settings(BaseSettings):
     def shown(self) -> dict[str, str]:
         """Return the settings as people see them, less the home directory; no passwords."""
         given = {name: getattr(self, name) for name in type(self).model_fields if name != "home"}
+        if self.webhook_url is not None:  # who knows such an address may use it
+            given["webhook_url"] = shown_address(self.webhook_url)
         return {
             name: "" if value is None else without_password(str(value))
             for name, value in given.items()

@@ -11,6 +11,7 @@ from starlette.responses import Response
 
 from orchestrator.service.logs import LogStream
 from orchestrator.spec.base import Spec
+from orchestrator.spec.findings import FindingsReport, TraceFile
 from orchestrator.spec.job import EnvironmentName, Tag, TrainingJobSpec
 from orchestrator.spec.record import HostRecord, MetricValue, TrainingJobRecord
 from orchestrator.spec.redact import redacted_record
@@ -144,6 +145,18 @@ class MetricCurve(View):
     times: list[float]
     """Seconds since the epoch."""
     values: list[JsonFloat]
+
+
+class Findings(FindingsReport):
+    """What a job's debugger found, and whether it watches at all."""
+
+    model_config = ConfigDict(title="Findings")
+
+
+class TraceFiles(View):
+    """The files with what was recorded of a job: one per process and attempt."""
+
+    files: tuple[TraceFile, ...]
 
 
 class Event(View):

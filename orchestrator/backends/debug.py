@@ -6,7 +6,11 @@ from typing import TYPE_CHECKING, Any
 
 from orchestrator_runtime import contract
 
+from orchestrator.backends import inputs
+
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from orchestrator.spec.debug import Debugger
     from orchestrator.spec.job import TrainingJobSpec
 
@@ -24,6 +28,7 @@ def plan_of(debugger: Debugger) -> dict[str, Any]:
                 "name": rule.called,
                 "parameters": rule.parameters,
                 "stop": rule.called in debugger.stop_on,
+                "save_interval": rule.save_interval,
             }
             for rule in debugger.judged_by()
         ],
@@ -31,6 +36,18 @@ def plan_of(debugger: Debugger) -> dict[str, Any]:
         "include": list(debugger.include),
         "all_ranks": debugger.all_ranks,
     }
+
+
+def output_place(spec: TrainingJobSpec) -> str | None:
+    """Return where recorded values are kept as well, for this job; None = with the job alone."""
+    where = spec.debugger.s3_output_path if spec.debugger is not None else None
+    return f"{where.rstrip('/')}/{spec.training_job_name}/debug-output" if where else None
+
+
+def tensors_directory(spec: TrainingJobSpec, job_directory: Path) -> Path:
+    """Return the folder on this machine that holds what the debugger of a job recorded."""
+    place = output_place(spec)
+    return (inputs.local_path(place) if place else None) or job_directory / TENSORS
 
 
 def plan_path(spec: TrainingJobSpec, base: str) -> str | None:

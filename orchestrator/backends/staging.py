@@ -54,11 +54,8 @@ def kept_directories(context: AttemptContext) -> tuple[Kept, ...]:
         kept.append(_kept(context, "tensorboard", events.local_path, uri))
     debugger = context.spec.debugger
     if debugger is not None:
-        where = debugger.s3_output_path
-        uri = (
-            f"{where.rstrip('/')}/{context.spec.training_job_name}/debug-output" if where else None
-        )
-        kept.append(_kept(context, debug.TENSORS, debugger.local_path, uri))
+        place = debug.output_place(context.spec)
+        kept.append(_kept(context, debug.TENSORS, debugger.local_path, place))
     return tuple(kept)
 
 

@@ -18,6 +18,7 @@ def command(job: JobName, json: Json = False, home: Home = None, url: Url = None
     Values of variables whose names say that they are secret are hidden.
     """
     from orchestrator.cli.description import description_lines
+    from orchestrator.cli.finding_view import ending_findings
     from orchestrator.cli.lookup import connected, find_job
     from orchestrator.cli.output import STATUS_STYLES, print_json, styled
     from orchestrator.clock import SystemClock
@@ -26,9 +27,10 @@ def command(job: JobName, json: Json = False, home: Home = None, url: Url = None
 
     with connected(home, url) as transport:
         record = redacted_record(TrainingJobRecord.model_validate(find_job(transport, job)))
+        debugger = () if json else tuple(ending_findings(transport, record))
     if json:
         print_json(record.model_dump(mode="json"))
         return
     first, *rest = description_lines(record, SystemClock().now())
     print(styled(first, STATUS_STYLES.get(record.status.value, "bold")))
-    sys.stdout.write("".join(f"{line}\n" for line in rest))
+    sys.stdout.write("".join(f"{line}\n" for line in (*debugger, *rest)))

@@ -18,6 +18,7 @@ orchestrator run train.py
 orchestrator run train.py -- --epochs 3 --data "my folder"
 orchestrator run jobs/digits_cnn -H epochs=5 --metric 'loss=train_loss=([0-9.]+)'
 orchestrator run train.py --channel train=./data --env WANDB_MODE=offline --secret WANDB_API_KEY
+orchestrator run train.py --debug default --stop-on non_finite,vanishing_gradient
 orchestrator run train.py --detach
 orchestrator run jobs/digits_cnn --image my-pytorch:2 --memory-gib 4
 """
@@ -112,6 +113,20 @@ def command(
     network_isolation: Annotated[
         bool, typer.Option("--network-isolation", help="No network for the job.")
     ] = False,
+    debug: Annotated[
+        str | None,
+        typer.Option(
+            metavar="RULES",
+            help="Watch it by these rules, separated by commas; `default` is all of ours.",
+        ),
+    ] = None,
+    stop_on: Annotated[
+        str | None,
+        typer.Option(
+            metavar="RULES",
+            help="Watch it, and stop it when one of these rules finds something; `all` is any.",
+        ),
+    ] = None,
     detach: Annotated[
         bool, typer.Option("--detach", "-d", help="Only start it, and print its name.")
     ] = False,
@@ -124,7 +139,8 @@ def command(
 
     Ctrl-C asks whether to stop the job or to let it go on without you. The exit code follows the
     job: 0 when it completed, the program's own when it failed, 143 when somebody stopped it, 124
-    at its time limit, 130 when you left before the end.
+    at its time limit, 3 when a rule of --stop-on found something, 130 when you left before the
+    end.
     """
     from orchestrator.cli.early import start_driver_early
 
@@ -163,6 +179,8 @@ def command(
         output=output,
         checkpoints=checkpoints,
         network_isolation=network_isolation,
+        debug=debug,
+        stop_on=stop_on,
     )
     with connected(home, url) as transport:
         trainer = make_trainer(options, transport)

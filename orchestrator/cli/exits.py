@@ -9,6 +9,7 @@ Failed, killed by signal S         128 + S (137: out of memory, mostly)
 Failed otherwise                   1
 Stopped by somebody                143, as by SIGTERM
 Stopped by a time limit            124, as by ``timeout``
+Stopped by a finding of a rule     3; ``orchestrator findings`` has its cause and remedies
 still running (you detached)       130, as by Ctrl-C
 =================================  ==========================================================
 
@@ -43,7 +44,7 @@ def exit_code_of(record: TrainingJobRecord) -> int:
     if record.status == "Completed":
         return DONE
     if record.status == "Stopped":
-        return TIME_LIMIT if record.end_reason in TIME_LIMITS else STOPPED
+        return _stop_code(record.end_reason)
     if record.status != "Failed":
         return INTERRUPTED
     why = record.explanation
@@ -52,6 +53,12 @@ def exit_code_of(record: TrainingJobRecord) -> int:
     if why.exit_code is not None and 0 < why.exit_code <= MAX_PROGRAM_CODE:
         return why.exit_code
     return _signal_code(why.signal) if why.signal else ERROR
+
+
+def _stop_code(reason: str | None) -> int:
+    if reason == "rule_stop":
+        return RULE_STOP
+    return TIME_LIMIT if reason in TIME_LIMITS else STOPPED
 
 
 def _signal_code(name: str) -> int:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import sys
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from orchestrator.cli import exits
 from orchestrator.cli.output import STATUS_STYLES, note, print_json, safe, styled
 from orchestrator.cli.views import JsonView, PlainView, detach_note
 from orchestrator.cli.watch import watch
+from orchestrator.errors import OrchestratorError
 from orchestrator.spec.redact import redacted_record
 
 if TYPE_CHECKING:
@@ -47,6 +49,7 @@ def follow(
         note(detach_note(watched.record))
     else:
         tell_end(watched.record, with_log_tail=not logs)
+        _tell_findings(transport, watched.record)
     return exits.INTERRUPTED if watched.detached else exits.exit_code_of(watched.record)
 
 
@@ -57,6 +60,16 @@ def tell_end(record: TrainingJobRecord, *, with_log_tail: bool) -> None:
     first, *rest = ending_lines(record, with_log_tail=with_log_tail)
     note(styled(first, STATUS_STYLES.get(record.status.value, "bold"), sys.stderr))
     note("\n".join(rest))
+
+
+def _tell_findings(transport: Transport, record: TrainingJobRecord) -> None:
+    """Say what the job's debugger found, with causes and remedies."""
+    if record.spec.debugger is None:
+        return
+    from orchestrator.cli.finding_view import ending_findings
+
+    with suppress(OrchestratorError):  # the job has ended: how it came out was said
+        note("\n".join(ending_findings(transport, record)))
 
 
 def _tell_start(record: TrainingJobRecord) -> None:

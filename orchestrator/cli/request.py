@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from orchestrator.cli.debug_options import wished
 from orchestrator.cli.jobfile import JobFile, read_job_file
 from orchestrator.errors import InvalidSpec
 from orchestrator.packaging.script import DEFAULT_SCRIPT
@@ -44,6 +45,8 @@ class RunOptions:
     output: str | None = None
     checkpoints: str | None = None
     network_isolation: bool = False
+    debug: str | None = None
+    stop_on: str | None = None
 
 
 def make_trainer(options: RunOptions, transport: Transport) -> ModelTrainer:
@@ -76,7 +79,7 @@ def make_trainer(options: RunOptions, transport: Transport) -> ModelTrainer:
         priority=job.priority if options.priority is None else options.priority,
         enable_network_isolation=options.network_isolation or job.enable_network_isolation,
         tensorboard_output_config=job.tensor_board_output_config,
-        debugger=job.debugger,
+        debugger=wished(job.debugger, options.debug, options.stop_on),
         transport=transport,
         **_conditions(job, options),
     )

@@ -15,6 +15,7 @@ GROUPS: dict[str, dict[str, str]] = {
         "describe": "Show a job: phases, metrics, artifacts, why it failed",
         "logs": "Print a job's log, or follow it",
         "metrics": "Draw a job's metrics, or export them",
+        "findings": "Show what a job's debugger found: causes and remedies",
         "open": "Show a job as one HTML page that needs nothing else",
         "download": "Copy a job's model or output to here",
     },

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from orchestrator.backends.base import AttemptContext
 from orchestrator.backends.staging import read_json, write_json
 from orchestrator.blobs.files import remove_tree
+from orchestrator.home import UNTOLD_DIRECTORY
 from orchestrator.scheduler import ownership
 
 if TYPE_CHECKING:
@@ -29,6 +30,7 @@ class Workspace:
         self._jobs = home / "jobs"
         self._blobs = home / "blobs"
         self._marks = home / "unreleased"
+        self._untold = home / UNTOLD_DIRECTORY
 
     def job_directory(self, name: str) -> Path:
         """Return a job's folder; it may not exist yet."""
@@ -85,9 +87,16 @@ class Workspace:
     # -- what must still be cleaned up ------------------------------------------------------
 
     def mark(self, job: TrainingJobRecord) -> None:
-        """Note that an attempt will leave things behind, before it can."""
+        """Note that an attempt will leave things behind, before it can.
+
+        Also that its debugger may find something that is to be told: who tells looks there.
+        """
         self._marks.mkdir(parents=True, exist_ok=True)
         self._mark(job).touch()
+        debugger = job.spec.debugger
+        if debugger is not None and debugger.tells_somebody:
+            self._untold.mkdir(parents=True, exist_ok=True)
+            (self._untold / job.name).touch()
 
     def unmark(self, job: TrainingJobRecord) -> None:
         """Note that nothing of an attempt is left."""

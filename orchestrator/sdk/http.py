@@ -6,7 +6,6 @@ import hashlib
 import ipaddress
 import json
 import os
-import re
 import secrets as random
 import shutil
 import threading
@@ -26,8 +25,8 @@ from orchestrator.errors import (
     error_from_code,
 )
 from orchestrator.home import read_token
-from orchestrator.ids import JOB_NAME_PATTERN
 from orchestrator.sdk.fetching import PartialFile
+from orchestrator.sdk.paths import job_path, log_path, tensors_path
 from orchestrator.sdk.transport import check_artifact_kind, check_export_format
 
 if TYPE_CHECKING:
@@ -45,8 +44,6 @@ FIRST_RETRY_SECONDS = 1.0
 """As long as no call has succeeded, an address where nobody is is said to be so early."""
 BLOCK_BYTES = 1 << 20
 MAX_KEY_CHARACTERS = 255
-_JOB_NAME = re.compile(JOB_NAME_PATTERN)
-_HOST_NAME = re.compile(r"algo-[1-9][0-9]{0,3}")
 
 
 class HttpTransport:
@@ -188,7 +185,7 @@ class HttpTransport:
 
     def describe(self, name: str) -> dict[str, Any]:
         """Return a job's record."""
-        return _json(self._call("GET", _job(name)))
+        return _json(self._call("GET", job_path(name)))
 
     def list_jobs(self, **query: Any) -> dict[str, Any]:
         """Return one page of jobs."""
@@ -200,7 +197,7 @@ class HttpTransport:
         return _json(
             self._call(
                 "GET",
-                _job(name),
+                job_path(name),
                 params={"after_revision": after, "timeout_seconds": wait},
                 timeout=wait + ANSWER_SECONDS,
             )
@@ -215,12 +212,12 @@ class HttpTransport:
             asked += 1
             try:
                 return self._ask(
-                    "POST", f"{_job(name)}/stop", json={"grace_seconds": grace_seconds}
+                    "POST", f"{job_path(name)}/stop", json={"grace_seconds": grace_seconds}
                 )
             except InvalidState:
                 if asked == 1:
                     raise
-                return self._ask("GET", _job(name))  # the call before was heard: it has ended
+                return self._ask("GET", job_path(name))  # the call before was heard: it has ended
 
         return _json(self._persist(ask))
 
@@ -232,7 +229,7 @@ class HttpTransport:
             nonlocal asked
             asked += 1
             try:
-                self._ask("DELETE", _job(name))
+                self._ask("DELETE", job_path(name))
             except NotFound:
                 if asked == 1:
                     raise  # else the call before was heard
@@ -241,18 +238,20 @@ class HttpTransport:
 
     def tags(self, name: str) -> list[dict[str, str]]:
         """Return a job's tags."""
-        return _tags(self._call("GET", f"{_job(name)}/tags"))
+        return _tags(self._call("GET", f"{job_path(name)}/tags"))
 
     def set_tags(
         self, name: str, *, put: list[dict[str, str]], remove: list[str]
     ) -> list[dict[str, str]]:
         """Change a job's tags in one step and return them all."""
         change = {"tags": put, "remove": remove}
-        return _tags(self._call("PUT", f"{_job(name)}/tags", json=change))
+        return _tags(self._call("PUT", f"{job_path(name)}/tags", json=change))
 
     def log_streams(self, name: str) -> list[dict[str, Any]]:
         """Return a job's log streams: host, attempt, size_bytes, finished."""
-        streams: list[dict[str, Any]] = _json(self._call("GET", f"{_job(name)}/logs"))["streams"]
+        streams: list[dict[str, Any]] = _json(self._call("GET", f"{job_path(name)}/logs"))[
+            "streams"
+        ]
         return streams
 
     def read_log(
@@ -275,7 +274,7 @@ class HttpTransport:
         }
         answer = self._call(
             "GET",
-            _log(name, host),
+            log_path(name, host),
             params=_given(query),
             timeout=wait + ANSWER_SECONDS,
         )
@@ -290,20 +289,44 @@ class HttpTransport:
 
     def last_metrics(self, name: str) -> list[dict[str, Any]]:
         """Return the last point of each metric so far."""
-        metrics = _json(self._call("GET", f"{_job(name)}/metrics"))["metrics"]
+        metrics = _json(self._call("GET", f"{job_path(name)}/metrics"))["metrics"]
         return [{**metric, "value": float(metric["value"])} for metric in metrics]
 
     def metric_curve(self, name: str, metric: str, *, max_points: int = 2000) -> dict[str, Any]:
         """Return one curve: steps, times (epoch seconds), values, total_points."""
         query = {"metric": metric, "max_points": max_points}
-        curve = _json(self._call("GET", f"{_job(name)}/metrics/curve", params=query))
+        curve = _json(self._call("GET", f"{job_path(name)}/metrics/curve", params=query))
         # JSON has no NaN and no infinities: they come as text.
         return {**curve, "values": [float(value) for value in curve["values"]]}
+
+    def findings(self, name: str) -> dict[str, Any]:
+        """Return what a job's debugger found."""
+        return _json(self._call("GET", f"{job_path(name)}/findings"))
+
+    def list_tensors(self, name: str) -> list[dict[str, Any]]:
+        """Return the files with what was recorded of a job: name, size_bytes."""
+        files: list[dict[str, Any]] = _json(self._call("GET", f"{job_path(name)}/tensors"))[
+            "files"
+        ]
+        return files
+
+    def read_tensors(
+        self, name: str, file: str, *, offset: int = 0, limit_bytes: int = 1 << 20
+    ) -> dict[str, Any]:
+        """Return bytes of one of these: data, size_bytes, next_offset, finished."""
+        query = {"offset": offset, "limit_bytes": limit_bytes}
+        answer = self._call("GET", tensors_path(name, file), params=query)
+        return {
+            "data": answer.content,
+            "size_bytes": int(answer.headers["Orchestrator-Size"]),
+            "next_offset": int(answer.headers["Orchestrator-Next-Offset"]),
+            "finished": answer.headers["Orchestrator-Finished"] == "true",
+        }
 
     def export_metrics(self, name: str, file_format: str, destination: Path) -> Path:
         """Write all points of all metrics to a file, or into a directory."""
         check_export_format(file_format)
-        path = f"{_job(name)}/metrics/export"
+        path = f"{job_path(name)}/metrics/export"
         destination.parent.mkdir(parents=True, exist_ok=True)
         spool = destination.parent / f".export-{random.token_hex(8)}"
         spool.mkdir()
@@ -320,7 +343,7 @@ class HttpTransport:
     def download(self, name: str, kind: str, destination: Path) -> Path:
         """Put an artifact (``model`` or ``output``) into a directory; return its path."""
         check_artifact_kind(kind)
-        path = f"{_job(name)}/artifacts/{kind}"
+        path = f"{job_path(name)}/artifacts/{kind}"
         destination.mkdir(parents=True, exist_ok=True)
         return self._download(path, destination)
 
@@ -425,22 +448,6 @@ def _json(answer: httpx.Response) -> dict[str, Any]:
 def _tags(answer: httpx.Response) -> list[dict[str, str]]:
     tags: list[dict[str, str]] = _json(answer)["tags"]
     return tags
-
-
-def _job(name: str) -> str:
-    """Return a job's path; what can be no name would lead to other places (``..``)."""
-    if not _JOB_NAME.fullmatch(name):
-        raise NotFound(
-            f"there is no training job {name!r}; `orchestrator list` shows those that exist"
-        )
-    return f"/training-jobs/{name}"
-
-
-def _log(name: str, host: str) -> str:
-    path = f"{_job(name)}/logs"
-    if not _HOST_NAME.fullmatch(host):
-        raise NotFound(f"host must be one of the job's (algo-1, algo-2, …), got {host!r}")
-    return f"{path}/{host}"
 
 
 def _body(request: dict[str, Any]) -> bytes:

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 _OF_CLIENTS = frozenset({"home", "url", "token"})
 _SWITCHES = dict.fromkeys(("true", "yes", "on"), "1") | dict.fromkeys(("false", "no", "off"), "0")
-_HIDDEN = "***@"  # stands for a password
+_HIDDEN = "***"  # stands for a password, or for an address that lets others post
 
 
 def settings_of(environment: Mapping[str, str]) -> dict[str, str]:
@@ -42,7 +42,7 @@ def without_effect(given: Mapping[str, str], info: Mapping[str, Any]) -> list[st
 
 
 def _is_same(wanted: str, used: str) -> bool:
-    """Return whether a variable says what a setting is; one with a password counts as the same."""
+    """Return whether a variable says what a setting is; one that is hidden counts as the same."""
     return _HIDDEN in used or _plain(wanted) == _plain(used)
 
 

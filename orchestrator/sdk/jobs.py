@@ -10,11 +10,17 @@ from orchestrator.errors import JobFailed, NotFound, OrchestratorError
 from orchestrator.sdk.lines import LineAssembler, OutputLine
 from orchestrator.sdk.transport import Transport, connect
 from orchestrator.spec.base import Saved
+from orchestrator.spec.findings import FindingsReport
 from orchestrator.spec.record import Artifact, Explanation, MetricValue, TrainingJobRecord
 from orchestrator.spec.state import EndReason, TrainingJobStatus
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+
+    from orchestrator.sdk.findings import Findings
+    from orchestrator.sdk.recording import Recording
+    from orchestrator.sdk.tensors import Tensors
+    from orchestrator.sdk.trial import Trial
 
 LONG_POLL_SECONDS = 10.0
 
@@ -301,6 +307,52 @@ class TrainingJob:
     def curve(self, metric: str, *, max_points: int = 2000) -> dict[str, Any]:
         """Return one metric over time: ``steps``, ``times`` (epoch seconds), ``values``, ``has_steps``."""
         return self._transport.metric_curve(self.name, metric, max_points=max_points)
+
+    # -- the debugger ----------------------------------------------------------------------
+
+    def findings(self) -> Findings:
+        """Return what the job's debugger has found so far, and whether it watches at all."""
+        from orchestrator.sdk.findings import Findings  # noqa: PLC0415  # keeps import light
+
+        found = FindingsReport.model_validate(self._transport.findings(self.name))
+        return Findings(found)
+
+    def tensors(
+        self,
+        name: str | None = None,
+        steps: Iterable[int] | None = None,
+        series: str | None = None,
+        *,
+        rank: int | None = None,
+    ) -> Tensors:
+        """Return recorded values over the steps of the run so far.
+
+        Args:
+            name: ``gradients/fc1.weight``, ``loss``, or a regular expression of whole names;
+                None = all tensors.
+            steps: Only these; None = all.
+            series: A statistic, such as ``abs_max``, or one of a collection, ``gradients/l2``;
+                by default ``l2``.
+            rank: Of which process of a distributed run; by default the first.
+        """
+        from orchestrator.sdk.tensors import chosen  # noqa: PLC0415  # keeps import light
+
+        recording = self._recording(rank)
+        try:
+            return chosen(recording.refresh(), name, steps, series)
+        finally:
+            recording.close()
+
+    def trial(self, *, rank: int | None = None) -> Trial:
+        """Return what was recorded, to be read as with SageMaker Debugger's library."""
+        from orchestrator.sdk.trial import Trial  # noqa: PLC0415  # keeps import light
+
+        return Trial(self._recording(rank))
+
+    def _recording(self, rank: int | None) -> Recording:
+        from orchestrator.sdk.recording import Recording  # noqa: PLC0415  # keeps import light
+
+        return Recording(self._transport, self.name, rank)
 
     def export_metrics(self, destination: str | Path, *, file_format: str = "csv") -> Path:
         """Write all points of all metrics for other programs; return where they are.

@@ -100,6 +100,20 @@ class Transport(Protocol):
         """Return one curve: steps, times (epoch seconds), values, total_points, has_steps."""
         ...
 
+    def findings(self, name: str) -> dict[str, Any]:
+        """Return what a job's debugger found; see ``spec.findings.FindingsReport``."""
+        ...
+
+    def list_tensors(self, name: str) -> list[dict[str, Any]]:
+        """Return the files with what was recorded of a job: name, size_bytes."""
+        ...
+
+    def read_tensors(
+        self, name: str, file: str, *, offset: int = 0, limit_bytes: int = 1 << 20
+    ) -> dict[str, Any]:
+        """Return bytes of one of these: data (bytes), size_bytes, next_offset, finished."""
+        ...
+
     def export_metrics(self, name: str, file_format: str, destination: Path) -> Path:
         """Write all points of all metrics to a file, or into a directory for TensorBoard."""
         ...

@@ -21,6 +21,8 @@ from orchestrator.blobs.buckets import BucketStore
 from orchestrator.blobs.local import LocalBlobStore
 from orchestrator.blobs.places import open_blobs
 from orchestrator.clock import Clock, SystemClock
+from orchestrator.debugger.notifier import Notifier
+from orchestrator.debugger.post import post_json
 from orchestrator.home import METRICS_FILE, prepare_home, relay_directory, socket_path
 from orchestrator.scheduler.capacity import Machine
 from orchestrator.scheduler.effects import Effects
@@ -30,6 +32,7 @@ from orchestrator.scheduler.workspace import Workspace
 from orchestrator.service.admission import Admission
 from orchestrator.service.changes import Changes
 from orchestrator.service.driving import WAKE_SOCKET, Driving, WakeSocket, machine_scope
+from orchestrator.service.findings import FindingService
 from orchestrator.service.inputs import Inputs
 from orchestrator.service.jobs import JobService
 from orchestrator.service.logs import LogService
@@ -98,6 +101,15 @@ class Service:
             self.metrics.delete,
         )
         self.logs = LogService(self.store, self.workspace, self.changes, self.clock)
+        self.findings = FindingService(self.store, self.workspace)
+        self.notifier = Notifier(
+            self.store,
+            self.home,
+            self.clock,
+            post_json,
+            webhook_url=settings.webhook_url,
+            is_anothers=self.workspace.is_anothers,
+        )
         self._executor: ThreadPoolExecutor | None = None
         self._wake_socket: WakeSocket | None = None
 
@@ -183,6 +195,7 @@ class Service:
         self._retire()  # of an earlier try that failed half-way
         self._executor = ThreadPoolExecutor(ACTION_THREADS, thread_name_prefix="action")
         self._wake_socket = WakeSocket(self._notify_path, self.driving.wake)
+        self.notifier.start()
         return Driver(
             store=self.store,
             effects=Effects(self.backends, self.workspace, self.blobs, self.metrics),
@@ -191,12 +204,16 @@ class Service:
             clock=self.clock,
             executor=self._executor,
             wake=self.driving.wake,
-            changed=lambda _names: self.changes.notify(),
+            changed=self._changed,
             gpus_of=lambda job: self.admission.gpus_per_host(job.spec),
             backends=self.backends,
             housekeep=self._back_up,
             lease_seconds=self.settings.driver_lease_seconds,
         )
+
+    def _changed(self, _names: list[str]) -> None:
+        self.changes.notify()
+        self.notifier.wake()
 
     def _clean_up(self) -> None:
         file = self.home / STORE_FILE
@@ -208,6 +225,7 @@ class Service:
 
     def _retire(self) -> None:
         """Let go of what only a driver needs, once its last actions are done."""
+        self.notifier.close()
         if self._executor is not None:
             self._executor.shutdown(wait=True)
             self._executor = None

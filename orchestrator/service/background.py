@@ -54,9 +54,13 @@ def _may_end(service: Service, server: RpcServer, linger: float) -> bool:
 
     Requests are refused first, so that no job is accepted and then forgotten.
     """
-    if not service.driving.is_idle(linger) or not server.pause():
+    if not _is_idle(service, linger) or not server.pause():
         return False
-    if service.driving.is_idle(linger):
+    if _is_idle(service, linger):
         return True
     server.resume()
     return False
+
+
+def _is_idle(service: Service, linger: float) -> bool:
+    return service.driving.is_idle(linger) and not service.notifier.has_work()

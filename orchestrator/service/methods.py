@@ -92,6 +92,17 @@ class _Methods:
     def metric_curve(self, **request: Any) -> dict[str, Any]:
         return self._service.metrics.curve(**dict(requests.MetricCurve.parse(request)))
 
+    def findings(self, name: str) -> dict[str, Any]:
+        return self._service.findings.report(name).model_dump(mode="json")
+
+    def list_tensors(self, name: str) -> list[dict[str, Any]]:
+        return [file.model_dump(mode="json") for file in self._service.findings.traces(name)]
+
+    def read_tensors(self, **request: Any) -> dict[str, Any]:
+        asked = dict(requests.ReadTensors.parse(request))
+        chunk = asdict(self._service.findings.read_trace(**asked))
+        return {**chunk, "data": base64.b64encode(chunk["data"]).decode("ascii")}
+
 
 def record(job: TrainingJobRecord) -> dict[str, Any]:
     """Return a job's record as JSON values, less the values of secrets."""

@@ -83,6 +83,14 @@ class ReadLog(Named):
     wait_seconds: float = 0
 
 
+class ReadTensors(Named):
+    """See ``Transport.read_tensors``."""
+
+    file: str
+    offset: int = Field(default=0, ge=0, le=MAX_OFFSET)
+    limit_bytes: int = Field(default=1 << 20, ge=1, le=16 << 20)
+
+
 class MetricCurve(Named):
     """See ``Transport.metric_curve``."""
 

@@ -25,6 +25,14 @@ def _web_address(text: str) -> str:
     return text
 
 
+def _somebody(text: str) -> str:
+    if not text.startswith(("mailto:", "tel:")) or not text.partition(":")[2]:
+        raise ValueError(
+            f"notify must hold mailto: or tel: addresses, got {text!r}; write mailto:me@example.com"
+        )
+    return text
+
+
 def _legal_pattern(text: str) -> str:
     try:
         re.compile(text)
@@ -44,6 +52,14 @@ class DebugRule(Spec):
     name: Annotated[str, StringConstraints(min_length=1, max_length=256)] | None = None
     """What you call it; None = the rule's own name."""
     parameters: dict[str, str | int | float | bool] = Field(default_factory=dict, max_length=100)
+    notify: tuple[
+        Annotated[str, StringConstraints(max_length=256), AfterValidator(_somebody)], ...
+    ] = Field(default=(), max_length=10)
+    """Who is told of its findings (``mailto:…``, ``tel:…``), by the service's own webhook
+    ``ORCHESTRATOR_WEBHOOK_URL``. SageMaker: the actions Email and SMS."""
+
+    save_interval: int | None = Field(default=None, ge=1)
+    """Steps from one value to the next that a rule of SageMaker's sees; None = 500, as there."""
 
     @property
     def called(self) -> str:
@@ -54,8 +70,10 @@ class DebugRule(Spec):
     def _exists(self) -> Self:
         if CUSTOM_RULE.fullmatch(self.rule):
             return self  # only the program's own Python can load it
+        if ":" in self.rule:  # it would be imported here
+            raise ValueError(f"rule must be module:Class, got {self.rule!r}; correct it")
         try:
-            judge_of(self.rule, self.parameters)
+            judge_of(self.rule, self.parameters, save_interval=self.save_interval)
         except RuleError as error:
             raise ValueError(str(error)) from error
         return self
@@ -113,6 +131,11 @@ class Debugger(Spec):
                     "such as gradients/l2"
                 )
         return self
+
+    @property
+    def tells_somebody(self) -> bool:
+        """Whether findings are to be told to anybody."""
+        return self.webhook is not None or any(rule.notify for rule in self.rules)
 
     def judged_by(self) -> tuple[DebugRule, ...]:
         """Return all rules, those that only ``stop_on`` names included."""

@@ -68,6 +68,13 @@ def redacted_arguments(arguments: Sequence[str]) -> tuple[str, ...]:
     return tuple(shown)
 
 
+def shown_address(url: str) -> str:
+    """Return a web address without what lets others post to it: user, path and query."""
+    scheme, _, rest = url.partition("://")
+    place = re.split(r"[/?#]", rest, maxsplit=1)[0]
+    return f"{scheme}://{place.rpartition('@')[2]}/{HIDDEN}"
+
+
 def redacted_spec(spec: TrainingJobSpec) -> TrainingJobSpec:
     """Return a specification that can be shown: the same object when it hides nothing."""
     changes: dict[str, Any] = {}
@@ -91,6 +98,10 @@ def redacted_spec(spec: TrainingJobSpec) -> TrainingJobSpec:
     source = spec.source_code
     if source is not None and (shown := redacted_arguments(source.arguments)) != source.arguments:
         changes["source_code"] = source.model_copy(update={"arguments": shown})
+    debugger = spec.debugger
+    if debugger is not None and debugger.webhook is not None:
+        shown_webhook = shown_address(debugger.webhook)
+        changes["debugger"] = debugger.model_copy(update={"webhook": shown_webhook})
     return spec.model_copy(update=changes) if changes else spec
 
 

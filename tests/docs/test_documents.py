@@ -128,6 +128,8 @@ class TestThePublicNames:
         assert orchestrator.__all__ == [
             "CheckpointConfig",
             "Compute",
+            "DebugRule",
+            "Debugger",
             "InputData",
             "InstanceGroup",
             "MetricDefinition",

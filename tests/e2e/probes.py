@@ -23,6 +23,9 @@ READS = frozenset(
         "read_log",
         "last_metrics",
         "metric_curve",
+        "findings",
+        "list_tensors",
+        "read_tensors",
         "export_metrics",
         "download",
         "delete",
@@ -98,7 +101,9 @@ def _calls() -> Iterator[tuple[str, tuple[Any, ...], dict[str, Any], bool, bool]
     yield "info", (), {}, True, False
     for name in ("done", "failed", "Failed", *NO_NAMES):
         good = name.lower() in {"done", "failed"}
-        for method in ("describe", "tags", "log_streams", "last_metrics"):
+        for method in (
+            "describe", "tags", "log_streams", "last_metrics", "findings", "list_tensors"
+        ):  # fmt: skip
             yield method, (name,), {}, good, False
         yield "wait", (name,), {"after": -1, "timeout_seconds": 0}, good, False
         yield "read_log", (name,), {"host": "algo-1"}, good, False
@@ -175,6 +180,15 @@ def _parameters() -> Iterator[tuple[str, tuple[Any, ...], dict[str, Any], bool, 
     ):
         for value in values:
             yield "read_log", ("done",), {"host": "algo-1", name: value}, False, True
+    for file in ("absent.trace", "x", "", "../x.trace", "a/b.trace", "x" * 300):
+        yield "read_tensors", ("done", file), {}, False, False
+    for name, value in (
+        ("offset", -1),
+        ("offset", 2**70),
+        ("limit_bytes", 0),
+        ("limit_bytes", 1 << 30),
+    ):
+        yield "read_tensors", ("done", "a.trace"), {name: value}, False, True
     yield "metric_curve", ("done", "odd"), {}, True, False
     yield "metric_curve", ("done", "loss"), {"max_points": 10}, True, False
     yield "metric_curve", ("done", "unknown"), {}, False, False

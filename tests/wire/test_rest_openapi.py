@@ -28,6 +28,7 @@ LEAVES = """
 echo loss=0.5
 echo weights > /opt/ml/model/weights
 echo more > /opt/ml/output/data/more
+echo recorded > /opt/ml/output/tensors/a.trace
 """
 
 
@@ -60,7 +61,7 @@ def schemas_in(value: Any, place: str) -> Iterator[tuple[str, dict[str, Any]]]:
 
 def test_every_operation_says_what_it_takes_gives_and_refuses(document: dict[str, Any]) -> None:
     found = operations(document)
-    assert len(found) == 20
+    assert len(found) == 23
     for name, operation in found.items():
         assert operation["summary"], name
         assert operation["tags"], name
@@ -142,7 +143,7 @@ def fill(client: httpx.Client) -> None:
     """Jobs that are there while everything is tried: one that left all, one to delete, one to stop."""
     algorithm = {"metric_definitions": [{"name": "train:loss", "regex": "loss=([0-9.]+)"}]}
     specs = [
-        shell(LEAVES, "kept-1", algorithm_specification=algorithm),
+        shell(LEAVES, "kept-1", algorithm_specification=algorithm, debugger={}),
         shell("true", "ended-1"),
         shell("sleep 600", "running-1"),
     ]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from orchestrator_runtime import jsonlite
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -18,7 +20,9 @@ class Masker:
     """
 
     def __init__(self, values: Iterable[str]) -> None:
-        secrets = {value.encode("utf-8", "surrogateescape") for value in values}
+        texts = list(values)
+        texts += [jsonlite.dumps(text)[1:-1] for text in texts]  # as records have them
+        secrets = {text.encode("utf-8", "surrogateescape") for text in texts}
         for value in list(secrets):  # a key file printed line by line is as secret as the whole
             secrets.update(
                 line.strip() for line in value.splitlines() if len(line) >= 2 * MIN_BYTES

@@ -16,6 +16,7 @@ from starlette.responses import Response
 from orchestrator import __version__
 from orchestrator.api.context import Context
 from orchestrator.api.errors import bug_response, on_error, on_http_exception, on_violation
+from orchestrator.api.rest.debugger import DebuggerRoutes
 from orchestrator.api.rest.files import FileRoutes
 from orchestrator.api.rest.info import InfoRoutes
 from orchestrator.api.rest.jobs import JobRoutes
@@ -31,6 +32,8 @@ _LINKED = {
     "list_tags": "tags",
     "list_log_streams": "logs",
     "list_metrics": "metrics",
+    "list_findings": "findings",
+    "list_tensors": "tensors",
 }
 
 
@@ -58,7 +61,8 @@ def rest_application(context: Context, jobs: JobRoutes) -> FastAPI:
         },
     )
     routers = [jobs.router()]
-    routers += [nouns(context).router() for nouns in (LogRoutes, MetricRoutes, FileRoutes)]
+    nouns = (LogRoutes, MetricRoutes, DebuggerRoutes, FileRoutes)
+    routers += [routes(context).router() for routes in nouns]
     routers.append(InfoRoutes(context).router())
     for router in routers:
         app.include_router(router)

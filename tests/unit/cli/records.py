@@ -164,6 +164,17 @@ class Jobs:
     def tags(self, name: str) -> list[dict[str, str]]:
         return [tag.model_dump() for tag in self.records[name].spec.tags]
 
+    def findings(self, name: str) -> dict[str, Any]:
+        return {"job": self.describe(name)["spec"]["training_job_name"], "state": "off"}
+
+    def list_tensors(self, name: str) -> list[dict[str, Any]]:
+        return []
+
+    def read_tensors(
+        self, name: str, file: str, *, offset: int = 0, limit_bytes: int = 1 << 20
+    ) -> dict[str, Any]:
+        raise NotFound(f"{name} has no trace file {file!r}")
+
     def log_streams(self, name: str) -> list[dict[str, Any]]:
         return [
             {"host": host, "attempt": 1, "size_bytes": len(data), "finished": True}

@@ -43,7 +43,7 @@ def test_a_failure_without_an_explanation_is_1():
     assert exit_code_of(record(status="Failed", secondary_status="Failed")) == 1
 
 
-@pytest.mark.parametrize("reason", ["user_stop", "rule_stop", "early_stopped"])
+@pytest.mark.parametrize("reason", ["user_stop", "early_stopped"])
 def test_a_stopped_job_is_143(reason):
     assert exit_code_of(stopped(reason)) == 143
 
@@ -55,3 +55,7 @@ def test_a_job_at_its_time_limit_is_124(reason):
 
 def test_a_job_that_still_runs_is_130():
     assert exit_code_of(running()) == 130
+
+
+def test_a_job_that_a_rule_stopped_is_3():
+    assert exit_code_of(stopped("rule_stop")) == 3

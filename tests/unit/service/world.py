@@ -18,6 +18,7 @@ from orchestrator.scheduler.recover import release_leftovers
 from orchestrator.scheduler.workspace import Workspace
 from orchestrator.service.admission import Admission
 from orchestrator.service.changes import Changes
+from orchestrator.service.findings import FindingService
 from orchestrator.service.jobs import JobService
 from orchestrator.service.logs import LogService
 from orchestrator.service.methods import methods
@@ -99,6 +100,7 @@ class World:
             patience_seconds=0,
         )
         self.logs = LogService(self.store, self.workspace, self.changes, self.clock)
+        self.findings = FindingService(self.store, self.workspace)
         self._methods = methods(cast("Any", self))
         self.take_over()
 

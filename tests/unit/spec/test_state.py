@@ -13,7 +13,7 @@ MEANINGS: list[tuple[EndReason, TrainingJobStatus, SecondaryStatus, str | None, 
     # reason, status, secondary status, beginning of FailureReason, tried again
     (R.COMPLETED, S.COMPLETED, P.COMPLETED, None, False),
     (R.USER_STOP, S.STOPPED, P.STOPPED, None, False),
-    (R.RULE_STOP, S.STOPPED, P.STOPPED, None, False),
+    (R.RULE_STOP, S.STOPPED, P.STOPPED, "RuleStop", False),
     (R.EARLY_STOPPED, S.STOPPED, P.STOPPED, None, False),
     (R.MAX_RUNTIME, S.STOPPED, P.MAX_RUNTIME_EXCEEDED, None, False),
     (R.MAX_WAIT, S.STOPPED, P.MAX_WAIT_TIME_EXCEEDED, None, False),

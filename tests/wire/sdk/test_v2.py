@@ -68,6 +68,15 @@ def test_frameworks_run_where_the_image_map_says(place: Place, seen: dict[str, A
     assert tensorflow["tensorflow"] is (place.backend == "docker")
 
 
+def test_rules_judge_and_stop_as_the_sdk_asks(seen: dict[str, Any]) -> None:
+    job = seen["debugged"]
+    assert job["status"] == "Stopped"
+    assert job["why"].startswith("RuleStop: ExplodingTensor at step")
+    assert job["rules"]["ExplodingTensor"] == "IssuesFound"
+    assert set(job["rules"]) >= {"ExplodingTensor", "VanishingGradient"}
+    assert job["hook"]["CollectionConfigurations"]
+
+
 def test_an_image_of_ones_own_is_started_with_train(place: Place, seen: dict[str, Any]) -> None:
     own = seen["own"]
     if place.backend == "process":

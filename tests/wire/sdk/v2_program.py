@@ -12,6 +12,13 @@ from typing import Any
 
 import sagemaker
 from botocore.exceptions import ClientError
+from sagemaker.debugger import (
+    CollectionConfig,
+    DebuggerHookConfig,
+    ProfilerRule,
+    Rule,
+    rule_configs,
+)
 from sagemaker.estimator import Estimator
 from sagemaker.exceptions import UnexpectedStatusException
 from sagemaker.huggingface import HuggingFace
@@ -100,6 +107,42 @@ def finished(estimator: Any) -> dict[str, Any]:
     return {"model": estimator.model_data, "image": estimator.training_image_uri()}
 
 
+def debugged() -> PyTorch:
+    """Rules as the SDK's own documentation asks for them; the first one stops the job."""
+    stop = rule_configs.ActionList(rule_configs.StopTraining())
+    saved = CollectionConfig("gradients", {"save_interval": "2"})
+    return started(
+        PyTorch,
+        "exploding.py",
+        rules=[
+            Rule.sagemaker(rule_configs.exploding_tensor(), actions=stop),
+            Rule.sagemaker(
+                rule_configs.vanishing_gradient(), rule_parameters={"threshold": "1e-30"}
+            ),
+            ProfilerRule.sagemaker(rule_configs.ProfilerReport()),
+        ],
+        debugger_hook_config=DebuggerHookConfig(collection_configs=[saved]),
+    )
+
+
+def judged(estimator: PyTorch) -> dict[str, Any]:
+    """How the rules of a job stand, which its estimator tells."""
+    try:
+        SESSION.wait_for_job(named(estimator), poll=1)
+    except UnexpectedStatusException as error:
+        return {"error": str(error)}
+    found = estimator.latest_training_job.describe()
+    return {
+        "status": found["TrainingJobStatus"],
+        "why": found["FailureReason"],
+        "hook": found["DebugHookConfig"],
+        "rules": {
+            each["RuleConfigurationName"]: each["RuleEvaluationStatus"]
+            for each in estimator.latest_training_job.rule_job_summary()
+        },
+    }
+
+
 def own_container(image: str) -> Any:
     """An image of one's own, whose program is called ``train``."""
     estimator = Estimator(
@@ -148,6 +191,7 @@ def main() -> None:
         instance_type="ml.g5.xlarge",
         hyperparameters={"model_name": "none"},
     )
+    watched = debugged()
     own = own_container("orchestrator-test/classic:latest")
     found = {
         "trained": analysed(training),
@@ -156,6 +200,7 @@ def main() -> None:
         "ranks": finished(ranks),
         "tensorflow": finished(tensorflow),
         "huggingface": finished(huggingface),
+        "debugged": judged(watched),
         "own": {"refused": own} if isinstance(own, str) else finished(own),
     }
     Path(ANSWER).write_text(json.dumps(found), encoding="utf-8")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
+from orchestrator.api.aws.sagemaker.debugger import broken_debugger, debugger_of
 from orchestrator.api.aws.sagemaker.members import refusals
 from orchestrator.api.aws.sagemaker.names import to_ours
 from orchestrator.api.aws.sagemaker.rules import broken_rules
@@ -30,7 +31,7 @@ def specification(request: Mapping[str, Any], shape: Shape) -> TrainingJobSpec:
     Raises:
         InvalidSpec: A member cannot be served here, or breaks a rule that the model does not say.
     """
-    refused = [*refusals(request), *broken_rules(request)]
+    refused = [*refusals(request), *broken_rules(request), *broken_debugger(request)]
     if refused:
         raise InvalidSpec("; ".join(refused))
     known = TrainingJobSpec.model_fields
@@ -41,6 +42,7 @@ def specification(request: Mapping[str, Any], shape: Shape) -> TrainingJobSpec:
     fields["input_data_config"] = [
         _channel(channel) for channel in fields.get("input_data_config", ())
     ]
+    fields["debugger"] = debugger_of(request)
     fields["resource_config"] = _resources(fields.get("resource_config", {}))
     fields["create_request"] = json.dumps(request, ensure_ascii=False, separators=(",", ":"))
     return TrainingJobSpec.parse(fields)

@@ -6,7 +6,9 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from orchestrator.api.aws.sagemaker.debugger import requested_debugger
 from orchestrator.api.aws.sagemaker.names import to_wire
+from orchestrator.api.aws.sagemaker.rule_status import rule_statuses
 from orchestrator.spec.redact import (
     redacted_arguments,
     redacted_environment,
@@ -18,6 +20,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from orchestrator.api.aws.shapes import Shape
+    from orchestrator.spec.findings import FindingsReport
     from orchestrator.spec.job import TrainingJobSpec
     from orchestrator.spec.record import TrainingJobRecord
     from orchestrator.store.base import JobSummary
@@ -26,13 +29,16 @@ NOT_ECHOED = frozenset({"Tags", "SessionChainingConfig"})
 """Members of the request that DescribeTrainingJob's answer has no place for."""
 
 
-def description(job: TrainingJobRecord, shape: Shape, jobs: Path) -> dict[str, Any]:
+def description(
+    job: TrainingJobRecord, shape: Shape, jobs: Path, report: FindingsReport | None = None
+) -> dict[str, Any]:
     """Return all that is known of a job: its request as it came, and what became of it.
 
     Args:
         job: The job.
         shape: Of CreateTrainingJob's input.
         jobs: Directory of the jobs that name no place for their outputs.
+        report: What its debugger has to say; None = how its rules stand is left out.
     """
     request = requested(job.spec, shape)
     request.setdefault("OutputDataConfig", {}).setdefault("S3OutputPath", jobs.as_uri())
@@ -60,6 +66,8 @@ def description(job: TrainingJobRecord, shape: Shape, jobs: Path) -> dict[str, A
             "TrainingEndTime": job.training_ended_at,
         }
     )
+    if report is not None:
+        answer |= rule_statuses(job, request, report)
     if job.status.is_terminal and job.training_started_at is not None:
         seconds = _seconds(job.training_started_at, job.training_ended_at or job.ended_at)
         answer |= {"TrainingTimeInSeconds": seconds, "BillableTimeInSeconds": seconds}
@@ -146,7 +154,7 @@ def _synthetic(spec: TrainingJobSpec, shape: Shape) -> dict[str, Any]:
     if spec.checkpoint_config is not None and spec.checkpoint_config.s3_uri is None:
         del fields["checkpoint_config"]  # kept between attempts only: AWS has no word for that
     request: dict[str, Any] = to_wire(fields, shape)
-    return request
+    return request | requested_debugger(spec)
 
 
 def _channel(fields: dict[str, Any]) -> dict[str, Any]:

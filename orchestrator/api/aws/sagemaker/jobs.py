@@ -25,6 +25,7 @@ from orchestrator.errors import (
 from orchestrator.service.jobs import JobService, Submission
 from orchestrator.service.placement import Placement
 from orchestrator.service.script_mode import SUBMIT_DIRECTORY
+from orchestrator.spec.findings import FindingsReport
 from orchestrator.spec.job import TrainingJobSpec
 from orchestrator.spec.record import TrainingJobRecord
 from orchestrator.spec.state import TrainingJobStatus
@@ -57,6 +58,7 @@ class TrainingJobs:
         placement: Gives what stands on this machine for an image.
         directory: Where jobs are that name no place for their outputs.
         access: How jobs reach this service.
+        report: Says what the debugger of a job has found.
     """
 
     def __init__(
@@ -66,12 +68,14 @@ class TrainingJobs:
         placement: Callable[[], Placement],
         directory: Path,
         access: JobAccess,
+        report: Callable[[TrainingJobRecord], FindingsReport],
     ) -> None:
         self._jobs = jobs
         self._shape = shape
         self._placement = placement
         self._directory = directory
         self._access = access
+        self._report = report
 
     def handlers(self) -> Mapping[str, Handler]:
         """Return what answers each operation."""
@@ -158,7 +162,7 @@ class TrainingJobs:
             job = self._jobs.describe(asked["TrainingJobName"])
         except NotFound as error:
             raise validation_error(NOT_FOUND) from error
-        return description(job, self._shape(), self._directory)
+        return description(job, self._shape(), self._directory, self._report(job))
 
     def list(self, asked: dict[str, Any], _caller: Caller) -> dict[str, Any]:
         """Return one page of summaries."""

@@ -145,12 +145,26 @@ MEMBERS = (
     _kept("EnableInterContainerTrafficEncryption", "traffic never leaves this machine"),
     _kept("EnableManagedSpotTraining", "this machine is not taken away; the wait limit acts"),
     _acts("CheckpointConfig", "restored before and kept while a job runs"),
-    _kept("DebugHookConfig", "there is no debugger yet"),
-    _kept("DebugRuleConfigurations", "there is no debugger yet"),
+    _acts(
+        "DebugHookConfig",
+        "records beside the job and below S3OutputPath; `reductions` of gradients and weights at least "
+        "each `save_interval` steps, losses always, and never less than rules need; rules of SageMaker's "
+        "see values at each `save_interval` of what they read. HookParameters: "
+        "`include_workers`, `save_interval`. Patterns, start and end, whole tensors: kept",
+    ),
+    _acts(
+        "DebugRuleConfigurations",
+        "RuleParameters: `rule_to_invoke` (SageMaker's or our own), its parameters, `action_json` "
+        "(StopTraining stops this job; Email and SMS go to ORCHESTRATOR_WEBHOOK_URL). Rules run inside "
+        "the program: image, instance and paths are kept",
+    ),
     _acts("TensorBoardOutputConfig", "event files are kept while a job runs"),
     _kept("ExperimentConfig", "there are no experiments; tags and names find jobs"),
-    _kept("ProfilerConfig", "there is no profiler"),
-    _kept("ProfilerRuleConfigurations", "there is no profiler"),
+    _kept("ProfilerConfig", "the host is sampled once a second where a rule needs it"),
+    _acts(
+        "ProfilerRuleConfigurations",
+        "as DebugRuleConfigurations; a rule that is not here is in Error, and says so",
+    ),
     _acts(
         "Environment",
         "values of secret names are shown nowhere; SM_* but SM_LOG_LEVEL, TRAINING_JOB_* and ORCHESTRATOR_* are refused",

@@ -32,6 +32,7 @@ class SageMaker:
             lambda: service.placement,
             service.home / "jobs",
             access,
+            service.findings.report_of,
         )
         self._tags = Tags(service.jobs)
         self._search = Search(

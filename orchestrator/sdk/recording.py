@@ -1,0 +1,144 @@
+"""What was recorded of a job, fetched as far as it is there and read on when asked again."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import tempfile
+import weakref
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from orchestrator_runtime.trace import Reader, StepRecord
+from orchestrator_runtime.trace.record import Array
+
+from orchestrator.spec.findings import TRACE_NAME_PATTERN
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from orchestrator.sdk.transport import Transport
+
+CHUNK_BYTES = 4 << 20
+LOSSES = "losses"
+"""The collection that a loss belongs to; it has no statistics."""
+_NAME = re.compile(TRACE_NAME_PATTERN)
+Curve = dict[int, float]
+"""Values by step."""
+
+
+class _Process:
+    """The trace of one process."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.offset = 0
+        self.finished = False
+        self.reader = Reader(str(path))
+        self.rank = 0
+        self.started = 0.0
+        self.steps: list[StepRecord] = []
+        self.arrays: list[Array] = []
+
+    def read(self) -> None:
+        for item in self.reader.read():
+            if isinstance(item, StepRecord):
+                self.steps.append(item)
+            elif isinstance(item, Array):
+                self.arrays.append(item)
+            elif isinstance(item, dict) and item.get("event") == "start":
+                self._start(item)
+
+    def _start(self, event: Mapping[str, Any]) -> None:
+        rank, started = event.get("rank"), event.get("time")
+        self.rank = rank if isinstance(rank, int) else 0
+        self.started = float(started) if isinstance(started, int | float) else 0.0
+
+
+class Recording:
+    """The traces of a job.
+
+    Of several processes one is shown, the first unless ``rank`` says another. What later attempts
+    recorded replaces what earlier ones did at the same steps. Names of tensors of the second
+    optimizer end in ``@1``, and so on.
+
+    Args:
+        transport: How the service is reached.
+        job: The job's name.
+        rank: Of which process; None = the lowest that was recorded.
+
+    Attributes:
+        scalars: Curves by name: ``loss``, ``learning_rate``, ``norm``, reported metrics, …
+        series: Curves by series (``gradients/l2``) and the tensor's name.
+        arrays: Whole tensors by ``collection/name`` and step.
+    """
+
+    def __init__(self, transport: Transport, job: str, rank: int | None = None) -> None:
+        self._transport = transport
+        self._job = job
+        self._rank = rank
+        self._folder = Path(tempfile.mkdtemp(prefix="orchestrator-tensors-"))
+        self._removal = weakref.finalize(self, shutil.rmtree, self._folder, ignore_errors=True)
+        self._processes: dict[str, _Process] = {}
+        self._taken: dict[str, tuple[int, int]] = {}
+        self.scalars: dict[str, Curve] = {}
+        self.series: dict[str, dict[str, Curve]] = {}
+        self.arrays: dict[str, dict[int, Array]] = {}
+
+    def close(self) -> None:
+        """Remove what was fetched; what was read stays. Idempotent."""
+        self._removal()
+
+    def refresh(self) -> Recording:
+        """Fetch what is new, and return this.
+
+        Raises:
+            NotFound: The job does not exist any more.
+        """
+        for file in self._transport.list_tensors(self._job):
+            name = file["name"]
+            if not _NAME.fullmatch(name):  # it becomes a file here
+                continue
+            process = self._processes.setdefault(name, _Process(self._folder / name))
+            if not process.finished and file["size_bytes"] > process.offset:
+                self._fetch(name, process)
+                process.read()
+        for name, process in self._shown():
+            self._take(name, process)
+        return self
+
+    def _fetch(self, name: str, process: _Process) -> None:
+        with process.path.open("ab") as stream:
+            while True:
+                chunk = self._transport.read_tensors(
+                    self._job, name, offset=process.offset, limit_bytes=CHUNK_BYTES
+                )
+                stream.write(chunk["data"])
+                process.offset = chunk["next_offset"]
+                process.finished = chunk["finished"]
+                if not chunk["data"] or process.finished:
+                    return
+
+    def _shown(self) -> list[tuple[str, _Process]]:
+        read = [(name, each) for name, each in self._processes.items() if each.offset]
+        ranks = {each.rank for _, each in read}
+        rank = min(ranks, default=0) if self._rank is None else self._rank
+        mine = [(name, each) for name, each in read if each.rank == rank]
+        return sorted(mine, key=lambda pair: (pair[1].started, pair[0]))
+
+    def _take(self, name: str, process: _Process) -> None:
+        steps, arrays = self._taken.get(name, (0, 0))
+        for record in process.steps[steps:]:
+            self._add(record)
+        for array in process.arrays[arrays:]:
+            self.arrays.setdefault(f"{array.collection}/{array.name}", {})[array.step] = array
+        self._taken[name] = len(process.steps), len(process.arrays)
+
+    def _add(self, record: StepRecord) -> None:
+        suffix = f"@{record.optimizer}" if record.optimizer else ""
+        for name, value in record.scalars.items():
+            self.scalars.setdefault(name + suffix, {})[record.step] = value
+        for series, block in record.blocks.items():
+            curves = self.series.setdefault(series, {})
+            for tensor, value in block.present():
+                curves.setdefault(tensor.name + suffix, {})[record.step] = value

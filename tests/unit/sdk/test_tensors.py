@@ -1,0 +1,221 @@
+"""What was recorded of a job, as a table and as smdebug's trials have it."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any, cast
+
+import pytest
+from orchestrator_runtime.trace import Block, StepRecord, Table, Tensor, Writer
+from orchestrator_runtime.trace.record import Array
+
+from orchestrator.errors import InvalidSpec, NotFound
+from orchestrator.sdk.recording import Recording
+from orchestrator.sdk.tensors import chosen
+from orchestrator.sdk.transport import Transport
+from orchestrator.sdk.trial import Trial
+
+LAYERS = (Tensor("fc1.weight", (4, 2), "matrix"), Tensor("fc2.weight", (1, 4), "matrix"))
+
+
+class Folder:
+    """A transport to a folder of traces; it gives few bytes at a time."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.names: list[str] = []
+        self.read = 0
+
+    def list_tensors(self, _name: str) -> list[dict[str, Any]]:
+        found = [
+            {"name": path.name, "size_bytes": path.stat().st_size}
+            for path in sorted(self.folder.iterdir())
+        ]
+        return found + [{"name": name, "size_bytes": 9} for name in self.names]
+
+    def read_tensors(
+        self, _name: str, file: str, *, offset: int, limit_bytes: int
+    ) -> dict[str, Any]:
+        data = (self.folder / file).read_bytes()[offset : offset + min(limit_bytes, 100)]
+        self.read += len(data)
+        return {"data": data, "next_offset": offset + len(data), "finished": False}
+
+
+def step(number: int, *, optimizer: int = 0, scale: float = 1.0, gap: bool = False) -> StepRecord:
+    table = Table("gradients", optimizer, LAYERS)
+    second = None if gap else 2.0 * scale * number
+    return StepRecord(
+        number,
+        100.0 + number,
+        optimizer,
+        scalars={"loss": scale / (number + 1)},
+        blocks={
+            "gradients/l2": Block(table, [scale * number, second]),
+            "gradients/abs_max": Block(table, [7.0, 8.0]),
+        },
+    )
+
+
+def trace(folder: Path, name: str, *steps: StepRecord, rank: int = 0, time: float = 1.0) -> Writer:
+    writer = Writer(str(folder / f"{name}.trace"), 1 << 20)
+    writer.event(event="start", rank=rank, time=time)
+    for record in steps:
+        writer.step(record)
+    return writer
+
+
+@pytest.fixture
+def transport(tmp_path: Path) -> Folder:
+    return Folder(tmp_path)
+
+
+def recording(transport: Folder, rank: int | None = None) -> Recording:
+    return Recording(cast("Transport", transport), "job", rank)
+
+
+def test_tensors_are_columns_and_steps_are_rows(tmp_path: Path, transport: Folder) -> None:
+    trace(tmp_path, "a", step(0), step(1, gap=True), step(2)).close()
+    found = chosen(recording(transport).refresh())
+    assert found.names() == ["gradients/fc1.weight", "gradients/fc2.weight"]
+    assert found.steps() == [0, 1, 2]
+    assert found.values == [[0.0, 0.0], [1.0, None], [2.0, 4.0]]
+    assert found["gradients/fc2.weight"] == {0: 0.0, 2: 4.0}
+
+
+@pytest.mark.parametrize(
+    ("asked", "names"),
+    [
+        ({"name": "gradients/fc1.weight"}, ["gradients/fc1.weight"]),
+        ({"name": "gradients/fc.*"}, ["gradients/fc1.weight", "gradients/fc2.weight"]),
+        ({"name": "loss"}, ["loss"]),
+        ({"series": "gradients/abs_max", "name": ".*fc2.*"}, ["gradients/fc2.weight"]),
+        ({"series": "abs_max"}, ["gradients/fc1.weight", "gradients/fc2.weight"]),
+        ({"series": "weights/l2"}, []),
+        ({"name": "absent"}, []),
+        ({"steps": [5]}, []),
+        ({"steps": range(1, 3)}, ["gradients/fc1.weight", "gradients/fc2.weight"]),
+    ],
+)
+def test_some_of_it_is_chosen(
+    tmp_path: Path, transport: Folder, asked: dict[str, Any], names: list[str]
+) -> None:
+    trace(tmp_path, "a", step(0), step(1)).close()
+    assert chosen(recording(transport).refresh(), **asked).names() == names
+
+
+def test_a_name_that_is_no_expression_is_refused(transport: Folder) -> None:
+    with pytest.raises(InvalidSpec, match="regular expression"):
+        chosen(recording(transport).refresh(), "(")
+
+
+def test_what_is_appended_is_read_once(tmp_path: Path, transport: Folder) -> None:
+    writer = trace(tmp_path, "a", step(0))
+    followed = recording(transport)
+    assert chosen(followed.refresh()).steps() == [0]
+    writer.step(step(1))
+    assert chosen(followed.refresh()).steps() == [0, 1]
+    followed.refresh()
+    assert transport.read == (tmp_path / "a.trace").stat().st_size
+    writer.close()
+
+
+def test_a_later_attempt_replaces_and_other_ranks_are_asked_for(
+    tmp_path: Path, transport: Folder
+) -> None:
+    trace(tmp_path, "b", step(0), step(1), step(2), time=1).close()
+    trace(tmp_path, "a", step(1, scale=10), time=2).close()
+    trace(tmp_path, "c", step(1, scale=50), rank=1, time=1).close()
+    first = chosen(recording(transport).refresh(), "gradients/fc1.weight")
+    assert first.values == [[0.0], [10.0], [2.0]]
+    assert chosen(recording(transport, 1).refresh(), "gradients/fc1.weight").values == [[50.0]]
+
+
+def test_tensors_of_a_second_optimizer_are_told_apart(tmp_path: Path, transport: Folder) -> None:
+    trace(tmp_path, "a", step(1), step(1, optimizer=1, scale=3)).close()
+    found = chosen(recording(transport).refresh(), "gradients/fc1.*")
+    assert found.names() == ["gradients/fc1.weight", "gradients/fc1.weight@1"]
+    assert found.values == [[1.0, 3.0]]
+
+
+def test_names_that_would_leave_the_folder_are_not_fetched(
+    tmp_path: Path, transport: Folder
+) -> None:
+    trace(tmp_path, "a", step(0)).close()
+    transport.names = ["../x.trace", "/etc/passwd", "x"]
+    assert chosen(recording(transport).refresh()).steps() == [0]
+
+
+def test_what_was_fetched_is_removed(tmp_path: Path, transport: Folder) -> None:
+    trace(tmp_path, "a", step(0)).close()
+    fetched = recording(transport).refresh()
+    folder = fetched._folder
+    assert folder.exists()
+    fetched.close()
+    fetched.close()
+    assert not folder.exists()
+    assert chosen(fetched).steps() == [0]
+
+
+def test_tables_of_other_libraries_are_made_when_asked_for(
+    tmp_path: Path, transport: Folder
+) -> None:
+    numpy = pytest.importorskip("numpy")
+    trace(tmp_path, "a", step(0), step(1, gap=True)).close()
+    found = chosen(recording(transport).refresh())
+    array = found.to_numpy()
+    assert array.shape == (2, 2)
+    assert numpy.isnan(array[1, 1])
+    assert chosen(recording(transport).refresh(), "absent").to_numpy().shape == (0, 0)
+    pytest.importorskip("pandas")
+    frame = found.to_pandas()
+    assert list(frame.columns) == found.names()
+    assert frame.loc[1, "gradients/fc1.weight"] == 1.0
+
+
+@pytest.fixture
+def trial(tmp_path: Path, transport: Folder) -> Trial:
+    writer = trace(tmp_path, "a", step(0), step(1))
+    data = bytes(range(8))
+    writer.array(Array("fc1", "custom", 1, "uint8", (2, 4), data))
+    writer.close()
+    return Trial(recording(transport))
+
+
+def test_a_trial_knows_names_and_steps(trial: Trial) -> None:
+    assert trial.steps() == [0, 1]
+    assert trial.tensor_names(collection="gradients") == [
+        "gradients/fc1.weight",
+        "gradients/fc2.weight",
+    ]
+    assert trial.tensor_names(regex="fc1") == ["gradients/fc1.weight", "custom/fc1"]
+    assert trial.tensor_names(regex="fc1", step=0) == ["gradients/fc1.weight"]
+    assert trial.tensor_names(collection="losses") == ["loss"]
+    assert trial.has_tensor("loss")
+    assert not trial.has_tensor("absent")
+
+
+def test_a_tensor_gives_whole_values_or_reductions(trial: Trial) -> None:
+    pytest.importorskip("numpy")
+    assert trial.tensor("loss").values() == {0: 1.0, 1: 0.5}
+    whole = trial.tensor("custom/fc1")
+    assert whole.value(1).tolist() == [[0, 1, 2, 3], [4, 5, 6, 7]]
+    assert list(whole.values()) == [1]
+    reduced = trial.tensor("gradients/fc2.weight")
+    assert reduced.steps() == [0, 1]
+    assert reduced.reduction_value(1, "l2") == 2.0
+    assert reduced.reduction_value(1, "max", abs=True) == 8.0
+    assert reduced.reduction_values(1) == {"l2": 2.0, "abs_max": 8.0}
+    assert reduced.values() == {}
+
+
+def test_what_was_not_recorded_is_said_with_what_was(trial: Trial) -> None:
+    tensor = trial.tensor("gradients/fc1.weight")
+    with pytest.raises(NotFound, match=re.escape("has: abs_max, l2")):
+        tensor.value(1)
+    with pytest.raises(NotFound, match="its mean must have been recorded at step 1"):
+        tensor.reduction_value(1, "mean")
+    with pytest.raises(NotFound, match="steps"):
+        tensor.reduction_value(9, "l2")
+    with pytest.raises(NotFound, match="tensor_names"):
+        trial.tensor("absent")

@@ -1,0 +1,154 @@
+"""Real boto3 and SageMaker's debugger: rules that are asked for as on AWS judge, stop and are described."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from tests.wire.aws.running import ended, refused, training_job
+
+pytestmark = [pytest.mark.e2e, pytest.mark.torch]
+
+Client = Callable[..., Any]
+EXPLODES = """
+import time, torch
+torch.manual_seed(0)
+model = torch.nn.Linear(4, 1)
+optimizer = torch.optim.SGD(model.parameters(), lr=1e25)
+for step in range(3000):
+    loss = (model(torch.ones(8, 4)) ** 2).mean()
+    optimizer.zero_grad(); loss.backward(); optimizer.step()
+    if step > 20:
+        time.sleep(0.05)
+print("never stopped")
+"""
+HEALTHY = """
+import torch
+torch.manual_seed(0)
+model = torch.nn.Linear(4, 1)
+optimizer = torch.optim.SGD(model.parameters(), lr=0.01)
+for step in range(30):
+    loss = ((model(torch.randn(8, 4)) - 1) ** 2).mean()
+    optimizer.zero_grad(); loss.backward(); optimizer.step()
+"""
+STOP = (
+    '[{\\"name\\": \\"stoptraining\\"}, {\\"name\\": \\"email\\", \\"endpoint\\": \\"a@b.cc\\"}]'
+)
+
+
+@pytest.fixture
+def sagemaker(aws: Client) -> Any:
+    return aws("sagemaker")
+
+
+@pytest.fixture
+def bucket(aws: Client) -> str:
+    name = f"b-{uuid.uuid4().hex[:12]}"
+    aws("s3").create_bucket(Bucket=name)
+    return name
+
+
+def debugged(aws: Client, bucket: str, program: str, *rules: dict[str, Any], **more: Any) -> Any:
+    """A request for a job that runs a program with rules."""
+    name = f"job-{uuid.uuid4().hex[:8]}"
+    aws("s3").put_object(Bucket=bucket, Key=f"{name}/train.py", Body=program.encode())
+    source = {"S3DataType": "S3Prefix", "S3Uri": f"s3://{bucket}/{name}"}
+    asked = training_job(name, bucket) | {
+        "InputDataConfig": [{"ChannelName": "code", "DataSource": {"S3DataSource": source}}],
+        "DebugHookConfig": {
+            "S3OutputPath": f"s3://{bucket}/debug",
+            "CollectionConfigurations": [
+                {"CollectionName": "gradients", "CollectionParameters": {"save_interval": "5"}},
+                {"CollectionName": "losses", "CollectionParameters": {"save_interval": "5"}},
+            ],
+        },
+        "DebugRuleConfigurations": list(rules),
+        **more,
+    }
+    asked["AlgorithmSpecification"] |= {
+        "ContainerEntrypoint": ["python3"],
+        "ContainerArguments": ["/opt/ml/input/data/code/train.py"],
+    }
+    return asked
+
+
+def rule(name: str, to_invoke: str, **given: str) -> dict[str, Any]:
+    return {
+        "RuleConfigurationName": name,
+        "RuleEvaluatorImage": "DEFAULT_RULE_EVALUATOR_IMAGE",
+        "RuleParameters": {"rule_to_invoke": to_invoke, **given},
+    }
+
+
+def test_a_rule_stops_a_job_and_its_description_says_why(
+    sagemaker: Any, aws: Client, bucket: str
+) -> None:
+    asked = debugged(
+        aws,
+        bucket,
+        EXPLODES,
+        rule("Nan", "ExplodingTensor", action_json=STOP),
+        rule("Quiet", "unchanged_weights"),
+        ProfilerRuleConfigurations=[
+            rule("Report", "ProfilerReport"),
+            rule("Unknown", "NoSuchRule"),
+        ],
+        ProfilerConfig={"S3OutputPath": f"s3://{bucket}/profile"},
+    )
+    sagemaker.create_training_job(**asked)
+    job = ended(sagemaker, asked["TrainingJobName"])
+    assert job["TrainingJobStatus"] == "Stopped"
+    assert job["FailureReason"].startswith("RuleStop: Nan at step")
+    nan, quiet = job["DebugRuleEvaluationStatuses"]
+    assert nan["RuleConfigurationName"] == "Nan"
+    assert nan["RuleEvaluationStatus"] == "IssuesFound"
+    assert nan["StatusDetails"].startswith("step ")
+    assert "mailto:a@b.cc was not told: ORCHESTRATOR_WEBHOOK_URL" in nan["StatusDetails"]
+    assert ":processing-job/" in nan["RuleEvaluationJobArn"]
+    assert job["CreationTime"] <= nan["LastModifiedTime"] <= job["LastModifiedTime"]
+    assert quiet["RuleEvaluationStatus"] == "Stopped"
+    _, unknown = job["ProfilerRuleEvaluationStatuses"]
+    assert (unknown["RuleEvaluationStatus"], unknown["StatusDetails"]) == (
+        "Error",
+        "not evaluated: there is no rule 'NoSuchRule' here",
+    )
+    for member in ("DebugHookConfig", "DebugRuleConfigurations", "ProfilerRuleConfigurations"):
+        assert job[member] == asked[member]
+    kept = aws("s3").list_objects_v2(
+        Bucket=bucket, Prefix=f"debug/{asked['TrainingJobName']}/debug-output/"
+    )["Contents"]
+    assert [each["Key"].endswith(".trace") for each in kept] == [True]
+
+
+def test_a_healthy_job_has_no_issues_and_a_script_that_was_not_seen_is_in_error(
+    sagemaker: Any, aws: Client, bucket: str
+) -> None:
+    healthy = debugged(aws, bucket, HEALTHY, rule("Nan", "non_finite"))
+    unseen = debugged(aws, bucket, "print('no training here')", rule("Nan", "non_finite"))
+    for asked in (healthy, unseen):
+        sagemaker.create_training_job(**asked)
+    (status,) = ended(sagemaker, healthy["TrainingJobName"])["DebugRuleEvaluationStatuses"]
+    assert status["RuleEvaluationStatus"] == "NoIssuesFound"
+    assert status["StatusDetails"] == "nothing found in 30 steps"
+    (status,) = ended(sagemaker, unseen["TrainingJobName"])["DebugRuleEvaluationStatuses"]
+    assert status["RuleEvaluationStatus"] == "Error"
+    assert status["StatusDetails"].startswith("unmonitored: ")
+
+
+def test_rules_that_are_not_here_are_refused(sagemaker: Any, aws: Client, bucket: str) -> None:
+    asked = debugged(aws, bucket, HEALTHY, rule("Own", "MyOwnRule"))
+    code, text = refused(sagemaker.create_training_job, **asked)
+    assert code == "ValidationException"
+    assert "'MyOwnRule' at 'debugRuleConfigurations.1.member.ruleParameters" in text
+    names = [job["TrainingJobName"] for job in listed(sagemaker)]
+    assert asked["TrainingJobName"] not in names
+
+
+def listed(sagemaker: Any) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = sagemaker.list_training_jobs(MaxResults=100)[
+        "TrainingJobSummaries"
+    ]
+    return found
