@@ -9,14 +9,15 @@ import typer
 
 from orchestrator.cli.options import Json
 
-PARTS = {"rules": "orchestrator.cli.debug_rules"}
+PARTS = {"report": "orchestrator.cli.debug_report", "rules": "orchestrator.cli.debug_rules"}
 """Words that are no command to run, and the modules behind them."""
-METAVAR = "-- COMMAND [ARGS]… | rules"
+METAVAR = "-- COMMAND [ARGS]… | report JOB | rules"
 EXAMPLES = """
 orchestrator debug -- python train.py --epochs 3
 orchestrator debug --stop-on all --findings findings.jsonl -- torchrun --nproc-per-node 2 train.py
 orchestrator debug --rule non_finite:loss_patience=5 --stop-on non_finite -- python train.py
 orchestrator debug --every gradients/l2=10 --traces traces -- python train.py
+orchestrator debug report @last
 orchestrator debug rules
 """
 

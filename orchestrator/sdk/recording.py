@@ -107,6 +107,11 @@ class Recording:
             self._take(name, process)
         return self
 
+    def newest(self) -> tuple[str, list[StepRecord]]:
+        """Return name and steps of the process that began last: those of the present attempt."""
+        shown = self._shown()
+        return (shown[-1][0], shown[-1][1].steps) if shown else ("", [])
+
     def _fetch(self, name: str, process: _Process) -> None:
         with process.path.open("ab") as stream:
             while True:

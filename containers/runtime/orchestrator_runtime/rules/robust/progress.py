@@ -100,14 +100,19 @@ class UpdateRatio(Rule):
         self._held = self._held + 1 if is_large or is_small else 0
         if self._held < self.whole("samples"):
             return None
-        word, remedy = ("large", "lower") if is_large else ("small", "raise")
+        word = "large" if is_large else "small"
+        remedies = (
+            ("lower the learning rate", "give the layers that stand out a rate of their own")
+            if is_large
+            else ("see whether gradients vanish first", "if they do not, raise the learning rate")
+        )
         return Finding(
             self.name,
             record.step,
             f"a step changes most weights by {median:.2g} of their size, which is {word} "
             "(about 0.001 is usual)",
-            f"the learning rate is too {word} for these weights and gradients",
-            (f"{remedy} the learning rate", "give the layers that stand out a rate of their own"),
+            f"learning rate times gradient is too {word} for these weights",
+            remedies,
             values={"median": median, "learning_rate": record.scalars.get("learning_rate", 0.0)},
         )
 
