@@ -17,6 +17,7 @@ from orchestrator_runtime import contract, jsonlite
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from typing import SupportsFloat, SupportsIndex
 
 NAME_MAX_CHARACTERS = 255  # as in MetricDefinition
@@ -24,6 +25,8 @@ QUEUE_RECORDS = 10_000
 EXIT_FLUSH_SECONDS = 1.0
 _RANKS = ("RANK", "OMPI_COMM_WORLD_RANK", "PMI_RANK", "SLURM_PROCID", "SM_CURRENT_HOST_RANK")
 _NOT_FINITE = {"nan": "NaN", "inf": "Infinity", "-inf": "-Infinity"}
+on_metric: Callable[[str, float], None] | None = None
+"""Is told of each metric: the debugger's record of the next step, while one is made."""
 
 
 def report_metric(name: str, value: SupportsFloat, step: SupportsIndex | None = None) -> None:
@@ -44,6 +47,8 @@ def report_metric(name: str, value: SupportsFloat, step: SupportsIndex | None = 
     name = _checked_name(name)
     number = _checked_value(value)
     place = _checked_step(step)
+    if on_metric is not None:
+        on_metric(name, number)
     sink = _current_sink()
     if sink is not None:
         sink.send(_line(name, number, place, sink.rank))

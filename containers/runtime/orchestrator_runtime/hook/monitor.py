@@ -12,8 +12,10 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from orchestrator_runtime import contract, records
+from orchestrator_runtime.hook.include import SURE_AFTER, Include
 from orchestrator_runtime.hook.schedule import Schedule, intervals_of
 from orchestrator_runtime.hook.system import Sampler
+from orchestrator_runtime.hook.wishes import Patterns, given_intervals
 from orchestrator_runtime.rules.engine import Engine, Judge
 from orchestrator_runtime.rules.parameters import RuleError
 from orchestrator_runtime.rules.registry import judge_of
@@ -30,6 +32,8 @@ LOOK_SECONDS = 5.0
 """How often rules are told how long ago the last step was."""
 SAMPLE_SECONDS = 1.0
 """How often the host is sampled, if a rule watches it."""
+MOST_FINDINGS = 1000
+"""Findings that are kept in memory; a rule may speak often."""
 
 
 class Monitor:
@@ -41,6 +45,8 @@ class Monitor:
             part in what needs all of them.
         steps: Steps taken so far, of all optimizers.
         backwards: Backward passes seen so far, by the adapter.
+        patterns: Which tensors are wanted as a whole.
+        findings: What rules have found, the first MOST_FINDINGS.
     """
 
     def __init__(
@@ -52,17 +58,21 @@ class Monitor:
         self.framework = ""
         self.rank = process_rank()
         self.records = plan.all_ranks or self.rank == 0
-        self._said: set[str] = set()
+        self.findings: list[Finding] = []
+        self._said: dict[str, None] = {}
+        self._writer: Writer | None = None
         judges = [judge for judge in map(self._judge, plan.rules) if judge is not None]
+        needs = [need for judge in judges for need in judge.needs]
         self.schedule = Schedule(
-            intervals_of(
-                plan.every, [(need.series, need.every) for judge in judges for need in judge.needs]
-            )
+            intervals_of(given_intervals(plan), [(need.series, need.every) for need in needs])
         )
+        self.patterns = Patterns(plan, needs)
+        self._include = Include(plan.include)
+        for fault in (*self.patterns.faults, *self._include.faults):
+            self.note(fault)
         self._engine = Engine(judges)
         self._watches_system = any(judge.system for judge in judges)
-        self._on_finding = on_finding
-        self._writer: Writer | None = None
+        self.on_finding = on_finding
         self._last: StepRecord | None = None
         self._failures = 0
         self._optimizers = 0
@@ -81,7 +91,9 @@ class Monitor:
             self._optimizers = max(self._optimizers, record.optimizer + 1)
             self._last = record
             if self._writer is not None:
-                self._writer.step(record)
+                self._writer.step(self._include.part(record))
+                if self.steps == SURE_AFTER:
+                    self._tell_unmatched()
             found = self._engine.observe(record)
             if found:
                 self._act(found)
@@ -99,10 +111,15 @@ class Monitor:
         """Write a remark into the trace and, the first time, to standard error."""
         if text in self._said:
             return
-        self._said.add(text)
+        self._said[text] = None
         say(text)
         if self._writer is not None:
             self._writer.event(event="note", text=text, step=self.steps)
+
+    @property
+    def trace_path(self) -> str | None:
+        """Where the trace is, once there is one."""
+        return None if self._writer is None else self._writer.path
 
     def unmonitored(self, reason: str) -> None:
         """Say that nothing is watched here, and why: silence would look like health."""
@@ -139,11 +156,17 @@ class Monitor:
             )
             return
         with self._lock:  # the watching thread may be writing
+            if self.steps < SURE_AFTER:
+                self._tell_unmatched()
             self._sum_up()
             if self._writer is not None:
                 self._writer.event(event="end", **state)
                 self._writer.close()
         records.send_record({"kind": "debugger", **state})
+
+    def _tell_unmatched(self) -> None:
+        for remark in self._include.remarks():
+            self.note(remark)
 
     def _sum_up(self) -> None:
         """Write the reports of rules, and which rules had nothing to judge: that is no health."""
@@ -181,6 +204,8 @@ class Monitor:
                 time=started,
                 rules=[rule.name for rule in self.plan.rules],
             )
+            for text in self._said:
+                self._writer.event(event="note", text=text, step=0)
         records.send_record(
             {"kind": "debugger", "state": "watching", "framework": self.framework, "time": started}
         )
@@ -238,8 +263,10 @@ class Monitor:
             if self.plan.findings is not None:
                 _append(self.plan.findings, line)
             records.send_record({"kind": "finding", **_fitting(line)})
-            if self._on_finding is not None:
-                self._on_finding(finding)
+            if len(self.findings) < MOST_FINDINGS:
+                self.findings.append(finding)
+            if self.on_finding is not None:
+                self.on_finding(finding)
 
     def _tell_failures(self) -> None:
         for failure in self._engine.failures[self._failures :]:

@@ -65,6 +65,10 @@ class Schedule:
             self._known[holding] = due
         return due
 
+    def names(self) -> list[str]:
+        """Return all series."""
+        return sorted(set().union(*self._by_interval.values()))
+
     def has(self, prefix: str) -> bool:
         """Return whether any series begins like this."""
         return any(

@@ -11,43 +11,79 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from orchestrator_runtime.hook.guard import Guard
+from orchestrator_runtime.hook.pytorch import sources
+from orchestrator_runtime.hook.pytorch.arrays import Arrays
+from orchestrator_runtime.hook.pytorch.gauge import Gauge, why_unknown
 from orchestrator_runtime.hook.pytorch.graphs import outside_graphs
-from orchestrator_runtime.hook.pytorch.outputs import PREFIX, Outputs
+from orchestrator_runtime.hook.pytorch.names import living_models
 from orchestrator_runtime.hook.pytorch.signals import Signals, listen
 from orchestrator_runtime.hook.pytorch.watch import Watch
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
     from orchestrator_runtime.hook.monitor import Monitor
+    from orchestrator_runtime.trace.record import Array, StepRecord
 
 OLDEST = "2.1"
 
 
 class Adapter:
-    """All optimizers of this process, watched from their first step on."""
+    """All optimizers of this process, watched from their first step on.
 
-    def __init__(self, monitor: Monitor) -> None:
+    Args:
+        monitor: Gets the steps.
+        only: The optimizers that are watched; None for all that there will ever be.
+
+    Attributes:
+        models: Those that names are taken from before others; with ``only``, these alone.
+    """
+
+    def __init__(self, monitor: Monitor, only: Iterable[Any] | None = None) -> None:
         self.monitor = monitor
         self.guard = Guard()
         # What fails behind the measuring must not keep this process out of the collectives of
         # spread tensors: the others would wait for it.
-        self._report = Guard()(monitor.step)
+        self._report = Guard()(self._hand_on)
         self.signals = Signals()
-        self._outputs = Outputs(monitor) if monitor.schedule.has(PREFIX) else None
+        self.models: list[torch.nn.Module] = []
+        self._only = None if only is None else [weakref.ref(optimizer) for optimizer in only]
+        self._arrays = Arrays(monitor.patterns, monitor.note)
+        self._sources = sources.of(monitor, self._arrays, self.living)
+        self._undo: list[Callable[[], None]] = []
         self._watches: dict[int, tuple[Any, Watch]] = {}
-        self._models: Sequence[torch.nn.Module] | None = None
         self._nested = threading.local()
         self.before = outside_graphs(self.guard(self._on_before))
         self.after = outside_graphs(self.guard(self._on_after))
 
     def install(self) -> None:
-        """Register the hooks. They stay for the life of the process."""
+        """Register the hooks. They stay for the life of the process, or until `remove`."""
         steps = sys.modules["torch.optim.optimizer"]  # torch.optim hides it
-        steps.register_optimizer_step_pre_hook(self.before)
-        steps.register_optimizer_step_post_hook(self.after)
-        listen(self.signals, self.guard, self._scaled_step)
+        self._undo = [
+            steps.register_optimizer_step_pre_hook(self.before).remove,
+            steps.register_optimizer_step_post_hook(self.after).remove,
+            *listen(self.signals, self.guard, self._scaled_step),
+            *(source.close for source in self._sources),
+        ]
         self.monitor.before_end(self.flush)
+        for remark in map(why_unknown, self.monitor.schedule.names()):
+            if remark is not None:
+                self.monitor.note(remark)
+
+    def remove(self) -> None:
+        """Take everything out of PyTorch again."""
+        self.guard.open = False
+        while self._undo:
+            self._undo.pop()()
+        self._watches.clear()
+
+    def living(self) -> Sequence[torch.nn.Module]:
+        """Return the models that parameters and modules may belong to."""
+        return self.models if self._only is not None else [*self.models, *living_models()]
+
+    def watches(self, optimizer: Any) -> bool:
+        """Return whether an optimizer is one of those that are watched."""
+        return self._only is None or any(each() is optimizer for each in self._only)
 
     def flush(self) -> None:
         """Hand on what is under way from a device."""
@@ -60,7 +96,9 @@ class Adapter:
         """Called by PyTorch before each step; returns other arguments for it, or None."""
         depth = getattr(self._nested, "depth", 0)
         self._nested.depth = depth + 1
-        if depth or _capturing():  # an optimizer within an optimizer sees the same gradients
+        if (
+            depth or _capturing() or not self.watches(optimizer)
+        ):  # an optimizer within an optimizer sees the same gradients
             return None
         closure = args[1] if args[1:] else kwargs.get("closure")
         self._watch(optimizer).before(optimizer, has_closure=closure is not None)
@@ -83,7 +121,7 @@ class Adapter:
     @torch.no_grad()
     def _on_after(self, optimizer: Any, *_: Any) -> None:
         self._nested.depth = max(getattr(self._nested, "depth", 1) - 1, 0)
-        if self._nested.depth or _capturing():
+        if self._nested.depth or _capturing() or not self.watches(optimizer):
             return
         self.monitor.backwards = self.signals.total_backwards
         self._watch(optimizer).after(optimizer)
@@ -92,13 +130,26 @@ class Adapter:
         known = self._watches.get(id(optimizer))
         if known is not None and known[0]() is optimizer:
             return known[1]
-        # One optimizer is enough to take the activations of all models.
-        outputs = None if self._watches else self._outputs
+        # One optimizer is enough to take the activations of all models; the first that lives.
+        living = any(reference() is not None for reference, _ in self._watches.values())
+        there = () if living else self._sources
+        gauge = Gauge(self._arrays, self.monitor.note, records=self.monitor.records)
         watch = Watch(
-            len(self._watches), self.monitor, self._report, self.signals, self._models, outputs
+            len(self._watches),
+            self.monitor,
+            self._report,
+            self.signals,
+            gauge,
+            self.living,
+            there,
         )
         self._watches[id(optimizer)] = (weakref.ref(optimizer), watch)
         return watch
+
+    def _hand_on(self, record: StepRecord, arrays: Sequence[Array]) -> None:
+        self.monitor.step(record)
+        for array in arrays:
+            self.monitor.array(array, record.optimizer)
 
     def _scaled_step(self, optimizer: Any, call: Callable[[], Any]) -> Any:
         known = self._watches.get(id(optimizer))
@@ -110,7 +161,7 @@ class Adapter:
     @torch.no_grad()
     def _note_skip(self, optimizer: Any, before: int) -> None:
         known = self._watches.get(id(optimizer))
-        if known is None or known[1].step == before:
+        if self.watches(optimizer) and (known is None or known[1].step == before):
             self._watch(optimizer).skipped(optimizer)
 
 

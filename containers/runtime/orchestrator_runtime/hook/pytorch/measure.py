@@ -47,9 +47,15 @@ def non_finite(tensors: Sequence[Tensor]) -> list[Tensor]:
     return [(~torch.isfinite(each)).sum().float() for each in tensors]
 
 
+def nan(tensors: Sequence[Tensor]) -> list[Tensor]:
+    """Return the numbers of elements that are NaN."""
+    return [torch.isnan(each).sum().float() for each in tensors]
+
+
 def idle_units(tensors: Sequence[Tensor]) -> list[Tensor]:
     """Return the shares of rows (output units) that are zero throughout."""
-    return [1.0 - (each != 0).flatten(1).any(1).float().mean() for each in tensors]
+    rows = [each.flatten(1) if each.dim() > 1 else each.reshape(-1, 1) for each in tensors]
+    return [1.0 - (each != 0).any(1).float().mean() for each in rows]
 
 
 def abs_mean(tensors: Sequence[Tensor]) -> list[Tensor]:
@@ -100,6 +106,7 @@ STATISTICS: dict[str, Callable[[Sequence[Tensor]], list[Tensor]]] = {
     "abs_mean": abs_mean,
     "zeros": zeros,
     "non_finite": non_finite,
+    "nan": nan,
     "idle_units": idle_units,
     "mean": mean,
     "variance": variance,

@@ -10,7 +10,7 @@ from torch import nn
 from orchestrator_runtime.trace.record import Tensor
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
 _WRAPPERS = ("module.", "_orig_mod.", "_fsdp_wrapped_module.", "_checkpoint_wrapped_module.")
 _SCALES = (nn.LayerNorm, nn.GroupNorm, nn.modules.batchnorm._NormBase)
@@ -43,6 +43,23 @@ def module_names(models: Iterable[nn.Module]) -> dict[int, str]:
         for name, module in model.named_modules():
             names.setdefault(id(module), clean(name) or type(module).__name__)
     return names
+
+
+class ModuleNames:
+    """Names of modules; the living models are asked again when one is not known."""
+
+    def __init__(self, living: Callable[[], Sequence[nn.Module]]) -> None:
+        self._living = living
+        self._names: dict[int, str] = {}
+        self._asked: set[int] = set()
+
+    def of(self, module: nn.Module) -> str:
+        """Return what a module is called."""
+        identity = id(module)
+        if identity not in self._names and identity not in self._asked:
+            self._asked.add(identity)
+            self._names = module_names(self._living())
+        return self._names.get(identity, type(module).__name__)
 
 
 def named_parameters(

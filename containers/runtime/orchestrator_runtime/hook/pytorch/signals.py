@@ -92,8 +92,11 @@ class Signals:
 
 def wrap(
     owner: Any, name: str, guard: Guard, after: Callable[[Any, tuple[Any, ...], Any], None]
-) -> None:
-    """Replace a function by one that tells ``after(first argument, arguments, result)``."""
+) -> Callable[[], None]:
+    """Replace a function by one that tells ``after(first argument, arguments, result)``.
+
+    Returns what takes that back, unless somebody else has wrapped it since.
+    """
     original = getattr(owner, name)
     tell = outside_graphs(guard(after))
 
@@ -104,22 +107,42 @@ def wrap(
         return result
 
     setattr(owner, name, wrapped)
+    return lambda: _put_back(owner, name, wrapped, original)
 
 
-def listen(signals: Signals, guard: Guard, skipped: Callable[[Any, Any], Any]) -> None:
-    """Put the listeners into PyTorch; ``skipped(optimizer, call)`` runs a scaler's step."""
-    wrap(torch.autograd, "backward", guard, lambda roots, _, __: signals.on_backward(roots))
+def _put_back(owner: Any, name: str, wrapped: Any, original: Any) -> None:
+    if getattr(owner, name) is wrapped:
+        setattr(owner, name, original)
+
+
+def listen(
+    signals: Signals, guard: Guard, skipped: Callable[[Any, Any], Any]
+) -> list[Callable[[], None]]:
+    """Put the listeners into PyTorch; ``skipped(optimizer, call)`` runs a scaler's step.
+
+    Returns what takes them out again.
+    """
+    undo = [
+        wrap(torch.autograd, "backward", guard, lambda roots, _, __: signals.on_backward(roots))
+    ]
     clipping = torch.nn.utils.clip_grad
     if hasattr(clipping, "_get_total_norm"):
-        wrap(
-            clipping, "_get_total_norm", guard, lambda _, args, norm: _on_norm(signals, args, norm)
-        )
+        undo += [
+            wrap(
+                clipping,
+                "_get_total_norm",
+                guard,
+                lambda _, args, norm: _on_norm(signals, args, norm),
+            )
+        ]
     else:  # before PyTorch 2.6
-        wrap(clipping, "clip_grad_norm_", guard, lambda _, __, norm: signals.on_clip(norm))
-        torch.nn.utils.clip_grad_norm_ = clipping.clip_grad_norm_
+        undo += [
+            wrap(owner, "clip_grad_norm_", guard, lambda _, __, norm: signals.on_clip(norm))
+            for owner in (torch.nn.utils, clipping)
+        ]
     scaler = _scaler_class()
     if scaler is not None:
-        wrap(scaler, "scale", guard, lambda self, _, __: signals.on_scale(self._scale))
+        undo += [wrap(scaler, "scale", guard, lambda self, _, __: signals.on_scale(self._scale))]
         step = scaler.step
 
         @functools.wraps(step)
@@ -127,6 +150,8 @@ def listen(signals: Signals, guard: Guard, skipped: Callable[[Any, Any], Any]) -
             return skipped(optimizer, lambda: step(self, optimizer, *args, **kwargs))
 
         scaler.step = stepped
+        undo += [lambda: _put_back(scaler, "step", stepped, step)]
+    return undo
 
 
 def _on_norm(signals: Signals, args: tuple[Any, ...], norm: Any) -> None:

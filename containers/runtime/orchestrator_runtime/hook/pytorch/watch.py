@@ -25,11 +25,15 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from orchestrator_runtime.hook.monitor import Monitor
-    from orchestrator_runtime.hook.pytorch.outputs import Outputs
+    from orchestrator_runtime.hook.pytorch.gauge import Gauge
     from orchestrator_runtime.hook.pytorch.signals import Signals
+    from orchestrator_runtime.hook.pytorch.sources import Source
+    from orchestrator_runtime.trace.record import Array
 
 MOST_WAITING = 8
 """Steps whose numbers may be under way from the device before one is waited for."""
+MOST_WITH_ARRAYS = 2
+"""Of these, steps with whole tensors."""
 SAME_FOR = 50
 """Steps after which an optimizer's parameters are compared with those known."""
 
@@ -49,18 +53,21 @@ class Watch:
         self,
         index: int,
         monitor: Monitor,
-        report: Callable[[StepRecord], Any],
+        report: Callable[[StepRecord, Sequence[Array]], Any],
         signals: Signals,
-        models: Sequence[torch.nn.Module] | None = None,
-        outputs: Outputs | None = None,
+        gauge: Gauge,
+        living: Callable[[], Sequence[torch.nn.Module]] = living_models,
+        sources: Sequence[Source] = (),
     ) -> None:
         self.step = 0
         self.index = index
         self._monitor = monitor
         self._report = report
         self._signals = signals
-        self._models = models
-        self._outputs = outputs
+        self._gauge = gauge
+        self._living = living
+        self._sources = sources
+        self._scale: Tensor | None = None
         self._count = -1
         self._all: _Group
         self._wide: _Group
@@ -84,7 +91,7 @@ class Watch:
             self._snapshot = [view.clone() for view in views]
         for name in due:
             if name.startswith("weights/"):
-                self._put(sample, name, self._all.weights, self._all.parameters)
+                self._gauge.put(sample, name, self._all.weights, self._all.parameters)
         if not has_closure:  # with one, the gradients are made within the step
             self._scalars(sample, optimizer)
             self._gradients(sample, due)
@@ -98,15 +105,14 @@ class Watch:
         if not self._has_gradients:
             self._scalars(sample, optimizer)
             self._gradients(sample, self._due)
-        if self._outputs is not None:
-            for name, table, numbers in self._outputs.take(self._living):
-                sample.block(name, table, numbers)
+        for source in self._sources:
+            source.take(sample)
         if self._snapshot is not None:
             self._changes(sample, self._snapshot)
         self._sample = self._snapshot = None
         self._hand_on(sample)
-        if self._outputs is not None:
-            self._outputs.arm(self.step)
+        for source in self._sources:
+            source.arm(self.step)
 
     def skipped(self, optimizer: torch.optim.Optimizer) -> None:
         """Note a step that a gradient scaler left out."""
@@ -119,7 +125,7 @@ class Watch:
     def flush(self) -> None:
         """Hand on what is under way."""
         while self._waiting:
-            self._report(self._waiting.pop(0).finish())
+            self._deliver()
 
     def _know(self, optimizer: torch.optim.Optimizer) -> None:
         """Take the optimizer's parameters, when they are new or have changed."""
@@ -140,9 +146,6 @@ class Watch:
         # What is spread over processes must be measured by all of them, at the same steps.
         spread = any(shards.is_spread(parameter) for parameter in parameters)
         self._takes_part = self._monitor.records or spread
-
-    def _living(self) -> Sequence[torch.nn.Module]:
-        return self._models if self._models is not None else living_models()
 
     def _group(self, named: Sequence[Any]) -> _Group:
         tensors = tuple(each.tensor for each in named)
@@ -169,8 +172,9 @@ class Watch:
         if norm is not None:
             sample.scalar("norm_before_clip", norm)
         scale = getattr(optimizer, "grad_scale", None)
-        if isinstance(scale, torch.Tensor):
-            sample.scalar(UNSCALE, scale)
+        self._scale = scale if isinstance(scale, torch.Tensor) else None
+        if self._scale is not None:
+            sample.scalar(UNSCALE, self._scale)
         found_inf = getattr(optimizer, "found_inf", None)
         if isinstance(found_inf, torch.Tensor):
             sample.scalar(FOUND_INF, found_inf)
@@ -188,7 +192,7 @@ class Watch:
             present = [each.coalesce().values() if each.is_sparse else each for each in present]
         for name in due:
             if name == GRADIENTS_L2:
-                self._put(sample, name, group.gradients, present, there)
+                self._gauge.put(sample, name, group.gradients, present, there)
             elif name.startswith("gradients/"):
                 self._more_gradients(sample, name, gradients)
 
@@ -202,7 +206,7 @@ class Watch:
         there = [gradient is not None and not gradient.is_sparse for gradient in gradients]
         present = [each for each in gradients if each is not None and not each.is_sparse]
         if present:
-            self._put(sample, name, group.gradients, present, there)
+            self._gauge.put(sample, name, group.gradients, present, there, self._scale)
 
     def _changes(self, sample: Sample, snapshot: list[Tensor]) -> None:
         views = measure.samples(self._wide.parameters)
@@ -214,26 +218,27 @@ class Watch:
             numbers = shards.completed("l2", measure.l2(parts), parameters)
             sample.block(name, self._wide.weights, numbers)
 
-    @staticmethod
-    def _put(
-        sample: Sample,
-        series: str,
-        table: Table,
-        tensors: Sequence[Tensor],
-        there: Sequence[bool] | None = None,
-    ) -> None:
-        """Measure a series, if it can be measured of such tensors."""
-        name = series.partition("/")[2]
-        statistic = measure.STATISTICS.get(name)
-        numbers = None if statistic is None else shards.measured(name, statistic, tensors)
-        if numbers is not None:
-            sample.block(series, table, numbers, there)
-
     def _hand_on(self, sample: Sample) -> None:
         self.step += 1
         if not self._monitor.records:
             return
         sample.send()
+        self._gauge.arrays.next_step()
         self._waiting.append(sample)
-        while self._waiting and (self._waiting[0].arrived() or len(self._waiting) > MOST_WAITING):
-            self._report(self._waiting.pop(0).finish())
+        while self._waiting and (self._waiting[0].arrived() or self._is_late()):
+            self._deliver()
+
+    def _is_late(self) -> bool:
+        """Return whether the oldest step must be waited for; whole tensors are large."""
+        whole = sum([bool(sample.arrays) for sample in self._waiting])
+        return len(self._waiting) > MOST_WAITING or whole > MOST_WITH_ARRAYS
+
+    def _deliver(self) -> None:
+        sample = self._waiting.pop(0)
+        record = sample.finish()
+        kept = [
+            copy
+            for copy in sample.arrays
+            if not (record.skipped and copy.collection.startswith("gradients"))
+        ]
+        self._report(record, [copy.finish(record.step) for copy in kept])
