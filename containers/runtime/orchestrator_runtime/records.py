@@ -44,8 +44,8 @@ def report_metric(name: str, value: SupportsFloat, step: SupportsIndex | None = 
         TypeError: An argument has the wrong type.
         ValueError: The name is empty, too long or unprintable; the step has more than 63 bits.
     """
-    name = _checked_name(name)
-    number = _checked_value(value)
+    name = checked_name(name)
+    number = checked_value(value)
     place = _checked_step(step)
     if on_metric is not None:
         on_metric(name, number)
@@ -65,7 +65,8 @@ def send_record(record: dict[str, object]) -> None:
         sink.send(jsonlite.dumps({**record, "rank": sink.rank}).encode("utf-8") + b"\n")
 
 
-def _checked_name(name: str) -> str:
+def checked_name(name: str) -> str:
+    """Return a name of a metric; raise what `report_metric` raises for a wrong one."""
     if not isinstance(name, str):
         raise TypeError(f"name must be text, got {type(name).__name__}")
     if not name or len(name) > NAME_MAX_CHARACTERS or not name.isprintable():
@@ -75,7 +76,8 @@ def _checked_name(name: str) -> str:
     return name
 
 
-def _checked_value(value: SupportsFloat) -> float:
+def checked_value(value: SupportsFloat) -> float:
+    """Return a number of a metric; raise what `report_metric` raises for a wrong one."""
     if isinstance(value, (str, bytes, bytearray)):
         raise TypeError(f"value must be a number, got {value!r}; convert it with float()")
     detach = getattr(value, "detach", None)

@@ -82,6 +82,11 @@ def start(framework: str) -> None:
         _tell(f"it could not be started: {type(error).__name__}: {error}")
 
 
+def adapter_of(framework: str) -> Any:
+    """Return what watches a framework in this process by its environment; None if nothing does."""
+    return _started.get(framework)
+
+
 def _tell(reason: str) -> None:
     """Say that nothing is watched, and to whoever asked for it as well. Never raises."""
     sys.stderr.write(f"[orchestrator debugger] unmonitored: {reason}\n")

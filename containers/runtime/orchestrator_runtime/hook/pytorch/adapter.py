@@ -76,6 +76,17 @@ class Adapter:
         while self._undo:
             self._undo.pop()()
         self._watches.clear()
+        self.models.clear()
+
+    def after_steps(self, call: Callable[[Any], None]) -> Callable[[], None]:
+        """Have something called with the optimizer behind each step; return what ends that.
+
+        It is the user's: what it raises reaches the program.
+        """
+        steps = sys.modules["torch.optim.optimizer"]
+        told = outside_graphs(lambda optimizer, *_: call(optimizer))
+        end: Callable[[], None] = steps.register_optimizer_step_post_hook(told).remove
+        return end
 
     def living(self) -> Sequence[torch.nn.Module]:
         """Return the models that parameters and modules may belong to."""
@@ -170,8 +181,8 @@ def _capturing() -> bool:
     return bool(torch.cuda.is_initialized()) and torch.cuda.is_current_stream_capturing()  # type: ignore[no-untyped-call]
 
 
-def install(monitor: Monitor) -> Adapter | None:
-    """Watch all optimizers of this process; None, with a remark, where PyTorch is too old."""
+def install(monitor: Monitor, only: Iterable[Any] | None = None) -> Adapter | None:
+    """Watch all optimizers of this process, or some; None, with a remark, in an old PyTorch."""
     steps = sys.modules.get("torch.optim.optimizer")
     if not hasattr(steps, "register_optimizer_step_post_hook"):
         monitor.unmonitored(
@@ -179,6 +190,6 @@ def install(monitor: Monitor) -> Adapter | None:
         )
         return None
     monitor.framework = f"torch {torch.__version__}"
-    adapter = Adapter(monitor)
+    adapter = Adapter(monitor, only)
     adapter.install()
     return adapter
