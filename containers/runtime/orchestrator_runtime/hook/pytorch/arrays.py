@@ -24,6 +24,8 @@ MOST_BYTES = 16 * 1024 * 1024
 """Of one tensor."""
 MOST_STEP_BYTES = 64 * 1024 * 1024
 """Of all tensors of one step."""
+MOST_REMARKS = 20
+"""On single tensors that are left out."""
 HISTOGRAM_SUFFIX = ".histogram"
 """What follows the name of a collection in that of its histograms."""
 _OTHERS = {"bfloat16": "float32", "int8": "int32", "int16": "int32"}
@@ -60,6 +62,7 @@ class Arrays:
     def __init__(self, patterns: Patterns, tell: Callable[[str], None]) -> None:
         self._patterns = patterns
         self._tell = tell
+        self._left_out: set[str] = set()
         self._room = MOST_STEP_BYTES
 
     def next_step(self) -> None:
@@ -77,34 +80,54 @@ class Arrays:
 
     def histogram(self, collection: str, name: str, tensor: Tensor) -> Copy | None:
         """Copy a tensor's histogram."""
-        place = f"{collection}/{name}"
         if shards.is_spread(tensor) or tensor.is_sparse or not tensor.numel():
-            self._tell(f"{place} has no histogram: it is empty, sparse or spread over processes")
+            self._leave_out(
+                f"histograms of {collection}",
+                f"of {name} and its like: it is empty, sparse or spread over processes",
+            )
             return None
-        numbers = histogram(tensor)
-        return self.whole(collection + HISTOGRAM_SUFFIX, name, numbers)
+        return self.whole(collection + HISTOGRAM_SUFFIX, name, histogram(tensor))
 
     def whole(self, collection: str, name: str, tensor: Tensor) -> Copy | None:
         """Copy a tensor; None, with a remark, where it cannot be recorded or is too large."""
-        place = f"array {collection}/{name}"
         kind = _kind(tensor)
         if kind is None:
-            self._tell(f"{place} is left out: {_why_not(tensor)}")
+            self._leave_out(f"arrays of {collection}", f"{name} and its like: {_why_not(tensor)}")
             return None
         size = tensor.numel() * torch.empty((), dtype=kind).element_size()
         if size > MOST_BYTES:
-            self._tell(f"{place} is left out: it has {size} bytes, {MOST_BYTES} are recorded")
-            return None
-        if size > self._room:
-            self._tell(f"{place} is left out of steps that have {MOST_STEP_BYTES} bytes already")
-            return None
-        self._room -= size
-        return Copy(collection, name, *_start(tensor.detach(), kind))
+            why = f"it has {size} bytes, more than {MOST_BYTES}"
+        elif size > self._room:
+            why = f"its step has more than {MOST_STEP_BYTES} bytes of arrays"
+        else:
+            self._room -= size
+            return Copy(collection, name, *_start(tensor.detach(), kind))
+        self._leave_out(f"array {collection}/{name}", why)
+        return None
+
+    def _leave_out(self, what: str, why: str) -> None:
+        """Say so once, and not of each tensor of a large model."""
+        if what in self._left_out or len(self._left_out) > MOST_REMARKS:
+            return
+        self._left_out.add(what)
+        more = "; more is left out" if len(self._left_out) > MOST_REMARKS else ""
+        self._tell(f"{what} left out: {why}{more}")
+
+
+def has_memory(tensor: Tensor) -> bool:
+    """Return whether a tensor is one by itself, not one within `torch.func` or a trace."""
+    functions = getattr(torch._C, "_functorch", None)
+    wrapped = getattr(functions, "is_functorch_wrapped_tensor", None)
+    if wrapped is not None and wrapped(tensor):
+        return False
+    return not torch.jit.is_tracing()  # type: ignore[attr-defined, no-untyped-call]
 
 
 def _kind(tensor: Tensor) -> torch.dtype | None:
     """Return the type by which a tensor is recorded."""
     if shards.is_spread(tensor) or tensor.layout != torch.strided or tensor.is_quantized:
+        return None
+    if not has_memory(tensor):
         return None
     name = str(tensor.dtype).partition(".")[2]
     if name in _SAME:
@@ -116,6 +139,8 @@ def _kind(tensor: Tensor) -> torch.dtype | None:
 def _why_not(tensor: Tensor) -> str:
     if shards.is_spread(tensor):
         return "it is spread over processes"
+    if not has_memory(tensor):
+        return "it is within a transformation of torch.func, or traced"
     return f"tensors of {tensor.dtype} with layout {tensor.layout} are not recorded"
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch.nn import functional
 
+from orchestrator_runtime.hook.pytorch.arrays import has_memory
 from orchestrator_runtime.hook.wishes import ARRAY, LABELS, PREDICTIONS
 
 if TYPE_CHECKING:
@@ -70,7 +71,7 @@ class Labels:
         if not self._wanted:
             return
         try:
-            if isinstance(loss, torch.Tensor) and loss.requires_grad:
+            if isinstance(loss, torch.Tensor) and loss.requires_grad and has_memory(loss):
                 predictions = arguments[0] if arguments else named.get("input")
                 labels = arguments[1] if len(arguments) > 1 else named.get("target")
                 self._keep({LABELS: labels, PREDICTIONS: predictions})
@@ -95,7 +96,8 @@ def wrap(
 ) -> Callable[[], None]:
     """Have a function tell its arguments and result; return what takes that back.
 
-    In a graph that is compiled it is the function alone: a look from inside would break the graph.
+    Compiled (torch.compile, TorchScript) it is the function alone: a look from inside would break
+    the graph.
     """
     original = getattr(owner, name)
 
@@ -105,6 +107,9 @@ def wrap(
         if not torch.compiler.is_compiling():
             after(args, kwargs, result)
         return result
+
+    # TorchScript compiles what this returns.
+    wrapped.__prepare_scriptable__ = lambda: original  # type: ignore[attr-defined]
 
     def undo() -> None:
         if getattr(owner, name) is wrapped:  # else somebody else has wrapped it since

@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from orchestrator_runtime.hook.pytorch.activations import Activations, forward_hook
+from orchestrator_runtime.hook.pytorch.arrays import has_memory
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -107,7 +108,7 @@ def trains(values: Any) -> bool:
         and values.grad_fn is not None
         and values.dim() > 1
         and values.is_floating_point()
-        and not torch.jit.is_tracing()  # type: ignore[attr-defined, no-untyped-call]
+        and has_memory(values)
     )
 
 
