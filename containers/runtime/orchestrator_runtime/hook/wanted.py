@@ -97,11 +97,13 @@ def _near(name: str, names: list[str]) -> str:
     return nearest(name, names) if names else "; there are no rules"
 
 
-def _interval(place: str, wish: Any) -> Any:
+def _interval(place: str, wish: Any, members: tuple[str, ...] = _MEMBERS) -> Any:
     if isinstance(wish, Mapping):
-        unknown = [member for member in wish if member not in (*_MEMBERS, "patterns")]
+        unknown = [member for member in wish if member not in members]
         if unknown:
-            raise ValueError(f"{place} has no member {unknown[0]!r}; there are {_MEMBERS}")
+            raise ValueError(
+                f"{place} has no member {unknown[0]!r}; there are: {', '.join(members)}"
+            )
         for member in ("every", "start", "end"):
             if wish.get(member) is not None:
                 _steps(f"{place}[{member!r}]", wish[member])
@@ -123,7 +125,7 @@ def _whole(name: str, given: Any) -> dict[str, Any]:
         if not isinstance(collection, str) or not collection or "/" in collection:
             raise ValueError(f"{name} must be by collection, e.g. 'weights', got {collection!r}")
         place = f"{name}[{collection!r}]"
-        wishes[collection] = _interval(place, wish)
+        wishes[collection] = _interval(place, wish, (*_MEMBERS, "patterns"))
         if isinstance(wish, Mapping):
             wishes[collection]["patterns"] = _patterns(place, wish.get("patterns", ()))
     return wishes

@@ -50,6 +50,7 @@ class Adapter:
         self._only = None if only is None else [weakref.ref(optimizer) for optimizer in only]
         self._arrays = Arrays(monitor.patterns, monitor.note)
         self._sources = sources.of(monitor, self._arrays, self.living)
+        self._seen = 0
         self._undo: list[Callable[[], None]] = []
         self._watches: dict[int, tuple[Any, Watch]] = {}
         self._nested = threading.local()
@@ -141,21 +142,23 @@ class Adapter:
         known = self._watches.get(id(optimizer))
         if known is not None and known[0]() is optimizer:
             return known[1]
+        self._forget_dead()
         # One optimizer is enough to take the activations of all models; the first that lives.
-        living = any(reference() is not None for reference, _ in self._watches.values())
-        there = () if living else self._sources
+        there = () if self._watches else self._sources
         gauge = Gauge(self._arrays, self.monitor.note, records=self.monitor.records)
         watch = Watch(
-            len(self._watches),
-            self.monitor,
-            self._report,
-            self.signals,
-            gauge,
-            self.living,
-            there,
+            self._seen, self.monitor, self._report, self.signals, gauge, self.living, there
         )
+        self._seen += 1
         self._watches[id(optimizer)] = (weakref.ref(optimizer), watch)
         return watch
+
+    def _forget_dead(self) -> None:
+        """Let go of the parameters of optimizers that are gone."""
+        for identity, (reference, watch) in list(self._watches.items()):
+            if reference() is None:
+                watch.flush()
+                del self._watches[identity]
 
     def _hand_on(self, record: StepRecord, arrays: Sequence[Array]) -> None:
         self.monitor.step(record)

@@ -58,7 +58,8 @@ def by_unit(flags: Tensor) -> Tensor:
     """Return a row for each unit: a channel of pictures, (N, C, H, W), else of the last axis."""
     flags = flags.reshape(1) if flags.dim() == 0 else flags
     axis = 1 if flags.dim() >= 4 else flags.dim() - 1
-    return flags.movedim(axis, 0).flatten(1)
+    first = flags.movedim(axis, 0)
+    return first.reshape(first.shape[0], -1)
 
 
 def _rarely(flags: Tensor, percent: float) -> Tensor:
