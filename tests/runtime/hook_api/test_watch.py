@@ -6,6 +6,7 @@ import gc
 import hashlib
 import json
 import weakref
+from typing import Any
 
 import pytest
 from orchestrator_runtime import report_metric
@@ -41,7 +42,7 @@ class Broken(Rule):
         raise ZeroDivisionError("of the rule")
 
 
-def made(seed=0):
+def made(seed: int = 0) -> tuple[Any, Any]:
     import torch
     from torch import nn
 
@@ -50,7 +51,7 @@ def made(seed=0):
     return model, torch.optim.Adam(model.parameters(), lr=0.01)
 
 
-def train(model, optimizer, steps=6, *, spoiled=None, before_step=None):
+def train(model: Any, optimizer: Any, steps=6, *, spoiled=None, before_step=None):
     import torch
     from torch import nn
 
@@ -122,7 +123,7 @@ def test_the_same_training_named_and_only_of_the_given_optimizer(tmp_path):
     assert result == expected
     assert watching.steps == 6
     assert [(each.rule, each.layers) for each in watching.findings] == [("Array7", ("2.weight",))]
-    trace = read_trace(watching.trace_path)
+    trace = read_trace(str(watching.trace_path))
     steps = list(trace.steps)
     assert [step.scalars["validation:loss"] for step in steps] == [0, 1, 2, 3, 4, 5]
     assert "bias" in steps[0].scalars
@@ -185,6 +186,7 @@ def test_a_rule_may_end_the_training():
     with watch(model, optimizer, stop_on=["non_finite"]) as watching:
         train(model, optimizer, spoiled=1)
         pytest.fail("the training goes on")
+    assert watching.stopped is not None
     assert watching.stopped.step == 1
     watching = watch(model, optimizer, rules=["non_finite"], stop_on=["all"])
     with pytest.raises(TrainingStopped, match="not finite"):
@@ -196,6 +198,7 @@ def test_a_rule_may_end_the_training():
 
 def test_watches_follow_each_other_and_nothing_is_kept():
     gone = []
+    model = optimizer = None
     for seed in range(3):
         model, optimizer = made(seed)
         gone.append(weakref.ref(model))
@@ -212,7 +215,6 @@ def test_watches_follow_each_other_and_nothing_is_kept():
 
 def test_two_watches_at_once_see_their_own_optimizers(tmp_path):
     first, second = made(), made(1)
-    names = []
     one = watch(*first, directory=tmp_path / "a", rules=[])
     two = watch(*second, directory=tmp_path / "b", rules=[])
     train(*first, 2)
@@ -220,8 +222,8 @@ def test_two_watches_at_once_see_their_own_optimizers(tmp_path):
     one.close()
     train(*second, 1)
     two.close()
-    names = [watching.trace_path for watching in (one, two)]
-    assert [len(list(read_trace(name).steps)) for name in names] == [2, 4]
+    traces = [read_trace(str(watching.trace_path)) for watching in (one, two)]
+    assert [len(list(trace.steps)) for trace in traces] == [2, 4]
 
 
 @pytest.mark.parametrize(
@@ -237,7 +239,7 @@ def test_wrong_objects_are_told_at_the_call(arguments, text):
     with pytest.raises((TypeError, ValueError), match=text):
         watch(*arguments(*made()))
     with pytest.raises(TypeError, match="on_finding must be callable"):
-        watch(*made(), on_finding=3)
+        watch(*made(), on_finding=3)  # type: ignore[arg-type]
     assert pytorch() == before
 
 

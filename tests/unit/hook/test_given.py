@@ -7,10 +7,13 @@ from orchestrator_runtime.hook.given import MOST_NAMES, Given
 
 
 @pytest.fixture
-def opened():
-    tensors = []
+def tensors():
+    return []
+
+
+@pytest.fixture
+def opened(tensors):
     mine = Given(lambda *saved: tensors.append(saved))
-    mine.tensors = tensors
     given.open_given(mine)
     yield mine
     given.close_given(mine)
@@ -24,14 +27,14 @@ def test_what_is_reported_becomes_a_scalar_of_the_next_step(opened):
     assert opened.take() == {}
 
 
-def test_metrics_cost_nothing_where_nothing_is_watched(opened):
+def test_metrics_cost_nothing_where_nothing_is_watched(opened, tensors):
     given.close_given(opened)
     assert records.on_metric is None
     report_metric("loss", 1.0)
     save_scalar("temperature", 1.0)
     save_tensor("mask", [1.0])
     assert opened.take() == {}
-    assert opened.tensors == []
+    assert tensors == []
 
 
 def test_a_metric_never_replaces_a_number_of_the_recorder(opened):
@@ -45,9 +48,10 @@ def test_names_without_end_are_not_taken(opened):
     assert len(opened.take()) == MOST_NAMES
 
 
-def test_a_tensor_goes_to_whoever_watches(opened):
+@pytest.mark.usefixtures("opened")
+def test_a_tensor_goes_to_whoever_watches(tensors):
     save_tensor("mask", [1.0], collection="mine")
-    assert opened.tensors == [("mask", [1.0], "mine")]
+    assert tensors == [("mask", [1.0], "mine")]
 
 
 class FakeTensor:

@@ -80,7 +80,7 @@ def test_rules_see_what_the_trace_leaves_out(tmp_path, capsys):
     monitor.step(record(1))
     monitor.end()
     assert [finding.layers for finding in monitor.findings] == [("fc.weight",)]
-    trace = read_trace(monitor.trace_path)
+    trace = read_trace(str(monitor.trace_path))
     assert all(names(step)["gradients/l2"] == ["conv.weight"] for step in trace.steps)
     notes = [event["text"] for event in trace.events if event["event"] == "note"]
     assert [note.split()[0] for note in notes] == ["'('", "include"]
@@ -93,5 +93,5 @@ def test_a_run_of_one_step_is_told_at_its_end(tmp_path):
     monitor = Monitor(DebugPlan(str(tmp_path), include=("decoder",)))
     monitor.step(record())
     monitor.end()
-    trace = read_trace(monitor.trace_path)
+    trace = read_trace(str(monitor.trace_path))
     assert [event["event"] for event in trace.events][-2:] == ["note", "end"]

@@ -38,7 +38,7 @@ def test_a_parameter_of_a_rule_may_say_that_it_ends_the_training():
 
 
 def test_classes_are_rules_too():
-    from orchestrator_runtime.rules.documented import AllZero
+    from orchestrator_runtime.rules.documented.magnitudes import AllZero
 
     names = [rule.rule for rule in plan_of(Wanted(rules=[Own, AllZero])).rules]
     assert names == [f"{__name__}:Own", "AllZero"]
