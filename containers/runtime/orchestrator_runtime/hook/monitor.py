@@ -56,6 +56,7 @@ class Monitor:
                 plan.every, [(need.series, need.every) for judge in judges for need in judge.needs]
             )
         )
+        self._judges = judges
         self._engine = Engine(judges)
         self._on_finding = on_finding
         self._writer: Writer | None = None
@@ -63,6 +64,7 @@ class Monitor:
         self._failures = 0
         self._optimizers = 0
         self._pid = os.getpid()
+        self._is_helper = False
         self._lock = threading.RLock()
         self._over = threading.Event()
         self._endings: list[Callable[[], None]] = []
@@ -76,8 +78,7 @@ class Monitor:
             self.steps += 1
             self._optimizers = max(self._optimizers, record.optimizer + 1)
             self._last = record
-            if self._writer is not None:
-                self._writer.step(record)
+            self._write(lambda writer: writer.step(record))
             found = self._engine.observe(record)
             if found:
                 self._act(found)
@@ -87,23 +88,38 @@ class Monitor:
     def array(self, array: Array, optimizer: int = 0) -> None:
         """Take a whole tensor."""
         with self._lock:
-            if self._writer is not None:
-                self._writer.array(array)
+            self._write(lambda writer: writer.array(array))
             self._act(self._engine.observe_array(array, optimizer))
 
     def note(self, text: str) -> None:
         """Write a remark into the trace and, the first time, to standard error."""
-        if text in self._said:
+        if text in self._said or not self.records:
             return
         self._said.add(text)
         say(text)
-        if self._writer is not None:
-            self._writer.event(event="note", text=text, step=self.steps)
+        self._write(lambda writer: writer.event(event="note", text=text, step=self.steps))
 
     def unmonitored(self, reason: str) -> None:
         """Say that nothing is watched here, and why: silence would look like health."""
         say(f"unmonitored: {reason}")
         records.send_record({"kind": "debugger", "state": "unmonitored", "reason": reason[:1000]})
+
+    def is_rank(self, rank: int | None) -> None:
+        """Take the rank that the framework knows, before the first step; None changes nothing."""
+        if rank is not None and not self.steps:
+            self.rank = rank
+            self.records = self.plan.all_ranks or rank == 0
+
+    def forked(self) -> None:
+        """Begin anew in a child process, which has neither this one's steps nor its threads."""
+        self._close()
+        self.steps = self.backwards = self._failures = self._optimizers = 0
+        self._engine = Engine(self._judges)
+        self._last = None
+        self._pid = os.getpid()
+        self._is_helper = True
+        self._lock = threading.RLock()
+        self._over = threading.Event()
 
     def before_end(self, ending: Callable[[], None]) -> None:
         """Have something done before the trace is closed."""
@@ -119,6 +135,8 @@ class Monitor:
         if not self.records:  # the first process of the distributed run speaks for this one
             return
         if not self.steps and not self.backwards:
+            if self._is_helper or _is_helper():  # a worker that loads data
+                return
             records.send_record({"kind": "debugger", "state": "idle", "framework": self.framework})
             return
         state: dict[str, Any] = {
@@ -134,9 +152,8 @@ class Monitor:
                 "program changes by itself are not watched"
             )
             return
-        if self._writer is not None:
-            self._writer.event(event="end", **state)
-            self._writer.close()
+        self._write(lambda writer: writer.event(event="end", **state))
+        self._close()
         records.send_record({"kind": "debugger", **state})
 
     def _begin(self) -> None:
@@ -147,21 +164,46 @@ class Monitor:
             self._writer = Writer(
                 os.path.join(self.plan.directory, name + SUFFIX), self.plan.quota_bytes
             )
-            self._writer.event(
-                event="start",
-                framework=self.framework,
-                program=sys.argv,
-                host=socket.gethostname(),
-                rank=self.rank,
-                pid=self._pid,
-                time=started,
-                rules=[rule.name for rule in self.plan.rules],
-            )
+            start = {
+                "framework": self.framework,
+                "program": sys.argv,
+                "host": socket.gethostname(),
+                "rank": self.rank,
+                "pid": self._pid,
+                "time": started,
+                "rules": [rule.name for rule in self.plan.rules],
+            }
+            self._write(lambda writer: writer.event(event="start", **start))
         records.send_record(
             {"kind": "debugger", "state": "watching", "framework": self.framework, "time": started}
         )
+        if _is_helper():  # such a process does not do what is registered with atexit
+            sys.modules["multiprocessing.util"].Finalize(None, self.end, exitpriority=0)
         thread = threading.Thread(target=self._watch, name="orchestrator-debugger", daemon=True)
         thread.start()
+
+    def _write(self, write: Callable[[Writer], None]) -> None:
+        """Write to the trace; the rules go on without one that cannot be written."""
+        writer = self._writer
+        if writer is None:
+            return
+        try:
+            write(writer)
+            why = "the disk or the trace's quota is full" if writer.full else None
+        except OSError as error:
+            why = error.strerror
+        if why is not None:
+            self._close()
+            say(f"nothing more is recorded, rules go on: {writer.path}: {why}")
+
+    def _close(self) -> None:
+        writer, self._writer = self._writer, None
+        if writer is None:
+            return
+        try:
+            writer.close()
+        except OSError as error:
+            say(f"{writer.path}: {error.strerror}")
 
     def _watch(self) -> None:
         while not self._over.wait(LOOK_SECONDS):
@@ -181,8 +223,7 @@ class Monitor:
             line["time"] = time.time()
             line["stop"] = judge.stop
             say(f"{finding.name} at step {finding.step}: {finding.message}")
-            if self._writer is not None:
-                self._writer.event(event="finding", **line)
+            self._write(lambda writer, line=line: writer.event(event="finding", **line))  # type: ignore[misc]
             if self.plan.findings is not None:
                 _append(self.plan.findings, line)
             records.send_record({"kind": "finding", **_fitting(line)})
@@ -208,6 +249,12 @@ def process_rank() -> int:
         if text.isdigit():
             return int(text)
     return 0
+
+
+def _is_helper() -> bool:
+    """Return whether this process was started by multiprocessing."""
+    process = sys.modules.get("multiprocessing.process")
+    return process is not None and process.parent_process() is not None
 
 
 def say(text: str) -> None:

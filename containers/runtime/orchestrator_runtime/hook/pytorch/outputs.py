@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import nn
 
+from orchestrator_runtime.hook.pytorch.graphs import capturing
 from orchestrator_runtime.hook.pytorch.names import module_names
 from orchestrator_runtime.trace.record import Table, Tensor
 
@@ -20,6 +21,8 @@ PREFIX = "outputs/"
 END = 0.01
 """How near to the end of its range an output counts as saturated, as a share of the range."""
 NEARLY_ALL = 0.99
+MOST_LOOKS = 8
+"""Searches of the memory for modules that have no name yet; some programs make new ones always."""
 _RECTIFIERS = (nn.ReLU, nn.ReLU6)
 _SIGMOIDS = (nn.Sigmoid, nn.Hardsigmoid)
 _TANHS = (nn.Tanh, nn.Hardtanh)
@@ -38,6 +41,7 @@ class Outputs:
         self._seen: dict[int, tuple[nn.Module, str, tuple[int, ...], list[torch.Tensor]]] = {}
         self._tables: dict[tuple[Tensor, ...], Table] = {}
         self._names: dict[int, str] = {}
+        self._looks = 0
         self._given: dict[int, nn.Module] = {}
 
     def arm(self, step: int) -> None:
@@ -57,12 +61,13 @@ class Outputs:
         """Remove the hooks; return statistics by series, in the order of the forward pass."""
         if self._handle is None:
             return []
-        self._handle.remove()
-        self._handle = None
-        seen, self._seen, self._given = list(self._seen.values()), {}, {}
+        seen = list(self._seen.values())
+        self.disarm()
         if not seen:
             return []
-        if any(id(module) not in self._names for module, *_ in seen):
+        unknown = any(id(module) not in self._names for module, *_ in seen)
+        if unknown and self._looks < MOST_LOOKS:
+            self._looks += 1
             self._names = module_names(models())
         tensors = tuple(
             Tensor(self._name_of(module), shape, kind) for module, kind, shape, _ in seen
@@ -73,6 +78,12 @@ class Outputs:
             for index, name in enumerate(self._wanted)
         ]
 
+    def disarm(self) -> None:
+        """Remove the hooks, and forget what they have seen."""
+        if self._handle is not None:
+            self._handle.remove()
+        self._handle, self._seen, self._given = None, {}, {}
+
     def _name_of(self, module: nn.Module) -> str:
         name = self._names.get(id(module), type(module).__name__)
         return f"{name}.input" if isinstance(module, _WEIGHTED) else name
@@ -81,7 +92,7 @@ class Outputs:
     def _on_forward(self, module: nn.Module, given: tuple[Any, ...], output: Any) -> None:
         try:
             found = _activation(module, given, output)
-            if found is None:
+            if found is None or capturing():
                 return
             kind, values = found
             if values.data_ptr() in self._given and module is not self._given[values.data_ptr()]:
@@ -89,7 +100,7 @@ class Outputs:
             self._given[values.data_ptr()] = module
             numbers = [_STATISTICS[name](kind, values) for name in self._wanted]
             self._seen.pop(id(module), None)
-            self._seen[id(module)] = (module, kind, tuple(values.shape[1:]), numbers)
+            self._seen[id(module)] = (module, kind, (values.shape[_unit_axis(values)],), numbers)
         except Exception as error:  # noqa: BLE001 -- a forward pass is the program's own
             self._monitor.note(f"activations are not measured: {type(error).__name__}: {error}")
             self._wanted = ()
@@ -131,8 +142,11 @@ def _by_unit(flags: torch.Tensor) -> torch.Tensor:
 
     Units are the channels of pictures, (N, C, H, W), else the last axis.
     """
-    axis = 1 if flags.dim() >= 4 else flags.dim() - 1
-    return flags.movedim(axis, 0).flatten(1).float().mean(1)
+    return flags.movedim(_unit_axis(flags), 0).flatten(1).float().mean(1)
+
+
+def _unit_axis(values: torch.Tensor) -> int:
+    return 1 if values.dim() >= 4 else values.dim() - 1
 
 
 def _zeros(_: str, values: torch.Tensor) -> torch.Tensor:
