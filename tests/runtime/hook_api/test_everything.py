@@ -106,8 +106,8 @@ def test_whole_tensors_are_recorded(runs):
     assert steps["labels", "labels", "int64"] == 3 * STEPS
     assert steps["labels", "labels_1", "int64"] == STEPS
     assert steps["predictions", "predictions", "float32"] == 4 * STEPS
-    assert steps["input_image", "Net_input_0", "float32"] == 3 * STEPS - 1
-    assert steps["input_sequence", "words_input_0", "int64"] == 3 * STEPS - 1
+    assert steps["input_image", "Net_input_0", "float32"] == 3 * (STEPS - 1)
+    assert steps["input_sequence", "words_input_0", "int64"] == 3 * (STEPS - 1)
     assert steps["weights", "2.weight", "float32"] == STEPS, "bfloat16 is recorded as float32"
     assert {array.name for array in arrays if array.collection == "gradients"} == {
         "fc.weight", "fc.bias",

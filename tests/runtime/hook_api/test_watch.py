@@ -78,17 +78,15 @@ def pytorch():
     import torch
 
     steps = __import__("sys").modules["torch.optim.optimizer"]
-    functional, clip = torch.nn.functional, torch.nn.utils.clip_grad
-    return (
-        torch.autograd.backward,
-        torch.amp.GradScaler.step,
-        torch.amp.GradScaler.scale,
-        clip._get_total_norm,
-        functional.cross_entropy,
-        functional.mse_loss,
-        dict(steps._global_optimizer_pre_hooks),
-        dict(steps._global_optimizer_post_hooks),
-    )
+    owners = (
+        torch.autograd, torch.amp.GradScaler, torch.nn.functional, torch.nn.utils,
+        torch.nn.utils.clip_grad,
+    )  # fmt: skip
+    functions = [
+        {name: value for name, value in vars(owner).items() if callable(value)} for owner in owners
+    ]
+    hooks = (steps._global_optimizer_pre_hooks, steps._global_optimizer_post_hooks)
+    return functions, [dict(each) for each in hooks]
 
 
 def test_the_same_training_named_and_only_of_the_given_optimizer(tmp_path):

@@ -43,11 +43,24 @@ class Guard:
 
     def _fault(self, error: Exception) -> None:
         self._faults += 1
-        place = traceback.extract_tb(error.__traceback__)[-1]
-        text = f"{type(error).__name__}: {error} ({place.name}, line {place.lineno})"
-        if self._faults < MOST_FAULTS:
+        self.open = self._faults < MOST_FAULTS
+        text = _description(error)
+        if self.open:
             say(f"a step could not be recorded: {text}")
             return
-        self.open = False
         say(f"unmonitored from here on: {text}")
-        records.send_record({"kind": "debugger", "state": "unmonitored", "reason": text[:1000]})
+        try:
+            records.send_record(
+                {"kind": "debugger", "state": "unmonitored", "reason": text[:1000]}
+            )
+        except Exception as failure:  # noqa: BLE001
+            say(f"that is known here only: {_description(failure)}")
+
+
+def _description(error: Exception) -> str:
+    place = traceback.extract_tb(error.__traceback__)[-1]
+    try:
+        text = str(error)
+    except Exception as failure:  # noqa: BLE001 -- an error of the user's rule may be any class
+        text = f"no text: {type(failure).__name__}"
+    return f"{type(error).__name__}: {text} ({place.name}, line {place.lineno})"

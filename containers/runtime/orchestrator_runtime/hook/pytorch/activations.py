@@ -8,7 +8,7 @@ import torch
 
 from orchestrator_runtime.hook.pytorch.arrays import is_whole
 from orchestrator_runtime.hook.pytorch.memory import Memory, comparison_of
-from orchestrator_runtime.hook.pytorch.units import measure_of
+from orchestrator_runtime.hook.pytorch.units import measure_of, unit_axis
 from orchestrator_runtime.trace.record import Table, Tensor
 
 if TYPE_CHECKING:
@@ -88,11 +88,17 @@ class Activations:
             else:
                 numbers += self._memory.compared(series, [id(module)], [values])
         self._seen.pop(id(module), None)
-        self._seen[id(module)] = _Seen(module, kind, tuple(values.shape[1:]), numbers, copies)
+        self._seen[id(module)] = _Seen(
+            module, kind, (values.shape[unit_axis(values)],), numbers, copies
+        )
 
     def forget(self) -> None:
         """Measure no more of this step."""
         self._wanted = []
+
+    def drop(self) -> None:
+        """Forget what was measured since the last step."""
+        self._seen = {}
 
     def take(self, sample: Sample) -> None:
         """Put what was measured into a sample."""

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from orchestrator_runtime.hook.pytorch import shards
+from orchestrator_runtime.hook.pytorch.graphs import capturing
 from orchestrator_runtime.hook.pytorch.units import histogram
 from orchestrator_runtime.hook.wishes import ARRAY, HISTOGRAM
 from orchestrator_runtime.trace.record import Array
@@ -115,10 +116,12 @@ class Arrays:
 
 
 def has_memory(tensor: Tensor) -> bool:
-    """Return whether a tensor is one by itself, not one within `torch.func` or a trace."""
+    """Return whether a tensor is one by itself, not one of `torch.func`, a trace or a graph."""
     functions = getattr(torch._C, "_functorch", None)
     wrapped = getattr(functions, "is_functorch_wrapped_tensor", None)
     if wrapped is not None and wrapped(tensor):
+        return False
+    if capturing():
         return False
     return not torch.jit.is_tracing()  # type: ignore[attr-defined, no-untyped-call]
 
@@ -140,7 +143,7 @@ def _why_not(tensor: Tensor) -> str:
     if shards.is_spread(tensor):
         return "it is spread over processes"
     if not has_memory(tensor):
-        return "it is within a transformation of torch.func, or traced"
+        return "it is within a transformation of torch.func, traced, or in a CUDA graph"
     return f"tensors of {tensor.dtype} with layout {tensor.layout} are not recorded"
 
 

@@ -52,10 +52,14 @@ class Batches:
         """Remove the hooks, and hand on what they saw."""
         if self._handle is not None:
             sample.arrays += self._copies
-            self.close()
+            self.disarm()
 
     def close(self) -> None:
         """Remove the hooks."""
+        self.disarm()
+
+    def disarm(self) -> None:
+        """Remove the hooks, and forget what they have seen."""
         if self._handle is not None:
             self._handle.remove()
         self._handle, self._copies, self._done = None, [], set()

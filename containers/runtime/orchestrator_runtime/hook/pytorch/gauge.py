@@ -60,7 +60,7 @@ class Gauge:
             self._put(sample, series, table, tensors, there, scale)
         except Exception as error:  # noqa: BLE001 -- the other series are still wanted
             self._dropped.add(series)
-            self._tell(f"series {series} is not measured: {type(error).__name__}: {error}")
+            self._tell(f"{series} is not measured: {type(error).__name__}: {error}")
 
     def _put(
         self,

@@ -42,11 +42,19 @@ class Inputs:
     def take(self, sample: Sample) -> None:
         """Remove the hooks, and hand on what they saw."""
         if self._handle is not None:
-            self.close()
+            self._unhook()
             self._activations.take(sample)
+
+    def disarm(self) -> None:
+        """Remove the hooks, and forget what they have seen."""
+        self._unhook()
+        self._activations.drop()
 
     def close(self) -> None:
         """Remove the hooks."""
+        self.disarm()
+
+    def _unhook(self) -> None:
         if self._handle is not None:
             self._handle.remove()
         self._handle = None

@@ -61,9 +61,14 @@ class Labels:
         sample.arrays += self._copies
         self._copies, self._calls, self._wanted = [], 0, set()
 
+    def disarm(self) -> None:
+        """Forget what was seen; another optimizer's first step is next."""
+        self._copies, self._calls = [], 0
+        self.arm(0)
+
     def close(self) -> None:
         """Put PyTorch's own functions back."""
-        self._wanted = set()
+        self._wanted, self._copies = set(), []
         for undo in self._undo:
             undo()
 

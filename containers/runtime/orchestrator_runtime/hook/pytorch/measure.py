@@ -21,8 +21,14 @@ _NARROW = (torch.float16, torch.bfloat16)
 def l2(tensors: Sequence[Tensor]) -> list[Tensor]:
     """Return L2 norms, in single precision where the tensors are narrower."""
     if any(tensor.dtype in _NARROW for tensor in tensors):
-        return [torch.linalg.vector_norm(tensor, dtype=torch.float32) for tensor in tensors]
+        return [_l2(tensor) for tensor in tensors]
     return list(torch._foreach_norm(list(tensors)))
+
+
+def _l2(tensor: Tensor) -> Tensor:
+    wide = torch.float32 if tensor.dtype in _NARROW else None
+    norm: Tensor = torch.linalg.vector_norm(tensor, dtype=wide)
+    return norm
 
 
 def abs_max(tensors: Sequence[Tensor]) -> list[Tensor]:
@@ -33,6 +39,8 @@ def abs_max(tensors: Sequence[Tensor]) -> list[Tensor]:
 def _abs_max(tensor: Tensor) -> Tensor:
     if not tensor.numel():  # this process's part of a small tensor
         return torch.zeros((), device=tensor.device)
+    if tensor.is_complex():
+        return tensor.abs().amax().float()
     smallest, largest = torch.aminmax(tensor)
     return torch.maximum(-smallest, largest).float()
 
@@ -54,8 +62,11 @@ def nan(tensors: Sequence[Tensor]) -> list[Tensor]:
 
 def idle_units(tensors: Sequence[Tensor]) -> list[Tensor]:
     """Return the shares of rows (output units) that are zero throughout."""
-    rows = [each.flatten(1) if each.dim() > 1 else each.reshape(-1, 1) for each in tensors]
-    return [1.0 - (each != 0).any(1).float().mean() for each in rows]
+    return [1.0 - (each != 0).reshape(_rows(each), -1).any(1).float().mean() for each in tensors]
+
+
+def _rows(tensor: Tensor) -> int:
+    return tensor.shape[0] if tensor.dim() else 1
 
 
 def abs_mean(tensors: Sequence[Tensor]) -> list[Tensor]:
@@ -65,32 +76,32 @@ def abs_mean(tensors: Sequence[Tensor]) -> list[Tensor]:
 
 def mean(tensors: Sequence[Tensor]) -> list[Tensor]:
     """Return means."""
-    return [each.float().mean() for each in tensors]
+    return [_plain(each).mean() for each in tensors]
 
 
 def variance(tensors: Sequence[Tensor]) -> list[Tensor]:
     """Return variances (of the population)."""
-    return [each.float().var(correction=0) for each in tensors]
+    return [_plain(each).var(correction=0) for each in tensors]
 
 
 def std(tensors: Sequence[Tensor]) -> list[Tensor]:
     """Return standard deviations (of the population)."""
-    return [each.float().std(correction=0) for each in tensors]
+    return [_plain(each).std(correction=0) for each in tensors]
 
 
 def low(tensors: Sequence[Tensor]) -> list[Tensor]:
     """Return the smallest values."""
-    return [each.amin().float() for each in tensors]
+    return [_plain(each).amin() for each in tensors]
 
 
 def high(tensors: Sequence[Tensor]) -> list[Tensor]:
     """Return the largest values."""
-    return [each.amax().float() for each in tensors]
+    return [_plain(each).amax() for each in tensors]
 
 
 def spread(tensors: Sequence[Tensor]) -> list[Tensor]:
     """Return the distances of 5th and 95th percentile."""
-    return [_spread(each.detach().float().flatten()) for each in tensors]
+    return [_spread(_plain(each).flatten()) for each in tensors]
 
 
 def _spread(values: Tensor) -> Tensor:
@@ -98,6 +109,12 @@ def _spread(values: Tensor) -> Tensor:
         values = values[:: stride(values.numel())]
     limits = torch.quantile(values, torch.tensor([0.05, 0.95], device=values.device))
     return limits[1] - limits[0]
+
+
+def _plain(tensor: Tensor) -> Tensor:
+    """Return single precision; real and imaginary parts count as numbers of their own."""
+    tensor = tensor.detach()
+    return (torch.view_as_real(tensor) if tensor.is_complex() else tensor).float()
 
 
 STATISTICS: dict[str, Callable[[Sequence[Tensor]], list[Tensor]]] = {

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import gc
-from typing import TYPE_CHECKING, NamedTuple
+import sys
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from torch import nn
 
@@ -11,8 +12,11 @@ from orchestrator_runtime.trace.record import Tensor
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
+    from types import FrameType
 
-_WRAPPERS = ("module.", "_orig_mod.", "_fsdp_wrapped_module.", "_checkpoint_wrapped_module.")
+LEVELS = 4
+MOST_OBJECTS = 300_000
+_WRAPPERS = {"module", "_orig_mod", "_fsdp_wrapped_module", "_checkpoint_wrapped_module"}
 _SCALES = (nn.LayerNorm, nn.GroupNorm, nn.modules.batchnorm._NormBase)
 _EMBEDDINGS = (nn.Embedding, nn.EmbeddingBag)
 
@@ -26,7 +30,10 @@ class Named(NamedTuple):
 
 def living_models() -> list[nn.Module]:
     """Return the modules of this process that are no part of another."""
-    found = [thing for thing in gc.get_objects() if issubclass(type(thing), nn.Module)]
+    things = gc.get_objects()
+    if gc.get_freeze_count():  # what is frozen is not among them
+        things += _reachable_objects()
+    found = list({id(each): each for each in things if issubclass(type(each), nn.Module)}.values())
     inner = {
         id(child)
         for module in found
@@ -34,6 +41,22 @@ def living_models() -> list[nn.Module]:
         if child is not None
     }
     return [module for module in found if id(module) not in inner]
+
+
+def _reachable_objects() -> list[Any]:
+    """Return what the running functions of this thread hold, some references away."""
+    frame: FrameType | None = sys._getframe()
+    level: list[Any] = []
+    while frame is not None:
+        level.append(frame)
+        frame = frame.f_back
+    known: dict[int, Any] = {}
+    for _ in range(LEVELS):
+        level = [each for each in gc.get_referents(*level) if id(each) not in known]
+        known.update((id(each), each) for each in level)
+        if len(known) > MOST_OBJECTS:
+            break
+    return list(known.values())
 
 
 def module_names(models: Iterable[nn.Module]) -> dict[int, str]:
@@ -45,19 +68,23 @@ def module_names(models: Iterable[nn.Module]) -> dict[int, str]:
     return names
 
 
+MOST_LOOKS = 8
+"""Searches of the memory for modules that have no name yet; some programs make new ones always."""
+
+
 class ModuleNames:
     """Names of modules; the living models are asked again when one is not known."""
 
     def __init__(self, living: Callable[[], Sequence[nn.Module]]) -> None:
         self._living = living
         self._names: dict[int, str] = {}
-        self._asked: set[int] = set()
+        self._looks = 0
 
     def of(self, module: nn.Module) -> str:
         """Return what a module is called."""
         identity = id(module)
-        if identity not in self._names and identity not in self._asked:
-            self._asked.add(identity)
+        if identity not in self._names and self._looks < MOST_LOOKS:
+            self._looks += 1
             self._names = module_names(self._living())
         return self._names.get(identity, type(module).__name__)
 
@@ -71,12 +98,13 @@ def named_parameters(
     """
     wanted = {id(parameter): parameter for parameter in parameters}
     found: dict[int, Named] = {}
+    taken: set[str] = set()
     shares = [(_known(model, wanted), model) for model in models]
     for count, model in sorted(shares, key=lambda share: -share[0]):
         if count and len(found) < len(wanted):
-            for named in _of_model(model):
-                if id(named.parameter) in wanted:
-                    found.setdefault(id(named.parameter), named)
+            mine = [each for each in _of_model(model) if id(each.parameter) in wanted]
+            for named in _apart(mine, taken, type(model).__name__):
+                found.setdefault(id(named.parameter), named)
     ordered = list(found.values())
     for index, (identity, parameter) in enumerate(wanted.items()):
         if identity not in found:
@@ -84,8 +112,27 @@ def named_parameters(
     return ordered
 
 
+def _apart(mine: list[Named], taken: set[str], kind: str) -> list[Named]:
+    """Put something before the names of a model whose names another model has taken."""
+    names = {named.tensor.name for named in mine}
+    prefix, number = "", 1
+    while {prefix + name for name in names} & taken:
+        number += 1
+        prefix = f"{kind}{number}."
+    taken |= {prefix + name for name in names}
+    if not prefix:
+        return mine
+    return [
+        Named(named.parameter, named.tensor._replace(name=prefix + named.tensor.name))
+        for named in mine
+    ]
+
+
 def _known(model: nn.Module, wanted: dict[int, nn.Parameter]) -> int:
-    return sum(id(parameter) in wanted for parameter in model.parameters())
+    try:
+        return sum(id(parameter) in wanted for parameter in model.parameters())
+    except Exception:  # noqa: BLE001 -- a module that is not made yet, or made in an odd way
+        return 0
 
 
 def _of_model(model: nn.Module) -> Iterable[Named]:
@@ -98,19 +145,18 @@ def _of_model(model: nn.Module) -> Iterable[Named]:
 
 def clean(name: str) -> str:
     """Leave out what wrappers put into names."""
-    for wrapper in _WRAPPERS:
-        if name.startswith(wrapper):
-            name = name[len(wrapper) :]
-        name = name.replace("." + wrapper, ".")
-    return name
+    parts = [part for part in name.split(".") if part not in _WRAPPERS]
+    return ".".join(parts)
 
 
 def _tensor(name: str, parameter: nn.Parameter, module: nn.Module | None) -> Tensor:
     shape = tuple(parameter.shape)
-    return Tensor(name, shape, _role(parameter, module), parameter.requires_grad)
+    return Tensor(name, shape, _role(name, parameter, module), parameter.requires_grad)
 
 
-def _role(parameter: nn.Parameter, module: nn.Module | None) -> str:
+def _role(name: str, parameter: nn.Parameter, module: nn.Module | None) -> str:
+    if name.endswith((".weight_g", "parametrizations.weight.original0")):  # of weight_norm
+        return "scale"
     if isinstance(module, _EMBEDDINGS):
         return "embedding"
     if isinstance(module, _SCALES) or type(module).__name__.endswith("Norm"):

@@ -10,6 +10,7 @@ from torch import nn
 
 from orchestrator_runtime.hook.pytorch.activations import Activations, forward_hook
 from orchestrator_runtime.hook.pytorch.arrays import has_memory
+from orchestrator_runtime.hook.pytorch.units import unit_axis
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -55,11 +56,19 @@ class Outputs:
         """Remove the hooks, and hand on what they saw."""
         if self._handle is None:
             return
-        self.close()
+        self._unhook()
         self._activations.take(sample)
+
+    def disarm(self) -> None:
+        """Remove the hooks, and forget what they have seen."""
+        self._unhook()
+        self._activations.drop()
 
     def close(self) -> None:
         """Remove the hooks."""
+        self.disarm()
+
+    def _unhook(self) -> None:
         if self._handle is not None:
             self._handle.remove()
         self._handle, self._given = None, {}
@@ -117,8 +126,7 @@ def _by_unit(flags: torch.Tensor) -> torch.Tensor:
 
     Units are the channels of pictures, (N, C, H, W), else the last axis.
     """
-    axis = 1 if flags.dim() >= 4 else flags.dim() - 1
-    return flags.movedim(axis, 0).flatten(1).float().mean(1)
+    return flags.movedim(unit_axis(flags), 0).flatten(1).float().mean(1)
 
 
 def _zeros(_: str, values: torch.Tensor) -> torch.Tensor:

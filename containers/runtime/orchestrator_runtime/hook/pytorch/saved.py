@@ -58,6 +58,10 @@ class Saved:
             sample.block(series, known, list(numbers.values()))
         self._copies, self._numbers = [], {}
 
+    def disarm(self) -> None:
+        """Go on: what the program gives belongs to the next step, whichever that is."""
+        self._step = 0
+
     def close(self) -> None:
         """Take nothing any more."""
         close_given(self._given)

@@ -33,6 +33,9 @@ class Source(Protocol):
     def take(self, sample: Sample) -> None:
         """Stop looking, and put what was seen into the step's sample."""
 
+    def disarm(self) -> None:
+        """Stop looking, and forget what was seen: the optimizer is gone."""
+
     def close(self) -> None:
         """Stop looking for good."""
 
@@ -41,8 +44,6 @@ def of(
     monitor: Monitor, arrays: Arrays, living: Callable[[], Sequence[nn.Module]]
 ) -> list[Source]:
     """Return the sources that a run has any use for."""
-    if not monitor.records:
-        return []
     has, names = monitor.schedule.has, ModuleNames(living)
     sources: list[Source] = [Saved(monitor, arrays)]
     if has(f"{LABELS}/") or has(f"{PREDICTIONS}/"):

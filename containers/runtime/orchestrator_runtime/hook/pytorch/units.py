@@ -57,9 +57,13 @@ def idle_units(values: Tensor) -> Tensor:
 def by_unit(flags: Tensor) -> Tensor:
     """Return a row for each unit: a channel of pictures, (N, C, H, W), else of the last axis."""
     flags = flags.reshape(1) if flags.dim() == 0 else flags
-    axis = 1 if flags.dim() >= 4 else flags.dim() - 1
-    first = flags.movedim(axis, 0)
+    first = flags.movedim(unit_axis(flags), 0)
     return first.reshape(first.shape[0], -1)
+
+
+def unit_axis(values: Tensor) -> int:
+    """Return which axis counts the units."""
+    return 1 if values.dim() >= 4 else values.dim() - 1
 
 
 def _rarely(flags: Tensor, percent: float) -> Tensor:

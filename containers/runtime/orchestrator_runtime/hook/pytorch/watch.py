@@ -69,13 +69,14 @@ class Watch:
         self._sources = sources
         self._scale: Tensor | None = None
         self._count = -1
+        self._ends: tuple[Any, Any] = (None, None)
         self._all: _Group
         self._wide: _Group
         self._sample: Sample | None = None
         self._snapshot: list[Tensor] | None = None
         self._waiting: list[Sample] = []
         self._due: Sequence[str] = ()
-        self._has_gradients = False
+        self._has_gradients = self._has_scalars = False
         self._takes_part = True
 
     def before(self, optimizer: torch.optim.Optimizer, *, has_closure: bool) -> None:
@@ -92,19 +93,25 @@ class Watch:
         for name in due:
             if name.startswith("weights/"):
                 self._gauge.put(sample, name, self._all.weights, self._all.parameters)
+        self._has_gradients = self._has_scalars = not has_closure
         if not has_closure:  # with one, the gradients are made within the step
             self._scalars(sample, optimizer)
-            self._gradients(sample, due)
-        self._has_gradients = not has_closure
+            self._gradients(sample)
+
+    def at_closure(self) -> None:
+        """Measure the gradients that a closure has made, those of its first run."""
+        if self._sample is not None and not self._has_gradients:
+            self._has_gradients = True
+            self._gradients(self._sample)
 
     def after(self, optimizer: torch.optim.Optimizer) -> None:
         """Measure what the step has changed, and hand it on."""
         sample = self._sample
         if sample is None:
             return
-        if not self._has_gradients:
+        self.at_closure()  # which may not have been run at all
+        if not self._has_scalars:
             self._scalars(sample, optimizer)
-            self._gradients(sample, self._due)
         for source in self._sources:
             source.take(sample)
         if self._snapshot is not None:
@@ -120,7 +127,15 @@ class Watch:
         if self._takes_part:
             sample = Sample(StepRecord(self.step, time.time(), self.index, skipped=True))
             self._scalars(sample, optimizer)
+            self._clipping(sample)
             self._hand_on(sample)
+
+    def let_go(self) -> None:
+        """Keep nothing of the optimizer, which is no more, but what is under way."""
+        self._all = self._wide = self._group(())
+        self._sample = self._snapshot = None
+        self._ends = (None, None)
+        self._count = -1
 
     def flush(self) -> None:
         """Hand on what is under way."""
@@ -131,14 +146,16 @@ class Watch:
         """Take the optimizer's parameters, when they are new or have changed."""
         groups = optimizer.param_groups
         count = sum([len(group["params"]) for group in groups])
-        if count == self._count and self.step % SAME_FOR:
+        ends = _ends_of(groups)
+        same = count == self._count and ends[0] is self._ends[0] and ends[1] is self._ends[1]
+        if same and self.step % SAME_FOR:
             return
-        parameters = [parameter for group in groups for parameter in group["params"]]
-        if count == self._count and {id(each) for each in parameters} == {
+        self._count, self._ends = count, ends
+        parameters = [each for group in groups for each in group["params"] if _is_measurable(each)]
+        if same and {id(each) for each in parameters} == {
             id(each) for each in self._all.parameters
         }:
             return
-        self._count = count
         named = named_parameters(parameters, self._living())
         self._all = self._group(named)
         wide = [each for each in named if len(each.tensor.shape) >= 2]
@@ -168,9 +185,6 @@ class Watch:
         loss = signals.take_loss()
         if loss is not None:
             sample.scalar("loss", loss)
-        norm = signals.take_norm_before_clip()
-        if norm is not None:
-            sample.scalar("norm_before_clip", norm)
         scale = getattr(optimizer, "grad_scale", None)
         self._scale = scale if isinstance(scale, torch.Tensor) else None
         if self._scale is not None:
@@ -179,7 +193,13 @@ class Watch:
         if isinstance(found_inf, torch.Tensor):
             sample.scalar(FOUND_INF, found_inf)
 
-    def _gradients(self, sample: Sample, due: Sequence[str]) -> None:
+    def _clipping(self, sample: Sample) -> None:
+        norm = self._signals.clips.norm_before(self._all.parameters)
+        if norm is not None:
+            sample.scalar("norm_before_clip", norm)
+
+    def _gradients(self, sample: Sample) -> None:
+        self._clipping(sample)
         group = self._all
         gradients = [parameter.grad for parameter in group.parameters]
         present = [gradient for gradient in gradients if gradient is not None]
@@ -190,7 +210,7 @@ class Watch:
             there = [gradient is not None for gradient in gradients]
         if any(gradient.is_sparse for gradient in present):
             present = [each.coalesce().values() if each.is_sparse else each for each in present]
-        for name in due:
+        for name in self._due:
             if name == GRADIENTS_L2:
                 self._gauge.put(sample, name, group.gradients, present, there)
             elif name.startswith("gradients/"):
@@ -242,3 +262,17 @@ class Watch:
             if not (record.skipped and copy.collection.startswith("gradients"))
         ]
         self._report(record, [copy.finish(record.step) for copy in kept])
+
+
+def _ends_of(groups: Sequence[dict[str, Any]]) -> tuple[Any, Any]:
+    """Return the first and the last parameter: enough to see that all were exchanged."""
+    filled = [group["params"] for group in groups if group["params"]]
+    return (filled[0][0], filled[-1][-1]) if filled else (None, None)
+
+
+def _is_measurable(parameter: Tensor) -> bool:
+    """Return whether a parameter has numbers, and of a kind that can be computed with."""
+    if torch.nn.parameter.is_lazy(parameter) or not parameter.numel():
+        return False
+    kind = parameter.dtype
+    return kind.is_complex or (kind.is_floating_point and kind.itemsize > 1)
