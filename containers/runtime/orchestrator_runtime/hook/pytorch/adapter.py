@@ -17,6 +17,7 @@ from orchestrator_runtime.hook.pytorch.graphs import (
     outside_graphs,
     whole_graphs_were_made,
 )
+from orchestrator_runtime.hook.pytorch.names import remember_what_freezes
 from orchestrator_runtime.hook.pytorch.outputs import PREFIX, Outputs
 from orchestrator_runtime.hook.pytorch.signals import Signals, listen
 from orchestrator_runtime.hook.pytorch.watch import Watch
@@ -27,7 +28,6 @@ if TYPE_CHECKING:
 
     from orchestrator_runtime.hook.monitor import Monitor
 
-OLDEST = "2.1"
 MOST_OPTIMIZERS = 64
 """Optimizers that are watched; programs that make one for each task of an inner loop make many."""
 
@@ -42,7 +42,7 @@ class Adapter:
         # spread tensors: the others would wait for it.
         self._report = Guard()(monitor.step)
         self.signals = Signals()
-        self._outputs = Outputs(monitor) if monitor.schedule.has(PREFIX) else None
+        self._outputs = Outputs(monitor, self.guard) if monitor.schedule.has(PREFIX) else None
         self._watches: dict[int, tuple[Any, Watch]] = {}
         self._count = 0
         self._taker: Watch | None = None  # of activations
@@ -58,6 +58,7 @@ class Adapter:
         steps.register_optimizer_step_pre_hook(self.before)
         steps.register_optimizer_step_post_hook(self.after)
         listen(self.signals, self.guard, self._scaled_step)
+        remember_what_freezes()
         self.monitor.before_end(self.flush)
         if hasattr(os, "register_at_fork"):
             os.register_at_fork(after_in_child=self.guard(self._forked))
@@ -151,11 +152,12 @@ class Adapter:
         self._count += 1
         self._taker = self._taker or watch
         identity = id(optimizer)
-        gone = weakref.ref(optimizer, lambda _: self._gone(identity, watch))
+        forget = self.guard(functools.partial(self._gone, identity, watch))
+        gone = weakref.ref(optimizer, forget)
         self._watches[identity] = (gone, watch)
         return watch
 
-    def _gone(self, identity: int, watch: Watch) -> None:
+    def _gone(self, identity: int, watch: Watch, _: Any) -> None:
         """Keep nothing of an optimizer that is no more. Called at any time, within any code."""
         known = self._watches.get(identity)
         if known is not None and known[1] is watch:
@@ -201,14 +203,8 @@ def _rank_in_group() -> int | None:
     return int(distributed.get_rank())
 
 
-def install(monitor: Monitor) -> Adapter | None:
-    """Watch all optimizers of this process; None, with a remark, where PyTorch is too old."""
-    steps = sys.modules.get("torch.optim.optimizer")
-    if not hasattr(steps, "register_optimizer_step_post_hook"):
-        monitor.unmonitored(
-            f"PyTorch {torch.__version__} is too old to be watched; {OLDEST} or newer is needed"
-        )
-        return None
+def install(monitor: Monitor) -> Adapter:
+    """Watch all optimizers of this process."""
     monitor.framework = f"torch {torch.__version__}"
     adapter = Adapter(monitor)
     adapter.install()

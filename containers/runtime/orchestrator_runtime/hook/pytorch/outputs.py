@@ -15,6 +15,7 @@ from orchestrator_runtime.trace.record import Table, Tensor
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from orchestrator_runtime.hook.guard import Guard
     from orchestrator_runtime.hook.monitor import Monitor
 
 PREFIX = "outputs/"
@@ -34,8 +35,9 @@ _BACKWARDS = {"ReluBackward0": "relu", "SigmoidBackward0": "sigmoid", "TanhBackw
 class Outputs:
     """Hooks all modules for one step, and takes the hooks away."""
 
-    def __init__(self, monitor: Monitor) -> None:
+    def __init__(self, monitor: Monitor, guard: Guard) -> None:
         self._monitor = monitor
+        self._see = guard(self._on_forward)
         self._handle: Any = None
         self._wanted: tuple[str, ...] = ()
         self._seen: dict[int, tuple[nn.Module, str, tuple[int, ...], list[torch.Tensor]]] = {}
@@ -53,7 +55,7 @@ class Outputs:
         if _compiles():
             self._monitor.note("activations of compiled models are not measured")
             return
-        self._handle = nn.modules.module.register_module_forward_hook(self._on_forward)
+        self._handle = nn.modules.module.register_module_forward_hook(self._see)
 
     def take(
         self, models: Callable[[], Sequence[nn.Module]]

@@ -151,12 +151,12 @@ def _listen_to_clipping(signals: Signals, guard: Guard) -> None:
         signals.clips.on_clip(parameters, max_norm, total, signals.total_backwards)
 
     if not hasattr(clipping, "_clip_grads_with_norm_"):  # before PyTorch 2.6
-        clipping.clip_grad_norm_ = _listing(clipping.clip_grad_norm_)
-        utils.clip_grad_norm_ = wrap(clipping, "clip_grad_norm_", guard, on_both)
+        told = wrap(clipping, "clip_grad_norm_", guard, on_both)
+        clipping.clip_grad_norm_ = utils.clip_grad_norm_ = _listing(told)
         return
     utils.get_total_norm = wrap(clipping, "_get_total_norm", guard, on_norm)
-    clipping._clip_grads_with_norm_ = _listing(clipping._clip_grads_with_norm_)
-    utils.clip_grads_with_norm_ = wrap(clipping, "_clip_grads_with_norm_", guard, on_clip)
+    told = wrap(clipping, "_clip_grads_with_norm_", guard, on_clip)
+    clipping._clip_grads_with_norm_ = utils.clip_grads_with_norm_ = _listing(told)
 
 
 def _listing(function: Callable[..., Any]) -> Callable[..., Any]:
