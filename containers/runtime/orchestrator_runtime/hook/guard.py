@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import os
 import traceback
 from typing import TYPE_CHECKING, Any
 
@@ -29,7 +30,7 @@ class Guard:
     def __call__(self, function: Callable[..., Any]) -> Callable[..., Any | None]:
         """Wrap a function so that it returns None instead of raising."""
 
-        @functools.wraps(function)
+        @functools.wraps(function, updated=())
         def guarded(*args: Any, **kwargs: Any) -> Any | None:
             if not self.open:
                 return None
@@ -63,4 +64,5 @@ def _description(error: Exception) -> str:
         text = str(error)
     except Exception as failure:  # noqa: BLE001 -- an error of the user's rule may be any class
         text = f"no text: {type(failure).__name__}"
-    return f"{type(error).__name__}: {text} ({place.name}, line {place.lineno})"
+    where = f"{os.path.basename(place.filename)}, line {place.lineno}"
+    return f"{type(error).__name__}: {text} ({where})"

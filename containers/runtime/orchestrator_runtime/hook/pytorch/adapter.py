@@ -20,7 +20,7 @@ from orchestrator_runtime.hook.pytorch.graphs import (
     outside_graphs,
     whole_graphs_were_made,
 )
-from orchestrator_runtime.hook.pytorch.names import living_models
+from orchestrator_runtime.hook.pytorch.names import living_models, remember_what_freezes
 from orchestrator_runtime.hook.pytorch.signals import Signals, listen
 from orchestrator_runtime.hook.pytorch.watch import Watch
 
@@ -31,7 +31,6 @@ if TYPE_CHECKING:
     from orchestrator_runtime.hook.monitor import Monitor
     from orchestrator_runtime.trace.record import Array, StepRecord
 
-OLDEST = "2.1"
 MOST_OPTIMIZERS = 64
 """Optimizers that are watched; programs that make one for each task of an inner loop make many."""
 
@@ -57,7 +56,7 @@ class Adapter:
         self.models: list[torch.nn.Module] = []
         self._only = None if only is None else [weakref.ref(optimizer) for optimizer in only]
         self._arrays = Arrays(monitor.patterns, monitor.note)
-        self._sources = sources.of(monitor, self._arrays, self.living)
+        self._sources = sources.of(monitor, self._arrays, self.living, self.guard)
         self._undo: list[Callable[[], None]] = []
         self._watches: dict[int, tuple[Any, Watch]] = {}
         self._count = 0
@@ -76,6 +75,8 @@ class Adapter:
             listen(self.signals, self.guard, self._scaled_step),
             *(source.close for source in self._sources),
         ]
+        if self._only is None:
+            remember_what_freezes()
         self.monitor.before_end(self.flush)
         if hasattr(os, "register_at_fork"):
             forked = weakref.WeakMethod(self._forked)
@@ -205,7 +206,8 @@ class Adapter:
         self._count += 1
         self._taker = self._taker or watch
         identity = id(optimizer)
-        gone = weakref.ref(optimizer, lambda _: self._gone(identity, watch))
+        forget = self.guard(functools.partial(self._gone, identity, watch))
+        gone = weakref.ref(optimizer, forget)
         self._watches[identity] = (gone, watch)
         return watch
 
@@ -217,7 +219,7 @@ class Adapter:
             return ()
         return self._sources if self._taker is None else ()
 
-    def _gone(self, identity: int, watch: Watch) -> None:
+    def _gone(self, identity: int, watch: Watch, _: Any) -> None:
         """Keep nothing of an optimizer that is no more. Called at any time, within any code."""
         known = self._watches.get(identity)
         if known is not None and known[1] is watch:
@@ -276,14 +278,8 @@ def _rank_in_group() -> int | None:
     return int(distributed.get_rank())
 
 
-def install(monitor: Monitor, only: Iterable[Any] | None = None) -> Adapter | None:
-    """Watch all optimizers of this process, or some; None, with a remark, in an old PyTorch."""
-    steps = sys.modules.get("torch.optim.optimizer")
-    if not hasattr(steps, "register_optimizer_step_post_hook"):
-        monitor.unmonitored(
-            f"PyTorch {torch.__version__} is too old to be watched; {OLDEST} or newer is needed"
-        )
-        return None
+def install(monitor: Monitor, only: Iterable[Any] | None = None) -> Adapter:
+    """Watch all optimizers of this process, or some."""
     monitor.framework = f"torch {torch.__version__}"
     adapter = Adapter(monitor, only)
     adapter.install()

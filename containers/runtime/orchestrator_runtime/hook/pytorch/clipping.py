@@ -64,8 +64,8 @@ class Clips:
         for clip in self._clips:
             if clip.first() is first and clip.backwards == backwards:
                 return  # clipped once more: what was before is known
-        alive = [clip for clip in self._clips if clip.first() not in (None, first)]
-        self._clips = alive[-MOST_CLIPS + 1 :]
+        alive = [clip for clip in self._clips if clip.first() is not None]
+        self._clips = [clip for clip in alive if clip.first() is not first][-MOST_CLIPS + 1 :]
         is_l2 = self._l2() is total
         self._clips.append(
             _Clip(

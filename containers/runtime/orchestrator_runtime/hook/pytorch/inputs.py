@@ -10,6 +10,7 @@ from orchestrator_runtime.hook.pytorch.activations import Activations, forward_h
 from orchestrator_runtime.hook.pytorch.outputs import compiles, kind_of, trains
 
 if TYPE_CHECKING:
+    from orchestrator_runtime.hook.guard import Guard
     from orchestrator_runtime.hook.monitor import Monitor
     from orchestrator_runtime.hook.pytorch.arrays import Arrays
     from orchestrator_runtime.hook.pytorch.names import ModuleNames
@@ -24,11 +25,11 @@ class Inputs:
     Where an activation is a function, only its output is known.
     """
 
-    def __init__(self, monitor: Monitor, arrays: Arrays, names: ModuleNames) -> None:
+    def __init__(self, monitor: Monitor, arrays: Arrays, names: ModuleNames, guard: Guard) -> None:
         self._monitor = monitor
         self._handle: Any = None
         self._activations = Activations("inputs", monitor, arrays, names.of, {})
-        self._hook = forward_hook(self._activations, monitor.note, self._before_forward)
+        self._hook = guard(forward_hook(self._activations, monitor.note, self._before_forward))
 
     def arm(self, step: int) -> None:
         """Hook the modules if a step's inputs are wanted; those of step 0 are taken at step 1."""

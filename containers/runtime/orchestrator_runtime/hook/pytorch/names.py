@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import gc
-import sys
-from typing import TYPE_CHECKING, Any, NamedTuple
+import weakref
+from typing import TYPE_CHECKING, NamedTuple
 
 from torch import nn
 
@@ -12,10 +13,8 @@ from orchestrator_runtime.trace.record import Tensor
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
-    from types import FrameType
 
-LEVELS = 4
-MOST_OBJECTS = 300_000
+_frozen: list[weakref.ref[nn.Module]] = []
 _WRAPPERS = {"module", "_orig_mod", "_fsdp_wrapped_module", "_checkpoint_wrapped_module"}
 _SCALES = (nn.LayerNorm, nn.GroupNorm, nn.modules.batchnorm._NormBase)
 _EMBEDDINGS = (nn.Embedding, nn.EmbeddingBag)
@@ -30,10 +29,7 @@ class Named(NamedTuple):
 
 def living_models() -> list[nn.Module]:
     """Return the modules of this process that are no part of another."""
-    things = gc.get_objects()
-    if gc.get_freeze_count():  # what is frozen is not among them
-        things += _reachable_objects()
-    found = list({id(each): each for each in things if issubclass(type(each), nn.Module)}.values())
+    found = _all_modules()
     inner = {
         id(child)
         for module in found
@@ -43,20 +39,27 @@ def living_models() -> list[nn.Module]:
     return [module for module in found if id(module) not in inner]
 
 
-def _reachable_objects() -> list[Any]:
-    """Return what the running functions of this thread hold, some references away."""
-    frame: FrameType | None = sys._getframe()
-    level: list[Any] = []
-    while frame is not None:
-        level.append(frame)
-        frame = frame.f_back
-    known: dict[int, Any] = {}
-    for _ in range(LEVELS):
-        level = [each for each in gc.get_referents(*level) if id(each) not in known]
-        known.update((id(each), each) for each in level)
-        if len(known) > MOST_OBJECTS:
-            break
-    return list(known.values())
+def remember_what_freezes() -> None:
+    """Remember the modules that ``gc.freeze`` is about to put out of the collector's sight."""
+    freeze = gc.freeze
+    if hasattr(freeze, "__wrapped__"):  # by an earlier call, if not by somebody else
+        return
+
+    @functools.wraps(freeze)
+    def freezing() -> None:
+        _frozen[:] = [weakref.ref(module) for module in _all_modules()]
+        freeze()
+
+    gc.freeze = freezing
+
+
+def _all_modules() -> list[nn.Module]:
+    found = [thing for thing in gc.get_objects() if issubclass(type(thing), nn.Module)]
+    if _frozen:
+        known = {id(module) for module in found}
+        kept = [reference() for reference in _frozen]
+        found += [module for module in kept if module is not None and id(module) not in known]
+    return found
 
 
 def module_names(models: Iterable[nn.Module]) -> dict[int, str]:

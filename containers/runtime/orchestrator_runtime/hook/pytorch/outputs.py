@@ -15,6 +15,7 @@ from orchestrator_runtime.hook.pytorch.units import unit_axis
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from orchestrator_runtime.hook.guard import Guard
     from orchestrator_runtime.hook.monitor import Monitor
     from orchestrator_runtime.hook.pytorch.arrays import Arrays
     from orchestrator_runtime.hook.pytorch.names import ModuleNames
@@ -35,13 +36,13 @@ _BACKWARDS = {"ReluBackward0": "relu", "SigmoidBackward0": "sigmoid", "TanhBackw
 class Outputs:
     """Hooks all modules for one step, and takes the hooks away."""
 
-    def __init__(self, monitor: Monitor, arrays: Arrays, names: ModuleNames) -> None:
+    def __init__(self, monitor: Monitor, arrays: Arrays, names: ModuleNames, guard: Guard) -> None:
         self._monitor = monitor
         self._names = names
         self._handle: Any = None
         self._given: dict[int, nn.Module] = {}
         self._activations = Activations("outputs", monitor, arrays, self._name_of, _STATISTICS)
-        self._hook = forward_hook(self._activations, monitor.note, self._on_forward)
+        self._hook = guard(forward_hook(self._activations, monitor.note, self._on_forward))
 
     def arm(self, step: int) -> None:
         """Hook the modules if a step's outputs are wanted; those of step 0 are taken at step 1."""

@@ -182,15 +182,15 @@ def _listen_to_clipping(signals: Signals, guard: Guard, patches: Patches) -> Non
         signals.clips.on_clip(parameters, max_norm, total, signals.total_backwards)
 
     if not hasattr(clipping, "_clip_grads_with_norm_"):  # before PyTorch 2.6
-        patches.put(clipping, "clip_grad_norm_", _listing(clipping.clip_grad_norm_))
-        both = patches.wrap(clipping, "clip_grad_norm_", guard, on_both)
-        patches.put(utils, "clip_grad_norm_", both)
+        told = _listing(patches.wrap(clipping, "clip_grad_norm_", guard, on_both))
+        patches.put(clipping, "clip_grad_norm_", told)
+        patches.put(utils, "clip_grad_norm_", told)
         return
     norm = patches.wrap(clipping, "_get_total_norm", guard, on_norm)
     patches.put(utils, "get_total_norm", norm)
-    patches.put(clipping, "_clip_grads_with_norm_", _listing(clipping._clip_grads_with_norm_))
-    clip = patches.wrap(clipping, "_clip_grads_with_norm_", guard, on_clip)
-    patches.put(utils, "clip_grads_with_norm_", clip)
+    told = _listing(patches.wrap(clipping, "_clip_grads_with_norm_", guard, on_clip))
+    patches.put(clipping, "_clip_grads_with_norm_", told)
+    patches.put(utils, "clip_grads_with_norm_", told)
 
 
 def _listing(function: Callable[..., Any]) -> Callable[..., Any]:

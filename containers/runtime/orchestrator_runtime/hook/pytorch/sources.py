@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     from torch import nn
 
+    from orchestrator_runtime.hook.guard import Guard
     from orchestrator_runtime.hook.monitor import Monitor
     from orchestrator_runtime.hook.pytorch.arrays import Arrays
     from orchestrator_runtime.hook.pytorch.sample import Sample
@@ -41,7 +42,7 @@ class Source(Protocol):
 
 
 def of(
-    monitor: Monitor, arrays: Arrays, living: Callable[[], Sequence[nn.Module]]
+    monitor: Monitor, arrays: Arrays, living: Callable[[], Sequence[nn.Module]], guard: Guard
 ) -> list[Source]:
     """Return the sources that a run has any use for."""
     has, names = monitor.schedule.has, ModuleNames(living)
@@ -51,7 +52,7 @@ def of(
     if any(has(f"{collection}/") for collection in COLLECTIONS):
         sources.append(Batches(monitor, arrays, names))
     if has(INPUTS):
-        sources.append(Inputs(monitor, arrays, names))
+        sources.append(Inputs(monitor, arrays, names, guard))
     if has(OUTPUTS):
-        sources.append(Outputs(monitor, arrays, names))
+        sources.append(Outputs(monitor, arrays, names, guard))
     return sources
