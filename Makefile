@@ -21,12 +21,12 @@ demo: ## train the digits example on this machine and show what came of it
 	@$(BIN)/python -m orchestrator.cli.demo
 
 test: .venv-ready ## set this machine up and run the test suite, Docker tests included (TESTS=tests/unit for a part)
-	@$(ENVIRONMENT) tensorflow awscli sagemaker2 sagemaker3
+	@$(ENVIRONMENT) tensorflow trainers awscli sagemaker2 sagemaker3
 	@$(BIN)/python -m tests.setup.prepare
 	$(SUITE) -m "not slow and not gpu and not aws" --durations=15 $(PART)
 
 test-all: .venv-ready ## the test suite with every seed, full generators and long chaos
-	@$(ENVIRONMENT) tensorflow awscli sagemaker2 sagemaker3
+	@$(ENVIRONMENT) tensorflow trainers awscli sagemaker2 sagemaker3
 	@$(BIN)/python -m tests.setup.prepare
 	$(SUITE) -m "not gpu and not aws" --timeout=3600 --durations=30 $(PART)
 
@@ -76,7 +76,7 @@ clean: ## remove what tools left, not the environments
 	find orchestrator containers jobs tests -name __pycache__ -type d -prune -exec rm -rf {} +
 
 distclean: stop-engine clean ## remove the environments too
-	rm -rf .venv .venv-tensorflow .venv-awscli .venv-sagemaker2 .venv-sagemaker3 .venv-bench .venv*.lock
+	rm -rf .venv .venv-tensorflow .venv-trainers .venv-awscli .venv-sagemaker2 .venv-sagemaker3 .venv-bench .venv*.lock
 
 .PHONY: .venv-ready
 .venv-ready:

@@ -1,4 +1,4 @@
-"""What the markers docker, tensorflow, torch, browser, awscli, sagemaker2 and sagemaker3 need, and the reason a test is skipped without it."""
+"""What the markers docker, tensorflow, torch, trainers, browser, awscli, sagemaker2 and sagemaker3 need, and the reason a test is skipped without it."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ AWS_COMMAND = ROOT / ".venv-awscli" / "bin" / "aws"
 SAGEMAKER2_PYTHON = ROOT / ".venv-sagemaker2" / "bin" / "python"
 SAGEMAKER3_PYTHON = ROOT / ".venv-sagemaker3" / "bin" / "python"
 TENSORFLOW_PYTHON = ROOT / ".venv-tensorflow" / "bin" / "python"
+TRAINERS_PYTHON = ROOT / ".venv-trainers" / "bin" / "python"
 
 
 @functools.cache
@@ -44,6 +45,11 @@ def no_tensorflow() -> str | None:
 def no_torch() -> str | None:
     """Why tests that import PyTorch cannot run."""
     return None if importlib.util.find_spec("torch") else "PyTorch is not installed"
+
+
+def no_trainers() -> str | None:
+    """Why tests that run Lightning, Transformers or Accelerate cannot run."""
+    return None if TRAINERS_PYTHON.exists() else "no .venv-trainers; `make test` makes it"
 
 
 def no_browser() -> str | None:
@@ -73,6 +79,7 @@ NEEDS: dict[str, Callable[[], str | None]] = {
     "postgres": no_postgres,
     "tensorflow": no_tensorflow,
     "torch": no_torch,
+    "trainers": no_trainers,
     "browser": no_browser,
     "awscli": no_awscli,
     "sagemaker2": no_sagemaker2,
@@ -97,3 +104,9 @@ def aws_command() -> Path:
 def tensorflow_python() -> Path:
     """The interpreter with TensorFlow; mark the test `tensorflow`."""
     return TENSORFLOW_PYTHON
+
+
+@pytest.fixture(scope="session")
+def trainers_python() -> Path:
+    """The interpreter with Lightning, Transformers and Accelerate; mark the test `trainers`."""
+    return TRAINERS_PYTHON

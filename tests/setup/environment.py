@@ -1,9 +1,9 @@
 """Make the virtual environments of this repository; the second call finds them ready and returns at once.
 
-    python3 tests/setup/environment.py demo|dev|tensorflow|awscli|sagemaker2|sagemaker3|bench ...
+    python3 tests/setup/environment.py demo|dev|tensorflow|trainers|awscli|sagemaker2|sagemaker3|bench ...
 
 `demo` and `dev` (tests and tools) add to `.venv`, with the versions of constraints.txt. The others are environments of their own, because TensorFlow,
-the aws command, the SageMaker SDKs and TorchX pin packages that the project needs in other versions.
+trainers' libraries, the aws command, the SageMaker SDKs and TorchX pin packages that the project needs in other versions.
 
 pip's own settings (index, certificate, find-links) are respected. PyTorch is asked for as its CPU build; where the configured
 sources do not have it, PyTorch's own CPU index is added for that one step. No CUDA package may end up in an environment here.
@@ -27,6 +27,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent.parent
 CONSTRAINTS = ROOT / "constraints.txt"
 TENSORFLOW_CONSTRAINTS = ROOT / "tests" / "setup" / "constraints-tensorflow.txt"
+TRAINERS_CONSTRAINTS = ROOT / "tests" / "setup" / "constraints-trainers.txt"
 SAGEMAKER2_CONSTRAINTS = ROOT / "tests" / "setup" / "constraints-sagemaker2.txt"
 SAGEMAKER3_CONSTRAINTS = ROOT / "tests" / "setup" / "constraints-sagemaker3.txt"
 TORCH_CPU_INDEX = "https://download.pytorch.org/whl/cpu"
@@ -75,6 +76,17 @@ GROUPS = {
             ),
         ),
         (TENSORFLOW_CONSTRAINTS,),
+    ),
+    "trainers": Group(
+        ".venv-trainers",
+        (
+            TORCH,
+            Step(
+                "Lightning, Transformers and Accelerate (about 100 MB)",
+                ("-c", str(TRAINERS_CONSTRAINTS), "lightning", "transformers", "accelerate"),
+            ),
+        ),
+        (CONSTRAINTS, TRAINERS_CONSTRAINTS),
     ),
     "awscli": Group(
         ".venv-awscli", (Step("the aws command", ("awscli==1.46.3",)),), (Path(__file__),)

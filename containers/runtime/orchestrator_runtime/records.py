@@ -17,6 +17,7 @@ from orchestrator_runtime import contract, jsonlite
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from typing import SupportsFloat, SupportsIndex
 
 NAME_MAX_CHARACTERS = 255  # as in MetricDefinition
@@ -24,6 +25,8 @@ QUEUE_RECORDS = 10_000
 EXIT_FLUSH_SECONDS = 1.0
 _RANKS = ("RANK", "OMPI_COMM_WORLD_RANK", "PMI_RANK", "SLURM_PROCID", "SM_CURRENT_HOST_RANK")
 _NOT_FINITE = {"nan": "NaN", "inf": "Infinity", "-inf": "-Infinity"}
+on_metric: Callable[[str, float], None] | None = None
+"""Is told of each metric: the debugger's record of the next step, while one is made."""
 
 
 def report_metric(name: str, value: SupportsFloat, step: SupportsIndex | None = None) -> None:
@@ -41,9 +44,11 @@ def report_metric(name: str, value: SupportsFloat, step: SupportsIndex | None = 
         TypeError: An argument has the wrong type.
         ValueError: The name is empty, too long or unprintable; the step has more than 63 bits.
     """
-    name = _checked_name(name)
-    number = _checked_value(value)
+    name = checked_name(name)
+    number = checked_value(value)
     place = _checked_step(step)
+    if on_metric is not None:
+        on_metric(name, number)
     sink = _current_sink()
     if sink is not None:
         sink.send(_line(name, number, place, sink.rank))
@@ -60,7 +65,8 @@ def send_record(record: dict[str, object]) -> None:
         sink.send(jsonlite.dumps({**record, "rank": sink.rank}).encode("utf-8") + b"\n")
 
 
-def _checked_name(name: str) -> str:
+def checked_name(name: str) -> str:
+    """Return a name of a metric; raise what `report_metric` raises for a wrong one."""
     if not isinstance(name, str):
         raise TypeError(f"name must be text, got {type(name).__name__}")
     if not name or len(name) > NAME_MAX_CHARACTERS or not name.isprintable():
@@ -70,7 +76,8 @@ def _checked_name(name: str) -> str:
     return name
 
 
-def _checked_value(value: SupportsFloat) -> float:
+def checked_value(value: SupportsFloat) -> float:
+    """Return a number of a metric; raise what `report_metric` raises for a wrong one."""
     if isinstance(value, (str, bytes, bytearray)):
         raise TypeError(f"value must be a number, got {value!r}; convert it with float()")
     detach = getattr(value, "detach", None)

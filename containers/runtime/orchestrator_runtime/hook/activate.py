@@ -83,15 +83,27 @@ def start(framework: str) -> None:
         _tell(f"it could not be started: {type(error).__name__}: {error}")
 
 
+def adapter_of(framework: str) -> Any:
+    """Return what watches a framework in this process by its environment; None if nothing does."""
+    return _started.get(framework)
+
+
 def _tell(reason: str) -> None:
     """Say that nothing is watched, and to whoever asked for it as well. Never raises."""
-    sys.stderr.write(f"[orchestrator debugger] unmonitored: {reason}\n")
+    _say(f"unmonitored: {reason}")
     try:
         from orchestrator_runtime import records  # noqa: PLC0415
 
         records.send_record({"kind": "debugger", "state": "unmonitored", "reason": reason[:1000]})
     except Exception as error:  # noqa: BLE001
-        sys.stderr.write(f"[orchestrator debugger] that is known here only: {error}\n")
+        _say(f"that is known here only: {error}")
+
+
+def _say(text: str) -> None:
+    try:
+        sys.stderr.write(f"[orchestrator debugger] {text}\n")
+    except (OSError, ValueError, AttributeError):  # there is none, or it is closed
+        return
 
 
 def _install(framework: str) -> Any:

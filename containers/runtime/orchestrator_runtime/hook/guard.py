@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import os
 import traceback
 from typing import TYPE_CHECKING, Any
 
@@ -29,7 +30,7 @@ class Guard:
     def __call__(self, function: Callable[..., Any]) -> Callable[..., Any | None]:
         """Wrap a function so that it returns None instead of raising."""
 
-        @functools.wraps(function)
+        @functools.wraps(function, updated=())
         def guarded(*args: Any, **kwargs: Any) -> Any | None:
             if not self.open:
                 return None
@@ -43,11 +44,25 @@ class Guard:
 
     def _fault(self, error: Exception) -> None:
         self._faults += 1
-        place = traceback.extract_tb(error.__traceback__)[-1]
-        text = f"{type(error).__name__}: {error} ({place.name}, line {place.lineno})"
-        if self._faults < MOST_FAULTS:
+        self.open = self._faults < MOST_FAULTS
+        text = _description(error)
+        if self.open:
             say(f"a step could not be recorded: {text}")
             return
-        self.open = False
         say(f"unmonitored from here on: {text}")
-        records.send_record({"kind": "debugger", "state": "unmonitored", "reason": text[:1000]})
+        try:
+            records.send_record(
+                {"kind": "debugger", "state": "unmonitored", "reason": text[:1000]}
+            )
+        except Exception as failure:  # noqa: BLE001
+            say(f"that is known here only: {_description(failure)}")
+
+
+def _description(error: Exception) -> str:
+    place = traceback.extract_tb(error.__traceback__)[-1]
+    try:
+        text = str(error)
+    except Exception as failure:  # noqa: BLE001 -- an error of the user's rule may be any class
+        text = f"no text: {type(failure).__name__}"
+    where = f"{os.path.basename(place.filename)}, line {place.lineno}"
+    return f"{type(error).__name__}: {text} ({where})"

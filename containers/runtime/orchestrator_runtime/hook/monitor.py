@@ -12,8 +12,10 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from orchestrator_runtime import contract, records
+from orchestrator_runtime.hook.include import SURE_AFTER, Include
 from orchestrator_runtime.hook.schedule import Schedule, intervals_of
 from orchestrator_runtime.hook.system import Sampler
+from orchestrator_runtime.hook.wishes import Patterns, given_intervals
 from orchestrator_runtime.rules.engine import Engine, Judge
 from orchestrator_runtime.rules.parameters import RuleError
 from orchestrator_runtime.rules.registry import judge_of
@@ -30,6 +32,8 @@ LOOK_SECONDS = 5.0
 """How often rules are told how long ago the last step was."""
 SAMPLE_SECONDS = 1.0
 """How often the host is sampled, if a rule watches it."""
+MOST_FINDINGS = 1000
+"""Findings that are kept in memory; a rule may speak often."""
 
 
 class Monitor:
@@ -41,6 +45,8 @@ class Monitor:
             part in what needs all of them.
         steps: Steps taken so far, of all optimizers.
         backwards: Backward passes seen so far, by the adapter.
+        patterns: Which tensors are wanted as a whole.
+        findings: What rules have found, the first MOST_FINDINGS.
     """
 
     def __init__(
@@ -52,21 +58,28 @@ class Monitor:
         self.framework = ""
         self.rank = process_rank()
         self.records = plan.all_ranks or self.rank == 0
-        self._said: set[str] = set()
+        self.findings: list[Finding] = []
+        self._said: dict[str, None] = {}
+        self._writer: Writer | None = None
+        self._path: str | None = None
         judges = [judge for judge in map(self._judge, plan.rules) if judge is not None]
+        needs = [need for judge in judges for need in judge.needs]
         self.schedule = Schedule(
-            intervals_of(
-                plan.every, [(need.series, need.every) for judge in judges for need in judge.needs]
-            )
+            intervals_of(given_intervals(plan), [(need.series, need.every) for need in needs])
         )
+        self.patterns = Patterns(plan, needs)
+        self._include = Include(plan.include)
+        for fault in (*self.patterns.faults, *self._include.faults):
+            self.note(fault)
+        self._judges = judges
         self._engine = Engine(judges)
         self._watches_system = any(judge.system for judge in judges)
-        self._on_finding = on_finding
-        self._writer: Writer | None = None
+        self.on_finding = on_finding
         self._last: StepRecord | None = None
         self._failures = 0
         self._optimizers = 0
         self._pid = os.getpid()
+        self._is_helper = False
         self._lock = threading.RLock()
         self._over = threading.Event()
         self._endings: list[Callable[[], None]] = []
@@ -80,8 +93,9 @@ class Monitor:
             self.steps += 1
             self._optimizers = max(self._optimizers, record.optimizer + 1)
             self._last = record
-            if self._writer is not None:
-                self._writer.step(record)
+            self._write(lambda writer: writer.step(self._include.part(record)))
+            if self.steps == SURE_AFTER:
+                self._tell_unmatched()
             found = self._engine.observe(record)
             if found:
                 self._act(found)
@@ -91,23 +105,43 @@ class Monitor:
     def array(self, array: Array, optimizer: int = 0) -> None:
         """Take a whole tensor."""
         with self._lock:
-            if self._writer is not None:
-                self._writer.array(array)
+            self._write(lambda writer: writer.array(array))
             self._act(self._engine.observe_array(array, optimizer))
 
     def note(self, text: str) -> None:
         """Write a remark into the trace and, the first time, to standard error."""
-        if text in self._said:
+        if text in self._said or not self.records:
             return
-        self._said.add(text)
+        self._said[text] = None
         say(text)
-        if self._writer is not None:
-            self._writer.event(event="note", text=text, step=self.steps)
+        self._write(lambda writer: writer.event(event="note", text=text, step=self.steps))
+
+    @property
+    def trace_path(self) -> str | None:
+        """Where the trace is, once there is one."""
+        return self._path
 
     def unmonitored(self, reason: str) -> None:
         """Say that nothing is watched here, and why: silence would look like health."""
         say(f"unmonitored: {reason}")
         records.send_record({"kind": "debugger", "state": "unmonitored", "reason": reason[:1000]})
+
+    def is_rank(self, rank: int | None) -> None:
+        """Take the rank that the framework knows, before the first step; None changes nothing."""
+        if rank is not None and not self.steps:
+            self.rank = rank
+            self.records = self.plan.all_ranks or rank == 0
+
+    def forked(self) -> None:
+        """Begin anew in a child process, which has neither this one's steps nor its threads."""
+        self._close()
+        self.steps = self.backwards = self._failures = self._optimizers = 0
+        self._engine = Engine(self._judges)
+        self._last = None
+        self._pid = os.getpid()
+        self._is_helper = True
+        self._lock = threading.RLock()
+        self._over = threading.Event()
 
     def before_end(self, ending: Callable[[], None]) -> None:
         """Have something done before the trace is closed."""
@@ -123,6 +157,8 @@ class Monitor:
         if not self.records:  # the first process of the distributed run speaks for this one
             return
         if not self.steps and not self.backwards:
+            if self._is_helper or _is_helper():  # a worker that loads data
+                return
             records.send_record({"kind": "debugger", "state": "idle", "framework": self.framework})
             return
         state: dict[str, Any] = {
@@ -139,21 +175,24 @@ class Monitor:
             )
             return
         with self._lock:  # the watching thread may be writing
+            if self.steps < SURE_AFTER:
+                self._tell_unmatched()
             self._sum_up()
-            if self._writer is not None:
-                self._writer.event(event="end", **state)
-                self._writer.close()
+            self._write(lambda writer: writer.event(event="end", **state))
+            self._close()
         records.send_record({"kind": "debugger", **state})
+
+    def _tell_unmatched(self) -> None:
+        for remark in self._include.remarks():
+            self.note(remark)
 
     def _sum_up(self) -> None:
         """Write the reports of rules, and which rules had nothing to judge: that is no health."""
         for rule, report in self._engine.reports().items():
-            if self._writer is not None:
-                self._writer.event(event="report", rule=rule, report=report)
+            self._report(event="report", rule=rule, report=report)
         for rule, reason in self._engine.not_evaluated().items():
             say(f"rule {rule} was not evaluated: {reason}")
-            if self._writer is not None:
-                self._writer.event(event="not_evaluated", rule=rule, reason=reason)
+            self._report(event="not_evaluated", rule=rule, reason=reason)
             records.send_record(
                 {
                     "kind": "debugger",
@@ -163,6 +202,9 @@ class Monitor:
                 }
             )
 
+    def _report(self, **members: Any) -> None:
+        self._write(lambda writer: writer.event(**members))
+
     def _begin(self) -> None:
         """Open the trace and say that the run is watched."""
         started = time.time()
@@ -171,21 +213,49 @@ class Monitor:
             self._writer = Writer(
                 os.path.join(self.plan.directory, name + SUFFIX), self.plan.quota_bytes
             )
-            self._writer.event(
-                event="start",
-                framework=self.framework,
-                program=sys.argv,
-                host=socket.gethostname(),
-                rank=self.rank,
-                pid=self._pid,
-                time=started,
-                rules=[rule.name for rule in self.plan.rules],
-            )
+            self._path = self._writer.path
+            start = {
+                "framework": self.framework,
+                "program": sys.argv,
+                "host": socket.gethostname(),
+                "rank": self.rank,
+                "pid": self._pid,
+                "time": started,
+                "rules": [rule.name for rule in self.plan.rules],
+            }
+            self._write(lambda writer: writer.event(event="start", **start))
+            for text in self._said:
+                self._report(event="note", text=text, step=0)
         records.send_record(
             {"kind": "debugger", "state": "watching", "framework": self.framework, "time": started}
         )
+        if _is_helper():  # such a process does not do what is registered with atexit
+            sys.modules["multiprocessing.util"].Finalize(None, self.end, exitpriority=0)
         thread = threading.Thread(target=self._watch, name="orchestrator-debugger", daemon=True)
         thread.start()
+
+    def _write(self, write: Callable[[Writer], None]) -> None:
+        """Write to the trace; the rules go on without one that cannot be written."""
+        writer = self._writer
+        if writer is None:
+            return
+        try:
+            write(writer)
+            why = "the disk or the trace's quota is full" if writer.full else None
+        except OSError as error:
+            why = error.strerror
+        if why is not None:
+            self._close()
+            say(f"nothing more is recorded, rules go on: {writer.path}: {why}")
+
+    def _close(self) -> None:
+        writer, self._writer = self._writer, None
+        if writer is None:
+            return
+        try:
+            writer.close()
+        except OSError as error:
+            say(f"{writer.path}: {error.strerror}")
 
     def _watch(self) -> None:
         """Look at the time and, if a rule needs it, at the host, until the end."""
@@ -207,8 +277,7 @@ class Monitor:
             if self._over.is_set():
                 return
             if sample is not None:
-                if self._writer is not None:
-                    self._writer.system(sample)
+                self._write(lambda writer: writer.system(sample))
                 self._act(self._engine.observe_system(sample))
             if late:
                 self._act(self._engine.waited(self._last, time.time()))
@@ -233,13 +302,14 @@ class Monitor:
             line["time"] = time.time()
             line["stop"] = judge.stop
             say(f"{finding.name} at step {finding.step}: {finding.message}")
-            if self._writer is not None:
-                self._writer.event(event="finding", **line)
+            self._write(lambda writer, line=line: writer.event(event="finding", **line))  # type: ignore[misc]
             if self.plan.findings is not None:
                 _append(self.plan.findings, line)
             records.send_record({"kind": "finding", **_fitting(line)})
-            if self._on_finding is not None:
-                self._on_finding(finding)
+            if len(self.findings) < MOST_FINDINGS:
+                self.findings.append(finding)
+            if self.on_finding is not None:
+                self.on_finding(finding)
 
     def _tell_failures(self) -> None:
         for failure in self._engine.failures[self._failures :]:
@@ -260,6 +330,12 @@ def process_rank() -> int:
         if text.isdigit():
             return int(text)
     return 0
+
+
+def _is_helper() -> bool:
+    """Return whether this process was started by multiprocessing."""
+    process = sys.modules.get("multiprocessing.process")
+    return process is not None and process.parent_process() is not None
 
 
 def say(text: str) -> None:

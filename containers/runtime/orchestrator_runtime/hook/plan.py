@@ -40,8 +40,10 @@ class DebugPlan(NamedTuple):
         directory: Where traces go; None records nothing.
         findings: A file that gets a JSON line for each finding, if any.
         every: Steps by series; see `schedule.intervals_of`.
-        include: Regular expressions of the tensors that are recorded; all if there are none.
-        arrays: Whole tensors to keep: by collection, an interval and patterns.
+        include: Regular expressions of the tensors whose statistics are in the trace; all if there
+            are none. Rules see all of them.
+        arrays: Whole tensors to keep: by collection a number of steps, or the members of an
+            Interval and ``patterns``, regular expressions of their names.
         histograms: The same, for histograms.
         all_ranks: Record in every process of a distributed run, not in the first alone.
     """

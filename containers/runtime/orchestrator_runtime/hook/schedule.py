@@ -69,6 +69,10 @@ class Schedule:
         """The series by their interval, for an adapter that must know before the step comes."""
         return self._by_interval
 
+    def names(self) -> list[str]:
+        """Return all series."""
+        return sorted(set().union(*self._by_interval.values()))
+
     def has(self, prefix: str) -> bool:
         """Return whether any series begins like this."""
         return any(

@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from orchestrator_runtime.hook.pytorch.shards import local
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
@@ -24,8 +26,14 @@ def l2_alike(tensors: Sequence[Tensor]) -> list[Tensor]:
 def l2(tensors: Sequence[Tensor]) -> list[Tensor]:
     """Return L2 norms, in single precision where the tensors are narrower."""
     if any(tensor.dtype in _NARROW for tensor in tensors):
-        return [torch.linalg.vector_norm(tensor, dtype=torch.float32) for tensor in tensors]
+        return [_l2(tensor) for tensor in tensors]
     return l2_alike(tensors)
+
+
+def _l2(tensor: Tensor) -> Tensor:
+    wide = torch.float32 if tensor.dtype in _NARROW else None
+    norm: Tensor = torch.linalg.vector_norm(tensor, dtype=wide)
+    return norm
 
 
 def abs_max(tensors: Sequence[Tensor]) -> list[Tensor]:
@@ -36,6 +44,8 @@ def abs_max(tensors: Sequence[Tensor]) -> list[Tensor]:
 def _abs_max(tensor: Tensor) -> Tensor:
     if not tensor.numel():  # this process's part of a small tensor
         return torch.zeros((), device=tensor.device)
+    if tensor.is_complex():
+        return tensor.abs().amax().float()
     smallest, largest = torch.aminmax(tensor)
     return torch.maximum(-smallest, largest).float()
 
@@ -50,12 +60,18 @@ def non_finite(tensors: Sequence[Tensor]) -> list[Tensor]:
     return [(~torch.isfinite(each)).sum().float() for each in tensors]
 
 
+def nan(tensors: Sequence[Tensor]) -> list[Tensor]:
+    """Return the numbers of elements that are NaN."""
+    return [torch.isnan(each).sum().float() for each in tensors]
+
+
 def idle_units(tensors: Sequence[Tensor]) -> list[Tensor]:
     """Return the shares of rows (output units) that are zero throughout."""
-    return [
-        1.0 - (each.reshape(len(each) if each.dim() else 1, -1) != 0).any(1).float().mean()
-        for each in tensors
-    ]
+    return [1.0 - (each != 0).reshape(_rows(each), -1).any(1).float().mean() for each in tensors]
+
+
+def _rows(tensor: Tensor) -> int:
+    return tensor.shape[0] if tensor.dim() else 1
 
 
 def abs_mean(tensors: Sequence[Tensor]) -> list[Tensor]:
@@ -65,32 +81,32 @@ def abs_mean(tensors: Sequence[Tensor]) -> list[Tensor]:
 
 def mean(tensors: Sequence[Tensor]) -> list[Tensor]:
     """Return means."""
-    return [each.float().mean() for each in tensors]
+    return [_plain(each).mean() for each in tensors]
 
 
 def variance(tensors: Sequence[Tensor]) -> list[Tensor]:
     """Return variances (of the population)."""
-    return [each.float().var(correction=0) for each in tensors]
+    return [_plain(each).var(correction=0) for each in tensors]
 
 
 def std(tensors: Sequence[Tensor]) -> list[Tensor]:
     """Return standard deviations (of the population)."""
-    return [each.float().std(correction=0) for each in tensors]
+    return [_plain(each).std(correction=0) for each in tensors]
 
 
 def low(tensors: Sequence[Tensor]) -> list[Tensor]:
     """Return the smallest values."""
-    return [each.amin().float() for each in tensors]
+    return [_plain(each).amin() for each in tensors]
 
 
 def high(tensors: Sequence[Tensor]) -> list[Tensor]:
     """Return the largest values."""
-    return [each.amax().float() for each in tensors]
+    return [_plain(each).amax() for each in tensors]
 
 
 def spread(tensors: Sequence[Tensor]) -> list[Tensor]:
     """Return the distances of 5th and 95th percentile."""
-    return [_spread(each.detach().float().flatten()) for each in tensors]
+    return [_spread(_plain(each).flatten()) for each in tensors]
 
 
 def _spread(values: Tensor) -> Tensor:
@@ -100,12 +116,19 @@ def _spread(values: Tensor) -> Tensor:
     return limits[1] - limits[0]
 
 
+def _plain(tensor: Tensor) -> Tensor:
+    """Return single precision; real and imaginary parts count as numbers of their own."""
+    tensor = tensor.detach()
+    return (torch.view_as_real(tensor) if tensor.is_complex() else tensor).float()
+
+
 STATISTICS: dict[str, Callable[[Sequence[Tensor]], list[Tensor]]] = {
     "l2": l2,
     "abs_max": abs_max,
     "abs_mean": abs_mean,
     "zeros": zeros,
     "non_finite": non_finite,
+    "nan": nan,
     "idle_units": idle_units,
     "mean": mean,
     "variance": variance,
@@ -114,3 +137,17 @@ STATISTICS: dict[str, Callable[[Sequence[Tensor]], list[Tensor]]] = {
     "max": high,
     "spread": spread,
 }
+
+
+def samples(tensors: Sequence[Tensor]) -> list[Tensor]:
+    """Return views of at most about MOST_ELEMENTS elements of each tensor, evenly spread."""
+    return [_sample(tensor.detach()) for tensor in tensors]
+
+
+def _sample(tensor: Tensor) -> Tensor:
+    tensor = local(tensor)
+    flat = tensor.view(-1) if tensor.is_contiguous() else tensor.flatten()
+    if flat.numel() <= MOST_ELEMENTS:
+        return flat
+    # An odd step: with an even one whole columns of a matrix would never be seen.
+    return flat[:: flat.numel() // MOST_ELEMENTS | 1]

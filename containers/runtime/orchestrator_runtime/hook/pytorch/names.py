@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import gc
+import weakref
 from typing import TYPE_CHECKING, NamedTuple
 
 from torch import nn
@@ -10,9 +12,10 @@ from torch import nn
 from orchestrator_runtime.trace.record import Tensor
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
-_WRAPPERS = ("module.", "_orig_mod.", "_fsdp_wrapped_module.", "_checkpoint_wrapped_module.")
+_frozen: list[weakref.ref[nn.Module]] = []
+_WRAPPERS = {"module", "_orig_mod", "_fsdp_wrapped_module", "_checkpoint_wrapped_module"}
 _SCALES = (nn.LayerNorm, nn.GroupNorm, nn.modules.batchnorm._NormBase)
 _EMBEDDINGS = (nn.Embedding, nn.EmbeddingBag)
 
@@ -26,7 +29,7 @@ class Named(NamedTuple):
 
 def living_models() -> list[nn.Module]:
     """Return the modules of this process that are no part of another."""
-    found = [thing for thing in gc.get_objects() if issubclass(type(thing), nn.Module)]
+    found = _all_modules()
     inner = {
         id(child)
         for module in found
@@ -34,6 +37,29 @@ def living_models() -> list[nn.Module]:
         if child is not None
     }
     return [module for module in found if id(module) not in inner]
+
+
+def remember_what_freezes() -> None:
+    """Remember the modules that ``gc.freeze`` is about to put out of the collector's sight."""
+    freeze = gc.freeze
+    if hasattr(freeze, "__wrapped__"):  # by an earlier call, if not by somebody else
+        return
+
+    @functools.wraps(freeze)
+    def freezing() -> None:
+        _frozen[:] = [weakref.ref(module) for module in _all_modules()]
+        freeze()
+
+    gc.freeze = freezing
+
+
+def _all_modules() -> list[nn.Module]:
+    found = [thing for thing in gc.get_objects() if issubclass(type(thing), nn.Module)]
+    if _frozen:
+        known = {id(module) for module in found}
+        kept = [reference() for reference in _frozen]
+        found += [module for module in kept if module is not None and id(module) not in known]
+    return found
 
 
 def module_names(models: Iterable[nn.Module]) -> dict[int, str]:
@@ -45,6 +71,27 @@ def module_names(models: Iterable[nn.Module]) -> dict[int, str]:
     return names
 
 
+MOST_LOOKS = 8
+"""Searches of the memory for modules that have no name yet; some programs make new ones always."""
+
+
+class ModuleNames:
+    """Names of modules; the living models are asked again when one is not known."""
+
+    def __init__(self, living: Callable[[], Sequence[nn.Module]]) -> None:
+        self._living = living
+        self._names: dict[int, str] = {}
+        self._looks = 0
+
+    def of(self, module: nn.Module) -> str:
+        """Return what a module is called."""
+        identity = id(module)
+        if identity not in self._names and self._looks < MOST_LOOKS:
+            self._looks += 1
+            self._names = module_names(self._living())
+        return self._names.get(identity, type(module).__name__)
+
+
 def named_parameters(
     parameters: Sequence[nn.Parameter], models: Iterable[nn.Module]
 ) -> list[Named]:
@@ -54,12 +101,13 @@ def named_parameters(
     """
     wanted = {id(parameter): parameter for parameter in parameters}
     found: dict[int, Named] = {}
+    taken: set[str] = set()
     shares = [(_known(model, wanted), model) for model in models]
     for count, model in sorted(shares, key=lambda share: -share[0]):
         if count and len(found) < len(wanted):
-            for named in _of_model(model):
-                if id(named.parameter) in wanted:
-                    found.setdefault(id(named.parameter), named)
+            mine = [each for each in _of_model(model) if id(each.parameter) in wanted]
+            for named in _apart(mine, taken, type(model).__name__):
+                found.setdefault(id(named.parameter), named)
     ordered = list(found.values())
     for index, (identity, parameter) in enumerate(wanted.items()):
         if identity not in found:
@@ -67,8 +115,27 @@ def named_parameters(
     return ordered
 
 
+def _apart(mine: list[Named], taken: set[str], kind: str) -> list[Named]:
+    """Put something before the names of a model whose names another model has taken."""
+    names = {named.tensor.name for named in mine}
+    prefix, number = "", 1
+    while {prefix + name for name in names} & taken:
+        number += 1
+        prefix = f"{kind}{number}."
+    taken |= {prefix + name for name in names}
+    if not prefix:
+        return mine
+    return [
+        Named(named.parameter, named.tensor._replace(name=prefix + named.tensor.name))
+        for named in mine
+    ]
+
+
 def _known(model: nn.Module, wanted: dict[int, nn.Parameter]) -> int:
-    return sum(id(parameter) in wanted for parameter in model.parameters())
+    try:
+        return sum(id(parameter) in wanted for parameter in model.parameters())
+    except Exception:  # noqa: BLE001 -- a module that is not made yet, or made in an odd way
+        return 0
 
 
 def _of_model(model: nn.Module) -> Iterable[Named]:
@@ -81,19 +148,18 @@ def _of_model(model: nn.Module) -> Iterable[Named]:
 
 def clean(name: str) -> str:
     """Leave out what wrappers put into names."""
-    for wrapper in _WRAPPERS:
-        if name.startswith(wrapper):
-            name = name[len(wrapper) :]
-        name = name.replace("." + wrapper, ".")
-    return name
+    parts = [part for part in name.split(".") if part not in _WRAPPERS]
+    return ".".join(parts)
 
 
 def _tensor(name: str, parameter: nn.Parameter, module: nn.Module | None) -> Tensor:
     shape = tuple(parameter.shape)
-    return Tensor(name, shape, _role(parameter, module), parameter.requires_grad)
+    return Tensor(name, shape, _role(name, parameter, module), parameter.requires_grad)
 
 
-def _role(parameter: nn.Parameter, module: nn.Module | None) -> str:
+def _role(name: str, parameter: nn.Parameter, module: nn.Module | None) -> str:
+    if name.endswith((".weight_g", "parametrizations.weight.original0")):  # of weight_norm
+        return "scale"
     if isinstance(module, _EMBEDDINGS):
         return "embedding"
     if isinstance(module, _SCALES) or type(module).__name__.endswith("Norm"):

@@ -8,13 +8,18 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import nn
 
-from orchestrator_runtime.hook.pytorch.names import module_names
-from orchestrator_runtime.trace.record import Table, Tensor
+from orchestrator_runtime.hook.pytorch.activations import Activations, forward_hook
+from orchestrator_runtime.hook.pytorch.arrays import has_memory
+from orchestrator_runtime.hook.pytorch.units import unit_axis
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable
 
+    from orchestrator_runtime.hook.guard import Guard
     from orchestrator_runtime.hook.monitor import Monitor
+    from orchestrator_runtime.hook.pytorch.arrays import Arrays
+    from orchestrator_runtime.hook.pytorch.names import ModuleNames
+    from orchestrator_runtime.hook.pytorch.sample import Sample
 
 PREFIX = "outputs/"
 END = 0.01
@@ -31,84 +36,74 @@ _BACKWARDS = {"ReluBackward0": "relu", "SigmoidBackward0": "sigmoid", "TanhBackw
 class Outputs:
     """Hooks all modules for one step, and takes the hooks away."""
 
-    def __init__(self, monitor: Monitor) -> None:
+    def __init__(self, monitor: Monitor, arrays: Arrays, names: ModuleNames, guard: Guard) -> None:
         self._monitor = monitor
+        self._names = names
         self._handle: Any = None
-        self._wanted: tuple[str, ...] = ()
-        self._seen: dict[int, tuple[nn.Module, str, tuple[int, ...], list[torch.Tensor]]] = {}
-        self._tables: dict[tuple[Tensor, ...], Table] = {}
-        self._names: dict[int, str] = {}
         self._given: dict[int, nn.Module] = {}
+        self._activations = Activations("outputs", monitor, arrays, self._name_of, _STATISTICS)
+        self._hook = guard(forward_hook(self._activations, monitor.note, self._on_forward))
 
     def arm(self, step: int) -> None:
         """Hook the modules if a step's outputs are wanted; those of step 0 are taken at step 1."""
-        due = self._monitor.schedule.due(0 if step == 1 else step)
-        self._wanted = tuple(name for name in due if name in _STATISTICS)
-        if not self._wanted or self._handle is not None:
+        if not self._activations.wanted(step) or self._handle is not None:
             return
-        if _compiles():
+        if compiles():
             self._monitor.note("activations of compiled models are not measured")
             return
-        self._handle = nn.modules.module.register_module_forward_hook(self._on_forward)
+        self._handle = nn.modules.module.register_module_forward_hook(self._hook)
 
-    def take(
-        self, models: Callable[[], Sequence[nn.Module]]
-    ) -> list[tuple[str, Table, list[Any]]]:
-        """Remove the hooks; return statistics by series, in the order of the forward pass."""
+    def take(self, sample: Sample) -> None:
+        """Remove the hooks, and hand on what they saw."""
         if self._handle is None:
-            return []
-        self._handle.remove()
-        self._handle = None
-        seen, self._seen, self._given = list(self._seen.values()), {}, {}
-        if not seen:
-            return []
-        if any(id(module) not in self._names for module, *_ in seen):
-            self._names = module_names(models())
-        tensors = tuple(
-            Tensor(self._name_of(module), shape, kind) for module, kind, shape, _ in seen
-        )
-        table = self._tables.setdefault(tensors, Table("outputs", 0, tensors))
-        return [
-            (name, table, [numbers[index] for *_, numbers in seen])
-            for index, name in enumerate(self._wanted)
-        ]
+            return
+        self._unhook()
+        self._activations.take(sample)
+
+    def disarm(self) -> None:
+        """Remove the hooks, and forget what they have seen."""
+        self._unhook()
+        self._activations.drop()
+
+    def close(self) -> None:
+        """Remove the hooks."""
+        self.disarm()
+
+    def _unhook(self) -> None:
+        if self._handle is not None:
+            self._handle.remove()
+        self._handle, self._given = None, {}
 
     def _name_of(self, module: nn.Module) -> str:
-        name = self._names.get(id(module), type(module).__name__)
+        name = self._names.of(module)
         return f"{name}.input" if isinstance(module, _WEIGHTED) else name
 
-    @torch.no_grad()
     def _on_forward(self, module: nn.Module, given: tuple[Any, ...], output: Any) -> None:
-        try:
-            found = _activation(module, given, output)
-            if found is None:
-                return
-            kind, values = found
-            if values.data_ptr() in self._given and module is not self._given[values.data_ptr()]:
-                return  # what an activation's module gave is what the next one is given
-            self._given[values.data_ptr()] = module
-            numbers = [_STATISTICS[name](kind, values) for name in self._wanted]
-            self._seen.pop(id(module), None)
-            self._seen[id(module)] = (module, kind, tuple(values.shape[1:]), numbers)
-        except Exception as error:  # noqa: BLE001 -- a forward pass is the program's own
-            self._monitor.note(f"activations are not measured: {type(error).__name__}: {error}")
-            self._wanted = ()
+        found = _activation(module, given, output)
+        if found is None:
+            return
+        kind, values = found
+        if values.data_ptr() in self._given and module is not self._given[values.data_ptr()]:
+            return  # what an activation's module gave is what the next one is given
+        self._given[values.data_ptr()] = module
+        self._activations.add(module, kind, values)
 
 
 def _activation(
     module: nn.Module, given: tuple[Any, ...], output: Any
 ) -> tuple[str, torch.Tensor] | None:
     """Return the kind and values of an activation that trains; None for anything else."""
-    kind = _kind_of(module)
+    kind = kind_of(module)
     if kind is not None:
-        return (kind, output.detach()) if _trains(output) else None
-    if isinstance(module, _WEIGHTED) and given and _trains(given[0]):
+        return (kind, output.detach()) if trains(output) else None
+    if isinstance(module, _WEIGHTED) and given and trains(given[0]):
         function = _BACKWARDS.get(given[0].grad_fn.name())
         return (function, given[0].detach()) if function is not None else None
     return None
 
 
-def _kind_of(module: nn.Module) -> str | None:
+def kind_of(module: nn.Module) -> str | None:
+    """Return which activation a module is; None for any other module."""
     if isinstance(module, _RECTIFIERS):
         return "relu"
     if isinstance(module, _SIGMOIDS):
@@ -116,13 +111,14 @@ def _kind_of(module: nn.Module) -> str | None:
     return "tanh" if isinstance(module, _TANHS) else None
 
 
-def _trains(values: Any) -> bool:
+def trains(values: Any) -> bool:
+    """Return whether these are values that gradients will flow through."""
     return (
         type(values) is torch.Tensor
         and values.grad_fn is not None
         and values.dim() > 1
         and values.is_floating_point()
-        and not torch.jit.is_tracing()  # type: ignore[attr-defined, no-untyped-call]
+        and has_memory(values)
     )
 
 
@@ -131,8 +127,7 @@ def _by_unit(flags: torch.Tensor) -> torch.Tensor:
 
     Units are the channels of pictures, (N, C, H, W), else the last axis.
     """
-    axis = 1 if flags.dim() >= 4 else flags.dim() - 1
-    return flags.movedim(axis, 0).flatten(1).float().mean(1)
+    return flags.movedim(unit_axis(flags), 0).flatten(1).float().mean(1)
 
 
 def _zeros(_: str, values: torch.Tensor) -> torch.Tensor:
@@ -164,7 +159,7 @@ _STATISTICS: dict[str, Callable[[str, torch.Tensor], torch.Tensor]] = {
 }
 
 
-def _compiles() -> bool:
+def compiles() -> bool:
     """Return whether anything was compiled: hooks would make it be compiled again."""
     frames = getattr(sys.modules.get("torch._dynamo.convert_frame"), "FRAME_COUNTER", 0)
     return bool(frames)

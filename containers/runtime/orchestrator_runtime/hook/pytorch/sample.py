@@ -14,9 +14,16 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
+    from orchestrator_runtime.hook.pytorch.arrays import Copy
+
 GRADIENTS_L2 = "gradients/l2"
 CHANGE, BEFORE = "_change", "_before"  # what the update ratio is made of
 FOUND_INF, UNSCALE, LOSS = "_found_inf", "_unscale", "loss"
+POWERS = {
+    **dict.fromkeys(("l2", "abs_max", "abs_mean", "mean", "std", "min", "max", "spread"), 1),
+    "variance": 2,
+}
+"""By which power of a factor of all elements a statistic is multiplied; 0 for any other."""
 
 
 class _Part(NamedTuple):
@@ -32,10 +39,15 @@ class _Copy(NamedTuple):
 
 
 class Sample:
-    """One step's numbers on their way."""
+    """One step's numbers on their way.
+
+    Attributes:
+        arrays: Whole tensors on their way.
+    """
 
     def __init__(self, record: StepRecord) -> None:
         self.record = record
+        self.arrays: list[Copy] = []
         self._parts: list[_Part] = []
         self._numbers: list[Tensor] = []
         self._scalars: list[Tensor] = []
@@ -83,7 +95,9 @@ class Sample:
 
     def arrived(self) -> bool:
         """Return whether reading would not have to wait."""
-        return all(_is_done(copy) for _, copy in self._copies)
+        return all(_is_done(copy) for _, copy in self._copies) and all(
+            array.arrived() for array in self.arrays
+        )
 
     def finish(self) -> StepRecord:
         """Wait for the copy, and return the step."""
@@ -119,12 +133,11 @@ def _complete(record: StepRecord) -> None:
     if FOUND_INF in scalars:
         record.skipped = scalars.pop(FOUND_INF) > 0
     unscale = scalars.pop(UNSCALE, None)
+    if unscale:
+        _unscale(blocks, unscale)
     gradients = blocks.get(GRADIENTS_L2)
     if gradients is not None:
         values = gradients.values
-        if unscale:
-            values = [None if value is None else value / unscale for value in values]
-            blocks[GRADIENTS_L2] = Block(gradients.table, values)
         try:
             norm = math.hypot(*values)  # type: ignore[arg-type]  # gaps are the exception below
         except TypeError:
@@ -143,6 +156,17 @@ def _complete(record: StepRecord) -> None:
     if record.skipped:
         blocks.clear()
         scalars.pop("norm", None)
+
+
+def _unscale(blocks: dict[str, Block], scale: float) -> None:
+    """Undo what a gradient scaler leaves to a fused optimizer."""
+    for name, block in list(blocks.items()):
+        collection, _, statistic = name.partition("/")
+        power = POWERS.get(statistic, 0)
+        if collection == "gradients" and power:
+            factor = scale**power
+            values = [None if value is None else value / factor for value in block.values]
+            blocks[name] = Block(block.table, values)
 
 
 def _copy(numbers: Sequence[Tensor]) -> _Copy:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
-COMPLETED = frozenset({"l2", "abs_max", "non_finite"})
+COMPLETED = frozenset({"l2", "abs_max", "non_finite", "nan"})
 """Statistics of a whole that follow from those of its parts."""
 
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import functools
+from types import GeneratorType
 from typing import TYPE_CHECKING, Any
 
 import torch
 
-from orchestrator_runtime.hook.pytorch.graphs import outside_graphs
-from orchestrator_runtime.hook.pytorch.shards import is_spread
+from orchestrator_runtime.hook.pytorch.clipping import Clips
+from orchestrator_runtime.hook.pytorch.graphs import capturing, outside_graphs
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -17,45 +18,54 @@ if TYPE_CHECKING:
 
     from orchestrator_runtime.hook.guard import Guard
 
-MOST_LOSSES = 256
-"""Losses that are kept until a step; a program that never steps must not fill the memory."""
-
 
 class Signals:
-    """What has been seen since the last step."""
+    """What has been seen since the last step.
+
+    Attributes:
+        total_backwards: Backward passes of this process.
+        clips: Calls of gradient clipping.
+    """
 
     def __init__(self) -> None:
-        self.backwards = 0
         self.total_backwards = 0
-        self._losses: list[Tensor] = []
-        self._first_closure: int | None = None
+        self.forget()
+
+    def forget(self) -> None:
+        """Begin anew."""
+        self.clips = Clips()
+        self._backwards = 0
+        self._loss: Tensor | None = None
+        self._first_loss: Tensor | None = None
         self._last_loss: Tensor | None = None
-        self._norm_before_clip: Tensor | None = None
         self._scale: Tensor | None = None
 
     def on_backward(self, roots: Any) -> None:
-        """Remember the loss that ``backward`` was called on."""
-        self.backwards += 1
+        """Add the losses that ``backward`` was called on."""
+        if torch._C._current_graph_task_id() != -1:
+            return  # a part of another backward pass: re-entrant checkpointing
+        self._backwards += 1
         self.total_backwards += 1
-        root = roots[0] if isinstance(roots, (tuple, list)) and len(roots) == 1 else roots
-        if not isinstance(root, torch.Tensor) or root.numel() != 1:
-            return
-        loss = root.detach()
-        if self._scale is not None:
+        roots = roots if isinstance(roots, (tuple, list)) else (roots,)
+        if not capturing() and all(_is_loss(root) for root in roots):
+            for root in roots:
+                self._add(root.detach())
+
+    def _add(self, loss: Tensor) -> None:
+        if type(loss) is not torch.Tensor:
+            loss = loss.as_subclass(torch.Tensor)
+        if self._scale is None:
+            loss = loss.clone()  # the program may go on to change it, and a CUDA graph does
+        else:
             loss = loss / self._scale.to(loss.device, non_blocking=True)
-        if len(self._losses) >= MOST_LOSSES:
-            self._losses.pop(0)
-        self._losses.append(loss)
+        loss = loss.reshape(())
+        known = self._loss
+        self._loss = loss if known is None else known + loss.to(known.device)
 
     def on_closure(self) -> None:
         """Note that a closure has been run; some optimizers run it many times in one step."""
-        if self._first_closure is None:
-            self._first_closure = len(self._losses)
-
-    def on_clip(self, norm: Any) -> None:
-        """Remember the total norm before clipping."""
-        if isinstance(norm, torch.Tensor) and norm.numel() == 1:
-            self._norm_before_clip = norm.detach()
+        if self._first_loss is None:
+            self._first_loss = self._loss
 
     def on_scale(self, scale: Tensor | None) -> None:
         """Remember by what a gradient scaler multiplies losses; it changes its tensor in place."""
@@ -67,71 +77,132 @@ class Signals:
         Two optimizers may step after one backward pass: the second gets the same loss. Where a
         closure was run more than once, it is the loss of the first time, at the step's start.
         """
-        first, self._first_closure = self._first_closure, None
-        if self._losses:
-            losses, self._losses = self._losses[:first] or self._losses, []
-            total = losses[0]
-            for loss in losses[1:]:
-                total = total + loss.to(total.device)
-            self._last_loss = total
+        loss = self._loss if self._first_loss is None else self._first_loss
+        self._loss = self._first_loss = self._scale = None
+        if loss is not None:
+            self._last_loss = loss
         return self._last_loss
-
-    def take_norm_before_clip(self) -> Tensor | None:
-        """Return the norm before clipping, if there was clipping since the last step."""
-        norm, self._norm_before_clip = self._norm_before_clip, None
-        if norm is not None and is_spread(norm):  # FSDP2: a collective, which all processes call
-            whole: Tensor = norm.full_tensor()  # type: ignore[attr-defined]
-            return whole
-        return norm
 
     def take_backwards(self) -> int:
         """Return the number of backward passes since the last step."""
-        count, self.backwards = self.backwards, 0
+        count, self._backwards = self._backwards, 0
         return count
 
 
-def wrap(
-    owner: Any, name: str, guard: Guard, after: Callable[[Any, tuple[Any, ...], Any], None]
-) -> None:
-    """Replace a function by one that tells ``after(first argument, arguments, result)``."""
-    original = getattr(owner, name)
-    tell = outside_graphs(guard(after))
+def _is_loss(root: Any) -> bool:
+    """Return whether a root is one plain number (a DTensor's part would say little)."""
+    return (
+        isinstance(root, torch.Tensor)
+        and root.numel() == 1
+        and type(root).__torch_dispatch__ is torch.Tensor.__torch_dispatch__
+    )
 
+
+class Patches:
+    """What was put in place of PyTorch's own functions."""
+
+    def __init__(self) -> None:
+        self._put: list[tuple[Any, str, Any, Any]] = []
+
+    def put(self, owner: Any, name: str, function: Any) -> None:
+        """Replace a function by another."""
+        self._put.append((owner, name, function, getattr(owner, name)))
+        setattr(owner, name, function)
+
+    def undo(self) -> None:
+        """Put back what nobody has replaced since."""
+        while self._put:
+            owner, name, mine, original = self._put.pop()
+            if getattr(owner, name) is mine:
+                setattr(owner, name, original)
+
+    def wrap(
+        self, owner: Any, name: str, guard: Guard, after: Callable[..., None]
+    ) -> Callable[..., Any]:
+        """Replace a function by one that tells ``after(result, its arguments)``; return that."""
+        wrapped = _telling(getattr(owner, name), outside_graphs(guard(after)))
+        self.put(owner, name, wrapped)
+        return wrapped
+
+
+def _telling(original: Callable[..., Any], tell: Callable[..., Any]) -> Callable[..., Any]:
     @functools.wraps(original)
     def wrapped(*args: Any, **kwargs: Any) -> Any:
         result = original(*args, **kwargs)
-        tell(args[0] if args else next(iter(kwargs.values()), None), args, result)
+        tell(result, *args, **kwargs)
         return result
 
-    setattr(owner, name, wrapped)
+    return wrapped
 
 
-def listen(signals: Signals, guard: Guard, skipped: Callable[[Any, Any], Any]) -> None:
-    """Put the listeners into PyTorch; ``skipped(optimizer, call)`` runs a scaler's step."""
-    wrap(torch.autograd, "backward", guard, lambda roots, _, __: signals.on_backward(roots))
-    clipping = torch.nn.utils.clip_grad
-    if hasattr(clipping, "_get_total_norm"):
-        wrap(
-            clipping, "_get_total_norm", guard, lambda _, args, norm: _on_norm(signals, args, norm)
-        )
-    else:  # before PyTorch 2.6
-        wrap(clipping, "clip_grad_norm_", guard, lambda _, __, norm: signals.on_clip(norm))
-        torch.nn.utils.clip_grad_norm_ = clipping.clip_grad_norm_
+def listen(
+    signals: Signals, guard: Guard, skipped: Callable[[Any, Any], Any]
+) -> Callable[[], None]:
+    """Put the listeners into PyTorch; ``skipped(optimizer, call)`` runs a scaler's step.
+
+    Returns what takes them out again.
+    """
+    patches = Patches()
+
+    def on_backward(_: Any, tensors: Any = None, *__: Any, **___: Any) -> None:
+        signals.on_backward(tensors)
+
+    patches.wrap(torch.autograd, "backward", guard, on_backward)
+    _listen_to_clipping(signals, guard, patches)
     scaler = _scaler_class()
     if scaler is not None:
-        wrap(scaler, "scale", guard, lambda self, _, __: signals.on_scale(self._scale))
+        patches.wrap(
+            scaler, "scale", guard, lambda _, self, *__, **___: signals.on_scale(self._scale)
+        )
         step = scaler.step
 
         @functools.wraps(step)
         def stepped(self: Any, optimizer: Any, *args: Any, **kwargs: Any) -> Any:
             return skipped(optimizer, lambda: step(self, optimizer, *args, **kwargs))
 
-        scaler.step = stepped
+        patches.put(scaler, "step", stepped)
+    return patches.undo
 
 
-def _on_norm(signals: Signals, args: tuple[Any, ...], norm: Any) -> None:
-    if len(args) < 2 or float(args[1]) == 2.0:
-        signals.on_clip(norm)
+def _listen_to_clipping(signals: Signals, guard: Guard, patches: Patches) -> None:
+    utils, clipping = torch.nn.utils, torch.nn.utils.clip_grad
+
+    def on_norm(norm: Any, _: Any, norm_type: Any = 2.0, *__: Any, **___: Any) -> None:
+        signals.clips.on_norm(norm_type, norm)
+
+    def on_clip(
+        _: Any, parameters: Any, max_norm: Any, total_norm: Any, *__: Any, **___: Any
+    ) -> None:
+        signals.clips.on_clip(parameters, max_norm, total_norm, signals.total_backwards)
+
+    def on_both(
+        total: Any, parameters: Any, max_norm: Any, norm_type: Any = 2.0, *_: Any, **__: Any
+    ) -> None:
+        signals.clips.on_norm(norm_type, total)
+        signals.clips.on_clip(parameters, max_norm, total, signals.total_backwards)
+
+    if not hasattr(clipping, "_clip_grads_with_norm_"):  # before PyTorch 2.6
+        told = _listing(patches.wrap(clipping, "clip_grad_norm_", guard, on_both))
+        patches.put(clipping, "clip_grad_norm_", told)
+        patches.put(utils, "clip_grad_norm_", told)
+        return
+    norm = patches.wrap(clipping, "_get_total_norm", guard, on_norm)
+    patches.put(utils, "get_total_norm", norm)
+    told = _listing(patches.wrap(clipping, "_clip_grads_with_norm_", guard, on_clip))
+    patches.put(clipping, "_clip_grads_with_norm_", told)
+    patches.put(utils, "clip_grads_with_norm_", told)
+
+
+def _listing(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Give a function of parameters a list instead of a generator, which can be read only once."""
+
+    @functools.wraps(function)
+    def listed(parameters: Any, *args: Any, **kwargs: Any) -> Any:
+        if isinstance(parameters, GeneratorType):
+            parameters = list(parameters)
+        return function(parameters, *args, **kwargs)
+
+    return listed
 
 
 def _scaler_class() -> Any:

@@ -26,11 +26,15 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from orchestrator_runtime.hook.monitor import Monitor
-    from orchestrator_runtime.hook.pytorch.outputs import Outputs
+    from orchestrator_runtime.hook.pytorch.gauge import Gauge
     from orchestrator_runtime.hook.pytorch.signals import Signals
+    from orchestrator_runtime.hook.pytorch.sources import Source
+    from orchestrator_runtime.trace.record import Array
 
 MOST_WAITING = 8
 """Steps whose numbers may be under way from the device before one is waited for."""
+MOST_WITH_ARRAYS = 2
+"""Of these, steps with whole tensors."""
 SAME_FOR = 50
 """Steps after which an optimizer's parameters are compared with those known."""
 
@@ -50,26 +54,30 @@ class Watch:
         self,
         index: int,
         monitor: Monitor,
-        report: Callable[[StepRecord], Any],
+        report: Callable[[StepRecord, Sequence[Array]], Any],
         signals: Signals,
-        models: Sequence[torch.nn.Module] | None = None,
-        outputs: Outputs | None = None,
+        gauge: Gauge,
+        living: Callable[[], Sequence[torch.nn.Module]] = living_models,
+        sources: Sequence[Source] = (),
     ) -> None:
         self.step = 0
         self.index = index
         self._monitor = monitor
         self._report = report
         self._signals = signals
-        self._models = models
-        self._outputs = outputs
+        self._gauge = gauge
+        self._living = living
+        self._sources = sources
+        self._scale: Tensor | None = None
         self._count = -1
+        self._ends: tuple[Any, Any] = (None, None)
         self._all: _Group
         self._wide: _Group
         self._sample: Sample | None = None
         self._updates: Updates
         self._waiting: list[Sample] = []
         self._due: Sequence[str] = ()
-        self._has_gradients = False
+        self._has_gradients = self._has_scalars = False
         self._takes_part = True
         self._may_be_sparse = True
         self._alike = False
@@ -87,31 +95,36 @@ class Watch:
             self._updates.take()
         for name in due:
             if name.startswith("weights/"):
-                self._put(sample, name, self._all.weights, self._all.parameters)
+                self._gauge.put(sample, name, self._all.weights, self._all.parameters)
+        self._has_gradients = self._has_scalars = not has_closure
         if not has_closure:  # with one, the gradients are made within the step
             self._scalars(sample, optimizer)
-            self._gradients(sample, due)
-        self._has_gradients = not has_closure
+            self._gradients(sample)
+
+    def at_closure(self) -> None:
+        """Measure the gradients that a closure has made, those of its first run."""
+        if self._sample is not None and not self._has_gradients:
+            self._has_gradients = True
+            self._gradients(self._sample)
 
     def after(self, optimizer: torch.optim.Optimizer) -> None:
         """Measure what the step has changed, and hand it on."""
         sample = self._sample
         if sample is None:
             return
-        if not self._has_gradients:
+        self.at_closure()  # which may not have been run at all
+        if not self._has_scalars:
             self._scalars(sample, optimizer)
-            self._gradients(sample, self._due)
-        if self._outputs is not None:
-            for name, table, numbers in self._outputs.take(self._living):
-                sample.block(name, table, numbers)
+        for source in self._sources:
+            source.take(sample)
         changes = self._updates.changes()
         if changes is not None:
             for name, numbers in zip((CHANGE, BEFORE), changes):
                 sample.block(name, self._wide.weights, numbers)
         self._sample = None
         self._hand_on(sample)
-        if self._outputs is not None:
-            self._outputs.arm(self.step)
+        for source in self._sources:
+            source.arm(self.step)
 
     def skipped(self, optimizer: torch.optim.Optimizer) -> None:
         """Note a step that a gradient scaler left out."""
@@ -119,25 +132,35 @@ class Watch:
         if self._takes_part:
             sample = Sample(StepRecord(self.step, time.time(), self.index, skipped=True))
             self._scalars(sample, optimizer)
+            self._clipping(sample)
             self._hand_on(sample)
+
+    def let_go(self) -> None:
+        """Keep nothing of the optimizer, which is no more, but what is under way."""
+        self._all = self._wide = self._group(())
+        self._sample = self._snapshot = None
+        self._ends = (None, None)
+        self._count = -1
 
     def flush(self) -> None:
         """Hand on what is under way."""
         while self._waiting:
-            self._report(self._waiting.pop(0).finish())
+            self._deliver()
 
     def _know(self, optimizer: torch.optim.Optimizer) -> None:
         """Take the optimizer's parameters, when they are new or have changed."""
         groups = optimizer.param_groups
         count = sum([len(group["params"]) for group in groups])
-        if count == self._count and self.step % SAME_FOR:
+        ends = _ends_of(groups)
+        same = count == self._count and ends[0] is self._ends[0] and ends[1] is self._ends[1]
+        if same and self.step % SAME_FOR:
             return
-        parameters = [parameter for group in groups for parameter in group["params"]]
-        if count == self._count and {id(each) for each in parameters} == {
+        self._count, self._ends = count, ends
+        parameters = [each for group in groups for each in group["params"] if _is_measurable(each)]
+        if same and {id(each) for each in parameters} == {
             id(each) for each in self._all.parameters
         }:
             return
-        self._count = count
         named = named_parameters(parameters, self._living())
         self._all = self._group(named)
         wide = [each for each in named if len(each.tensor.shape) >= 2]
@@ -149,9 +172,6 @@ class Watch:
         kinds = {(parameter.device, parameter.dtype) for parameter in parameters}
         self._alike = len(kinds) == 1 and parameters[0].dtype is torch.float32
         self._may_be_sparse = any(each.tensor.role == "embedding" for each in named)
-
-    def _living(self) -> Sequence[torch.nn.Module]:
-        return self._models if self._models is not None else living_models()
 
     def _group(self, named: Sequence[Any]) -> _Group:
         tensors = tuple(each.tensor for each in named)
@@ -174,17 +194,21 @@ class Watch:
         loss = signals.take_loss()
         if loss is not None:
             sample.scalar("loss", loss)
-        norm = signals.take_norm_before_clip()
-        if norm is not None:
-            sample.scalar("norm_before_clip", norm)
         scale = getattr(optimizer, "grad_scale", None)
-        if isinstance(scale, torch.Tensor):
-            sample.scalar(UNSCALE, scale)
+        self._scale = scale if isinstance(scale, torch.Tensor) else None
+        if self._scale is not None:
+            sample.scalar(UNSCALE, self._scale)
         found_inf = getattr(optimizer, "found_inf", None)
         if isinstance(found_inf, torch.Tensor):
             sample.scalar(FOUND_INF, found_inf)
 
-    def _gradients(self, sample: Sample, due: Sequence[str]) -> None:
+    def _clipping(self, sample: Sample) -> None:
+        norm = self._signals.clips.norm_before(self._all.parameters)
+        if norm is not None:
+            sample.scalar("norm_before_clip", norm)
+
+    def _gradients(self, sample: Sample) -> None:
+        self._clipping(sample)
         group = self._all
         gradients = [parameter.grad for parameter in group.parameters]
         present = [gradient for gradient in gradients if gradient is not None]
@@ -195,9 +219,12 @@ class Watch:
             there = [gradient is not None for gradient in gradients]
         if self._may_be_sparse and any(gradient.is_sparse for gradient in present):
             present = [each.coalesce().values() if each.is_sparse else each for each in present]
-        for name in due:
-            if name == GRADIENTS_L2:
-                self._put(sample, name, group.gradients, present, there)
+        for name in self._due:
+            if name == GRADIENTS_L2 and self._alike and not self._spread:
+                # That of every step: no questions asked.
+                sample.block(name, group.gradients, measure.l2_alike(present), there)
+            elif name == GRADIENTS_L2:
+                self._gauge.put(sample, name, group.gradients, present, there)
             elif name.startswith("gradients/"):
                 self._more_gradients(sample, name, gradients)
 
@@ -211,35 +238,43 @@ class Watch:
         there = [gradient is not None and not gradient.is_sparse for gradient in gradients]
         present = [each for each in gradients if each is not None and not each.is_sparse]
         if present:
-            self._put(sample, name, group.gradients, present, there)
-
-    def _put(
-        self,
-        sample: Sample,
-        series: str,
-        table: Table,
-        tensors: Sequence[Tensor],
-        there: Sequence[bool] | None = None,
-    ) -> None:
-        """Measure a series, if it can be measured of such tensors."""
-        name = series.partition("/")[2]
-        numbers = self._measured(name, tensors)
-        if numbers is not None:
-            sample.block(series, table, numbers, there)
-
-    def _measured(self, name: str, tensors: Sequence[Tensor]) -> list[Tensor] | None:
-        if name == "l2" and self._alike and not self._spread:  # every step's: no questions asked
-            return measure.l2_alike(tensors)
-        statistic = measure.STATISTICS.get(name)
-        if statistic is None:
-            return None
-        return shards.measured(name, statistic, tensors) if self._spread else statistic(tensors)
+            self._gauge.put(sample, name, group.gradients, present, there, self._scale)
 
     def _hand_on(self, sample: Sample) -> None:
         self.step += 1
         if not self._monitor.records:
             return
         sample.send(alike=self._alike)
+        self._gauge.arrays.next_step()
         self._waiting.append(sample)
-        while self._waiting and (self._waiting[0].arrived() or len(self._waiting) > MOST_WAITING):
-            self._report(self._waiting.pop(0).finish())
+        while self._waiting and (self._waiting[0].arrived() or self._is_late()):
+            self._deliver()
+
+    def _is_late(self) -> bool:
+        """Return whether the oldest step must be waited for; whole tensors are large."""
+        whole = sum([bool(sample.arrays) for sample in self._waiting])
+        return len(self._waiting) > MOST_WAITING or whole > MOST_WITH_ARRAYS
+
+    def _deliver(self) -> None:
+        sample = self._waiting.pop(0)
+        record = sample.finish()
+        kept = [
+            copy
+            for copy in sample.arrays
+            if not (record.skipped and copy.collection.startswith("gradients"))
+        ]
+        self._report(record, [copy.finish(record.step) for copy in kept])
+
+
+def _ends_of(groups: Sequence[dict[str, Any]]) -> tuple[Any, Any]:
+    """Return the first and the last parameter: enough to see that all were exchanged."""
+    filled = [group["params"] for group in groups if group["params"]]
+    return (filled[0][0], filled[-1][-1]) if filled else (None, None)
+
+
+def _is_measurable(parameter: Tensor) -> bool:
+    """Return whether a parameter has numbers, and of a kind that can be computed with."""
+    if torch.nn.parameter.is_lazy(parameter) or not parameter.numel():
+        return False
+    kind = parameter.dtype
+    return kind.is_complex or (kind.is_floating_point and kind.itemsize > 1)

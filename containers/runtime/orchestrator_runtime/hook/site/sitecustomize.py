@@ -15,7 +15,10 @@ def start_debugger() -> None:
 
         activate()
     except Exception as error:  # noqa: BLE001 -- see above
-        sys.stderr.write(f"[orchestrator debugger] unmonitored: {type(error).__name__}: {error}\n")
+        if sys.stderr is not None:
+            sys.stderr.write(
+                f"[orchestrator debugger] unmonitored: {type(error).__name__}: {error}\n"
+            )
 
 
 def run_hidden() -> None:

@@ -1,0 +1,64 @@
+from __future__ import annotations
+
+from orchestrator_runtime.hook.monitor import Monitor
+from orchestrator_runtime.hook.plan import DebugPlan, RulePlan
+from orchestrator_runtime.hook.wishes import Patterns, given_intervals
+from orchestrator_runtime.rules.rule import Need
+
+
+def test_arrays_and_histograms_have_intervals_like_any_series():
+    plan = DebugPlan(
+        None,
+        every={"gradients/l2": 2},
+        arrays={"weights": {"every": 5, "patterns": ["fc"]}, "labels": 3},
+        histograms={"weights": 7},
+    )
+    schedule = Monitor(plan).schedule
+    assert given_intervals(plan).keys() == {
+        "gradients/l2",
+        "weights/array",
+        "labels/array",
+        "weights/histogram",
+    }
+    assert {"weights/array", "labels/array", "weights/histogram"} <= set(schedule.due(105))
+    assert "weights/array" not in schedule.due(3)
+    assert "labels/array" in schedule.due(3)
+
+
+def test_what_rules_need_as_a_whole_is_scheduled():
+    plan = DebugPlan(None, (RulePlan("Confusion", "c", {}, False, 20),))
+    schedule = Monitor(plan).schedule
+    assert {"labels/array", "predictions/array"} <= set(schedule.due(20))
+    assert not {"labels/array", "predictions/array"} & set(schedule.due(10))
+
+
+def test_tensors_are_those_that_the_plan_or_a_rule_names():
+    plan = DebugPlan(None, arrays={"weights": {"every": 5, "patterns": "fc"}, "gradients": 5})
+    needs = [Need("weights/array", 10, "^conv"), Need("gradients/array", 10, "conv")]
+    patterns = Patterns(plan, needs)
+    held = [
+        name for name in ("fc.weight", "conv.bias", "out") if patterns.hold("weights/array", name)
+    ]
+    assert held == ["fc.weight", "conv.bias"]
+    assert patterns.hold("gradients/array", "out"), "the plan has all of them"
+    assert patterns.hold("outputs/array", "anything")
+
+
+def test_a_rule_s_pattern_does_not_limit_what_the_model_is_fed_with():
+    """SageMaker's default expressions are names of its own library."""
+    needs = [Need("input_image/array", 500, ".*hybridsequential0_input_0")]
+    assert Patterns(DebugPlan(None), needs).hold("input_image/array", "Net_input_0")
+
+
+def test_a_faulty_pattern_is_told_and_matches_nothing():
+    patterns = Patterns(DebugPlan(None, arrays={"weights": {"every": 1, "patterns": ["("]}}))
+    assert not patterns.hold("weights/array", "fc")
+    assert "no regular expression" in patterns.faults[0]
+
+
+def test_names_of_sagemaker_s_library_match_too():
+    patterns = Patterns(
+        DebugPlan(None, histograms={"outputs": {"every": 1, "patterns": ["relu_output"]}})
+    )
+    assert patterns.hold("outputs/histogram", "act", "relu")
+    assert not patterns.hold("outputs/histogram", "act", "tanh")
