@@ -46,9 +46,7 @@ def test_a_trace_that_cannot_be_written_is_said_once(runs, name):
 
 
 def test_ctrl_c_reaches_the_program_which_is_watched_afterwards(runs):
-    ((interrupted,),) = [
-        line["accounts"] for line in runs[1].lines if line["kind"] == "interrupt"
-    ]
+    ((interrupted,),) = [line["accounts"] for line in runs[1].lines if line["kind"] == "interrupt"]
     assert interrupted["interrupted"] == [1]
     (trace,) = [trace for trace in runs[1].traces if trace.steps and trace.steps[-1].time == newest(runs[1])]  # fmt: skip
     assert {record.step for record in trace.steps} >= {0, 2}

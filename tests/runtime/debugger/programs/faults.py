@@ -23,8 +23,8 @@ PARTS = (
     "hook.pytorch.outputs", "hook.pytorch.sample", "hook.pytorch.shards", "hook.pytorch.signals",
     "hook.pytorch.watch",
 )  # fmt: skip
-# What begin_anew needs, and what runs when the program is over.
-LEFT_OUT = {"end", "forked", "_forked", "__init__"}
+# What begin_anew needs, what runs when the program is over, and a thread of the debugger's own.
+LEFT_OUT = {"Monitor.end", "Monitor.forked", "Monitor._watch", "Adapter._forked"}
 
 
 def train(kind: str, on_step: Callable[[int], Any] = lambda _: None) -> None:
@@ -77,7 +77,8 @@ def parts() -> Iterator[tuple[str, Any, str]]:
                 yield f"{name}.{key}", module, key
             elif inspect.isclass(thing):
                 for inner, method in sorted(vars(thing).items()):
-                    if isinstance(method, FunctionType | staticmethod) and inner not in LEFT_OUT:
+                    known = f"{key}.{inner}" not in LEFT_OUT and inner != "__init__"
+                    if isinstance(method, FunctionType | staticmethod) and known:
                         yield f"{name}.{key}.{inner}", thing, inner
 
 
