@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 
 LOCK_FILE = "lock"
 VENV_DIRECTORY = "venv"
+DEBUGGER_FILE = "hook/site/orchestrator_debugger.pth"  # for programs run with -E or -I
 COMPLETE_FILE = "complete.json"
 PARENT_FILE = "_orchestrator_parent.pth"
 FORMAT = 1
@@ -237,6 +238,7 @@ def _make_venv(venv: str) -> None:
     lines = [f"import site; site.addsitedir({path!r})\n" for path in parent_packages()]
     with open(os.path.join(_site_packages(venv), PARENT_FILE), "w", encoding="utf-8") as stream:
         stream.writelines(lines)
+    shutil.copy(os.path.join(os.path.dirname(__file__), DEBUGGER_FILE), _site_packages(venv))
 
 
 def parent_packages() -> list[str]:

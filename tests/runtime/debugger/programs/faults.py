@@ -26,8 +26,8 @@ PARTS = (
     "hook.pytorch.gauge", "hook.pytorch.inputs", "hook.pytorch.labels", "hook.pytorch.memory",
     "hook.pytorch.saved", "hook.pytorch.units",
 )  # fmt: skip
-# What begin_anew needs, and what runs when the program is over.
-LEFT_OUT = {"end", "forked", "_forked", "__init__", "_watch"}
+# What begin_anew needs, what runs when the program is over, and a thread of the debugger's own.
+LEFT_OUT = {"Monitor.end", "Monitor.forked", "Monitor._watch", "Adapter._forked"}
 
 
 def train(kind: str, on_step: Callable[[int], Any] = lambda _: None) -> None:
@@ -80,7 +80,8 @@ def parts() -> Iterator[tuple[str, Any, str]]:
                 yield f"{name}.{key}", module, key
             elif inspect.isclass(thing):
                 for inner, method in sorted(vars(thing).items()):
-                    if isinstance(method, FunctionType | staticmethod) and inner not in LEFT_OUT:
+                    known = f"{key}.{inner}" not in LEFT_OUT and inner != "__init__"
+                    if isinstance(method, FunctionType | staticmethod) and known:
                         yield f"{name}.{key}.{inner}", thing, inner
 
 
