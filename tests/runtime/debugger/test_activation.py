@@ -13,6 +13,7 @@ from ast import literal_eval
 from pathlib import Path
 
 import pytest
+from orchestrator_runtime import install
 from orchestrator_runtime.watched.account import isolating_option
 
 from tests.runtime.debugger.watched import ROOT, SAYS, SITE, environment_of, run
@@ -56,7 +57,7 @@ class TestAProgramWithoutAFramework:
 
     def test_starts_about_as_fast(self, tmp_path):
         """In the median of pairs; the bound is far above what it takes on an idle machine, 3 ms."""
-        bare, seen = (environment_of(tmp_path, plan) for plan in (None, {}))
+        bare, seen = environment_of(tmp_path, None), environment_of(tmp_path, {})
         more = []
         for _ in range(15):
             times = []
@@ -168,6 +169,11 @@ class TestTheFileInSitePackages:
         other = {"PYTHONPATH": str(tmp_path)}
         seen = run(tmp_path, "-I", "-c", "print(1)", plan={}, python=environment_python, environment=other)  # fmt: skip
         assert (seen.lines, seen.errors) == ([1], "")
+
+    def test_is_in_environments_that_are_made_for_requirements(self, tmp_path):
+        install._make_venv(str(tmp_path / "venv"))
+        (copy,) = tmp_path.glob(f"venv/lib/*/site-packages/{PTH.name}")
+        assert copy.read_bytes() == PTH.read_bytes()
 
     def test_is_in_our_images(self):
         recipe = (ROOT / "containers" / "images" / "base" / "Dockerfile").read_text("utf-8")
