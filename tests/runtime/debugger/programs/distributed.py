@@ -59,8 +59,4 @@ def main(rank: int, store: str) -> None:
 
 
 if __name__ == "__main__":
-    multiprocessing.spawn(
-        main,  # type: ignore[attr-defined]
-        (sys.argv[1],),
-        nprocs=2,
-    )
+    multiprocessing.start_processes(main, (sys.argv[1],), nprocs=2, start_method="spawn")  # type: ignore[attr-defined]
