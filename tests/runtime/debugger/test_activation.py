@@ -12,6 +12,7 @@ from ast import literal_eval
 from pathlib import Path
 
 import pytest
+from orchestrator_runtime import install
 from orchestrator_runtime.watched.account import isolating_option
 
 from tests.runtime.debugger.watched import ROOT, SAYS, SITE, environment_of, run
@@ -154,6 +155,11 @@ class TestTheFileInSitePackages:
         other = {"PYTHONPATH": str(tmp_path)}
         seen = run(tmp_path, "-I", "-c", "print(1)", plan={}, python=environment_python, environment=other)  # fmt: skip
         assert (seen.lines, seen.errors) == ([1], "")
+
+    def test_is_in_environments_that_are_made_for_requirements(self, tmp_path):
+        install._make_venv(str(tmp_path / "venv"))
+        (copy,) = tmp_path.glob(f"venv/lib/*/site-packages/{PTH.name}")
+        assert copy.read_bytes() == PTH.read_bytes()
 
     def test_is_in_our_images(self):
         recipe = (ROOT / "containers" / "images" / "base" / "Dockerfile").read_text("utf-8")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import torch
@@ -18,8 +18,8 @@ torch.set_num_threads(1)
 class Account:
     """The numbers of one optimizer's training, measured by the program itself."""
 
-    def __init__(self, names: dict[str, Tensor]) -> None:
-        self.names = names
+    def __init__(self, names: Mapping[str, Tensor]) -> None:
+        self.names: Mapping[str, Tensor] = names
         self.losses: list[float] = []
         self.norms: list[dict[str, float]] = []
         self.more: dict[str, list[float]] = {}
@@ -49,7 +49,7 @@ class Account:
         }
 
 
-def norms_of(names: dict[str, Tensor]) -> dict[str, float]:
+def norms_of(names: Mapping[str, Tensor]) -> dict[str, float]:
     """The L2 norms of those gradients that are there."""
     found = {}
     for name, parameter in names.items():
@@ -61,7 +61,7 @@ def norms_of(names: dict[str, Tensor]) -> dict[str, float]:
     return found
 
 
-def total(norms: Iterable[float]) -> float:
+def total(norms: Iterable[float]) -> Any:
     """The norm of all."""
     return sum(norm**2 for norm in norms) ** 0.5
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import distributed, nn
+from torch import distributed, multiprocessing, nn
 from torch.distributed.fsdp import fully_shard
 from torch.nn import functional
 from torch.nn.utils import clip_grad_norm_
@@ -19,7 +19,7 @@ def norms(model: nn.Module) -> dict[str, float]:
     """Of the whole gradients; all processes must ask."""
     found = {}
     for name, parameter in model.named_parameters():
-        gradient = parameter.grad
+        gradient: Any = parameter.grad
         whole = gradient.full_tensor() if hasattr(gradient, "full_tensor") else gradient
         found[name.removeprefix("module.")] = float(torch.linalg.vector_norm(whole))
     return found
@@ -59,4 +59,4 @@ def main(rank: int, store: str) -> None:
 
 
 if __name__ == "__main__":
-    torch.multiprocessing.spawn(main, (sys.argv[1],), nprocs=2)
+    multiprocessing.start_processes(main, (sys.argv[1],), nprocs=2, start_method="spawn")  # type: ignore[attr-defined]

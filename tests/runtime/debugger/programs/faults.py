@@ -74,7 +74,7 @@ def parts() -> Iterator[tuple[str, Any, str]]:
     for name in PARTS:
         module = sys.modules.get(f"orchestrator_runtime.{name}")
         for key, thing in sorted(vars(module).items()) if module else ():
-            if getattr(thing, "__module__", None) != module.__name__:
+            if getattr(thing, "__module__", None) != f"orchestrator_runtime.{name}":
                 continue
             if inspect.isfunction(thing):
                 yield f"{name}.{key}", module, key
@@ -134,7 +134,7 @@ def full_disk() -> Iterator[None]:
 
 @contextmanager
 def without_stderr(monitor: Any) -> Iterator[None]:
-    stream, sys.stderr = sys.stderr, None  # type: ignore[assignment]
+    stream, sys.stderr = sys.stderr, None
     with broken(type(monitor), "step"):
         yield
     sys.stderr = stream

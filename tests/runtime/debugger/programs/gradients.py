@@ -71,7 +71,9 @@ def clip_apart(model: nn.Sequential) -> None:
 
 def clip_in_two(model: nn.Sequential) -> None:
     """By the functions of which the usual one is made."""
-    norm = torch.nn.utils.get_total_norm([each.grad for each in model.parameters()])
+    norm = torch.nn.utils.get_total_norm(
+        [each.grad for each in model.parameters() if each.grad is not None]
+    )
     torch.nn.utils.clip_grads_with_norm_(model.parameters(), 0.5, norm)
 
 
@@ -84,7 +86,9 @@ def clip_away(model: nn.Sequential) -> None:
 CLIPS: dict[str, Callable[[nn.Sequential], Any]] = {
     "clipped": lambda model: clip_grad_norm_(model.parameters(), 0.5),
     "clipped_list": lambda model: clip_grad_norm_(list(model.parameters()), max_norm=0.5),
-    "clipped_by_largest": lambda model: clip_grad_norm_(model.parameters(), 0.05, norm_type="inf"),
+    "clipped_by_largest": lambda model: clip_grad_norm_(
+        model.parameters(), 0.05, norm_type=float("inf")
+    ),
     "clipped_twice": clip_twice,
     "clipped_apart": clip_apart,
     "clipped_in_two": clip_in_two,

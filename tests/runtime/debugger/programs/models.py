@@ -49,7 +49,7 @@ class Numbers(nn.Module):
         self.empty = nn.Parameter(torch.empty(0, 3, dtype=kind))
         self.unused = nn.Parameter(torch.ones(2, dtype=kind))
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor) -> Any:
         return x.to(self.matrix.dtype) @ self.matrix.T * self.one
 
 
@@ -58,7 +58,7 @@ def numbers(kind: str, *models: nn.Module) -> None:
     model = nn.ModuleList(models) if len(models) > 1 else models[0]
     x = torch.randn(16, 4, generator=torch.Generator().manual_seed(3))
 
-    def loss() -> Tensor:
+    def loss() -> Any:
         squares = [each(x).abs().square().mean() for each in models]
         return sum((each.float() for each in squares[1:]), squares[0].float())
 
@@ -79,11 +79,11 @@ class Single(nn.Module):
 
 def pictures(kind: str, model: nn.Module) -> None:
     x = torch.randn(8, 3, 8, 8, generator=torch.Generator().manual_seed(4))
-    x = x.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    x = x.to(memory_format=torch.channels_last)
     train(kind, model, SGD(model.parameters(), 0.1), lambda: model(x).square().mean())
 
 
-def convolutions() -> nn.Module:
+def convolutions() -> Any:
     torch.manual_seed(0)
     model = nn.Sequential(nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8), nn.ReLU(), nn.Conv2d(8, 2, 3))
     return model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]

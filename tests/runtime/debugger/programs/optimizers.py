@@ -30,10 +30,10 @@ class Own(torch.optim.Optimizer):
                 parameter.data.add_(parameter.grad, alpha=-group["lr"])
 
 
-class Above(Adam):
+class Above(torch.optim.Adam):
     """One that calls the step of the class that it inherits from."""
 
-    def step(self, closure: Any = None) -> Any:  # type: ignore[override]
+    def step(self, closure: Any = None) -> Any:
         return super().step(closure)
 
 
@@ -45,7 +45,7 @@ class Around(torch.optim.Optimizer):
         super().__init__(parameters, {"lr": 0.1})
         self.inner = SGD(parameters, 0.1)
 
-    def step(self, closure: Any = None) -> Any:  # type: ignore[override]
+    def step(self, closure: Any = None) -> Any:
         return self.inner.step(closure)
 
 
@@ -69,7 +69,7 @@ def with_closure(kind: str, make: Callable[[Any], torch.optim.Optimizer]) -> Non
     for _ in range(STEPS):
         calls: list[Tensor] = []
 
-        def closure(calls: list[Tensor] = calls) -> Tensor:
+        def closure(calls: list[Tensor] = calls) -> Any:
             optimizer.zero_grad()
             loss = functional.cross_entropy(model(x), y)
             loss.backward()
@@ -174,7 +174,7 @@ def copied() -> None:
     """Copies and pickles in mid-run bear no trace of the debugger, and go on like the original."""
     model, (x, y) = mlp(), data()
     optimizer, account = Adam(model.parameters(), 0.01), Account.of(model)
-    texts = []
+    texts, packed = [], b""
     for _ in range(STEPS):
         optimizer.zero_grad()
         loss = functional.cross_entropy(model(x), y)

@@ -26,7 +26,7 @@ def batches(count: int) -> TensorDataset:
 def lightning_loop(kind: str, rate: float) -> None:
     import lightning
 
-    class Module(lightning.LightningModule):
+    class Module(lightning.LightningModule):  # type: ignore[misc]
         def __init__(self) -> None:
             super().__init__()
             self.net = mlp()
@@ -79,7 +79,7 @@ def transformers_loop(kind: str, rate: float) -> None:
     model = transformers.GPT2LMHeadModel(config)
     account = Account.of(model)
 
-    class Measure(transformers.TrainerCallback):
+    class Measure(transformers.TrainerCallback):  # type: ignore[misc]
         def on_pre_optimizer_step(self, *_: Any, **__: Any) -> None:
             account.norms.append({})
 
