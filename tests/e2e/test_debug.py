@@ -66,7 +66,7 @@ def test_a_healthy_run_is_as_without_the_debugger(tmp_path):
     bare = subprocess.run([PYTHON, path], capture_output=True, text=True, check=True)
     assert done.stdout == bare.stdout
     assert done.stderr.splitlines()[0].endswith(": 30 steps of 1 optimizer")
-    assert "found nothing by non_finite" in done.stderr
+    assert "found nothing by exploding_gradient, non_finite, " in done.stderr
 
 
 def test_a_rule_stops_the_program_which_may_save_before(tmp_path):
