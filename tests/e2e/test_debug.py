@@ -140,7 +140,8 @@ def lives(pid: int) -> bool:
     return True
 
 
-def test_every_rank_of_a_stopped_run_may_save_and_the_first_speaks_for_all(tmp_path):
+def test_every_rank_of_a_stopped_run_may_save_and_the_first_speaks_for_all(tmp_path, monkeypatch):
+    monkeypatch.setenv("TMPDIR", str(tmp_path))  # a launcher that is stopped leaves its own folder
     start = SAVES.replace('"saved"', '"saved", torch.distributed.get_rank()') + (
         "torch.distributed.init_process_group('gloo')\n"
         "model = torch.nn.parallel.DistributedDataParallel(model)\n"
