@@ -37,7 +37,11 @@ def install_runtime(package: Path, home: Path) -> Path:
         package: The installed ``orchestrator_runtime`` package.
         home: The home directory.
     """
-    sources = sorted(path for path in package.rglob("*.py") if "__pycache__" not in path.parts)
+    sources = sorted(
+        path
+        for path in package.rglob("*")
+        if path.suffix in {".py", ".pth"} and "__pycache__" not in path.parts
+    )
     digest = hashlib.sha256(_MAIN.encode())
     for path in sources:
         digest.update(str(path.relative_to(package)).encode() + b"\0")

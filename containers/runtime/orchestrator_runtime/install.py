@@ -238,7 +238,9 @@ def _make_venv(venv: str) -> None:
     lines = [f"import site; site.addsitedir({path!r})\n" for path in parent_packages()]
     with open(os.path.join(_site_packages(venv), PARENT_FILE), "w", encoding="utf-8") as stream:
         stream.writelines(lines)
-    shutil.copy(os.path.join(os.path.dirname(__file__), DEBUGGER_FILE), _site_packages(venv))
+    debugger = os.path.join(os.path.dirname(__file__), DEBUGGER_FILE)
+    if os.path.isfile(debugger):  # the build of an image has this file alone
+        shutil.copy(debugger, _site_packages(venv))
 
 
 def parent_packages() -> list[str]:
