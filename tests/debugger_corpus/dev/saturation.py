@@ -246,7 +246,13 @@ SCENARIOS: tuple[Scenario, ...] = (
     CODES.healthy("vae_bernoulli", "sigmoid output for dark pixels", bernoulli=True),
     CODES.healthy("ae_binary", "codes end at -1 and 1", binary=True),
     CODES.ill(
-        "ae_binary_lr_high", "saturated", "ae_binary", "vanishing", "exploding", binary=True, lr=1.0
+        "ae_binary_lr_high",
+        "saturated",
+        "ae_binary",
+        "vanishing",
+        "exploding",
+        binary=True,
+        lr=1.0,
     ),
     LSTM.healthy("lstm_offset", "inputs around 1", zero_point=1.0, **_LSTM),
     LSTM.ill(

@@ -69,11 +69,12 @@ def _perceptron(
 
 
 STARTS = Family("mlp", _perceptron, STEPS, LN_10)
-_TANH: dict[str, Any] = {"depth": 12, "activation": "Tanh", "lr": 0.05}
+_TANH: dict[str, Any] = {"depth": 8, "activation": "Tanh", "lr": 0.05}
+_SLOW: dict[str, Any] = {"depth": 8, "lr": 0.02}
 
 SCENARIOS: tuple[Scenario, ...] = (
     STARTS.healthy("mlp_identity", "hidden matrices are the identity", start="identity"),
-    STARTS.healthy("mlp_identity_8", "hidden matrices are the identity", depth=8, start="identity"),
+    STARTS.healthy("mlp_identity_8", start="identity", **_SLOW),
     STARTS.healthy("mlp_orthogonal_tanh", start="orthogonal", **_TANH),
     STARTS.ill(
         "mlp_hidden_zero",
@@ -89,24 +90,24 @@ SCENARIOS: tuple[Scenario, ...] = (
         "mlp_hidden_constant",
         "initialization",
         "mlp_identity_8",
-        "exploding",
-        "dead",
-        depth=8,
+        "vanishing",
+        trap="all units of a layer alike, gradients are not small",
         start="constant",
-        value=0.05,
+        value=0.02,
+        **_SLOW,
     ),
     STARTS.ill(
         "mlp_rows_alike",
         "initialization",
-        "mlp_identity",
-        "dead",
+        "mlp_orthogonal_tanh",
         "vanishing",
         start="rows alike",
+        **_TANH,
     ),
     TRANSFORMER.healthy("transformer_reads_first", "answer read off one token", reads_first=True),
     TRANSFORMER.healthy(
         "transformer_zero_branches",
-        "last layers of branches are zero: no other gradients in them at first",
+        "last layers of branches are zero, so the first ones have no gradients at first",
         reads_first=True,
         zeros=("attention.out", "perceptron.2"),
     ),

@@ -75,6 +75,7 @@ def _model(
             self.dropout = nn.Dropout(dropout)
 
         def forward(self, tokens: Tensor, hidden: Tensor | None) -> Tensor:
+            parts: tuple[Callable[[Tensor], Tensor], ...]
             parts = (partial(self.attention, hidden=hidden), self.perceptron)
             for norm, part in zip(self.norms, parts, strict=True):
                 change = self.dropout(part(tokens if post_norm else norm(tokens)))
