@@ -244,6 +244,9 @@ SCENARIOS: tuple[Scenario, ...] = (
         **_BYTES,
     ),
     CODES.healthy("vae_bernoulli", "sigmoid output for dark pixels", bernoulli=True),
+    CODES.ill(
+        "vae_bernoulli_lr_high", "saturated", "vae_bernoulli", "vanishing", bernoulli=True, lr=0.3
+    ),
     CODES.healthy("ae_binary", "codes end at -1 and 1", binary=True),
     CODES.ill(
         "ae_binary_lr_high",

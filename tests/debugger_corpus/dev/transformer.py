@@ -75,13 +75,15 @@ def _model(
             self.dropout = nn.Dropout(dropout)
 
         def forward(self, tokens: Tensor, hidden: Tensor | None) -> Tensor:
-            parts: tuple[Callable[[Tensor], Tensor], ...]
-            parts = (partial(self.attention, hidden=hidden), self.perceptron)
-            for norm, part in zip(self.norms, parts, strict=True):
-                change = self.dropout(part(tokens if post_norm else norm(tokens)))
-                tokens = tokens + change if residual else change
-                tokens = norm(tokens) if post_norm else tokens
-            return tokens
+            attend = partial(self.attention, hidden=hidden)
+            tokens = self._changed(tokens, self.norms[0], attend)
+            return self._changed(tokens, self.norms[1], self.perceptron)
+
+        def _changed(self, tokens: Tensor, norm: Any, part: Any) -> Tensor:
+            change: Tensor = self.dropout(part(tokens if post_norm else norm(tokens)))
+            changed = tokens + change if residual else change
+            result: Tensor = norm(changed) if post_norm else changed
+            return result
 
     class Encoder(nn.Module):
         def __init__(self) -> None:
