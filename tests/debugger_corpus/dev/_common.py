@@ -69,6 +69,16 @@ def jump(at: int, factor: float) -> Callable[[int], float]:
     return lambda step: factor if step == at else 1.0
 
 
+def raised(at: int, factor: float) -> Callable[[int], float]:
+    """Multiply the learning rate for good."""
+    return lambda step: factor if step >= at else 1.0
+
+
+def climb(first: int, factor: float, most: float) -> Callable[[int], float]:
+    """Let the learning rate grow from a step on, up to a limit."""
+    return lambda step: min(most, factor ** max(0, step - first))
+
+
 @dataclass(frozen=True)
 class Family:
     """Scenarios that are one training function with different options."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from tests.debugger_corpus.dev._common import (
     LN_10,
@@ -66,6 +66,8 @@ def _train(
     optimizer: str = "SGD",
     lr: float = 0.1,
     schedule: Callable[[int], float] = constant,
+    clip: float = 0.0,
+    scale: float = 1.0,
     unit_length: bool = False,
     pixels: bool = False,
     frozen: bool = False,
@@ -97,7 +99,9 @@ def _train(
             inputs = inputs / inputs.flatten(1).norm(dim=1).reshape(-1, 1, 1, 1) * 8
         loss = nn.functional.cross_entropy(model(inputs), classes[chosen_rows])
         chosen.zero_grad()
-        loss.backward()
+        (scale * loss).backward()
+        if clip:
+            nn.utils.clip_grad_norm_(model.parameters(), clip)
         chosen.step()
         scheduler.step()
         yield loss.item()
@@ -124,6 +128,7 @@ def _brighter(at: int, factor: float, step: int, inputs: Tensor) -> Tensor:
 
 
 CNN = Family("cnn", _train, STEPS, LN_10)
+_ADAM: dict[str, Any] = {"optimizer": "Adam", "lr": 3e-3}
 
 SCENARIOS: tuple[Scenario, ...] = (
     CNN.healthy("cnn_plain"),
@@ -146,6 +151,15 @@ SCENARIOS: tuple[Scenario, ...] = (
     CNN.healthy("cnn_unit_length", "images scaled to one length", unit_length=True),
     CNN.healthy("cnn_pixels", pixels=True),
     CNN.ill("cnn_no_norm_12", "vanishing", "cnn_batch_norm_12", blocks=12),
+    CNN.healthy("cnn_batch_norm_16", "deep", blocks=16, norm="batch", **_ADAM),
+    CNN.ill(
+        "cnn_no_norm_16",
+        "vanishing",
+        "cnn_batch_norm_16",
+        trap="Adam makes tiny gradients large again",
+        blocks=16,
+        **_ADAM,
+    ),
     CNN.ill("cnn_small_init", "vanishing", "cnn_plain", "initialization", blocks=4, gain=0.02),
     CNN.ill(
         "cnn_large_init_no_norm",

@@ -34,7 +34,14 @@ def _sequences(
     return torch.tensor(padded, dtype=torch.float32), torch.tensor(classes)
 
 
-def _model(cell: str, *, hidden: int, recurrent: float | None, output_gate: float) -> nn.Module:
+def _model(
+    cell: str,
+    *,
+    hidden: int,
+    recurrent: float | None,
+    output_gate: float,
+    forget_gate: float = 0.0,
+) -> nn.Module:
     import torch
     from torch import nn
 
@@ -62,6 +69,8 @@ def _model(cell: str, *, hidden: int, recurrent: float | None, output_gate: floa
             weights["weight_hh_l0"].copy_(recurrent * torch.eye(hidden))
         if output_gate:
             weights["bias_ih_l0"][-hidden:] += output_gate
+        if forget_gate:
+            weights["bias_ih_l0"][hidden : 2 * hidden] += forget_gate
     return model
 
 
@@ -75,10 +84,13 @@ def _train(
     reads_padding: bool = False,
     recurrent: float | None = None,
     output_gate: float = 0.0,
+    forget_gate: float = 0.0,
+    zero_point: float = 0.0,
     optimizer: str = "Adam",
     lr: float = 0.01,
     schedule: Callable[[int], float] = constant,
     clip: float = 0.0,
+    scale: float = 1.0,
     noise: float = 0.1,
     harder_at: tuple[int, ...] = (),
     shares: str = "",
@@ -88,7 +100,13 @@ def _train(
     from torch import nn
 
     generator = seeded(seed)
-    model = _model(cell, hidden=hidden, recurrent=recurrent, output_gate=output_gate)
+    model = _model(
+        cell,
+        hidden=hidden,
+        recurrent=recurrent,
+        output_gate=output_gate,
+        forget_gate=forget_gate,
+    )
     chosen = getattr(torch.optim, optimizer)(model.parameters(), lr=lr)
     scheduler = torch.optim.lr_scheduler.LambdaLR(chosen, schedule)
     last = -1 if reads_padding else length - 1
@@ -100,9 +118,10 @@ def _train(
             if step == nan_at:
                 sequences[7] = 0.0
             sequences = sequences / sequences.abs().sum(dim=(1, 2), keepdim=True) * 100
-        loss = nn.functional.cross_entropy(model(sequences, last), classes)
+        # As with temperatures in Kelvin: the same waves, far from zero.
+        loss = nn.functional.cross_entropy(model(sequences + zero_point, last), classes)
         chosen.zero_grad()
-        loss.backward()
+        (scale * loss).backward()
         if clip:
             nn.utils.clip_grad_norm_(model.parameters(), clip)
         chosen.step()

@@ -47,7 +47,18 @@ def _attention() -> nn.Module:
     return Attention()
 
 
-def _model(*, blocks: int, residual: bool, norm: bool, dropout: float, gain: float) -> nn.Module:
+def _model(
+    *,
+    blocks: int,
+    residual: bool,
+    norm: bool,
+    post_norm: bool,
+    dropout: float,
+    gain: float,
+    reads_first: bool,
+    zeros: tuple[str, ...],
+) -> nn.Module:
+    """Build an encoder; ``zeros`` are parts of its blocks whose weights and biases are zero."""
     import torch
     from torch import nn
 
@@ -64,10 +75,15 @@ def _model(*, blocks: int, residual: bool, norm: bool, dropout: float, gain: flo
             self.dropout = nn.Dropout(dropout)
 
         def forward(self, tokens: Tensor, hidden: Tensor | None) -> Tensor:
-            change = self.dropout(self.attention(self.norms[0](tokens), hidden))
-            tokens = tokens + change if residual else change
-            change = self.dropout(self.perceptron(self.norms[1](tokens)))
-            return torch.add(tokens, change) if residual else torch.as_tensor(change)
+            attend = partial(self.attention, hidden=hidden)
+            tokens = self._changed(tokens, self.norms[0], attend)
+            return self._changed(tokens, self.norms[1], self.perceptron)
+
+        def _changed(self, tokens: Tensor, norm: Any, part: Any) -> Tensor:
+            change: Tensor = self.dropout(part(tokens if post_norm else norm(tokens)))
+            changed = tokens + change if residual else change
+            result: Tensor = norm(changed) if post_norm else changed
+            return result
 
     class Encoder(nn.Module):
         def __init__(self) -> None:
@@ -82,7 +98,8 @@ def _model(*, blocks: int, residual: bool, norm: bool, dropout: float, gain: flo
             tokens = self.embed(rows) + self.position
             for block in self.blocks:
                 tokens = block(tokens, hidden)
-            logits: Tensor = self.head(self.norm(tokens).mean(1))
+            tokens = self.norm(tokens)
+            logits: Tensor = self.head(tokens[:, 0] if reads_first else tokens.mean(1))
             return logits
 
     model = Encoder()
@@ -90,6 +107,8 @@ def _model(*, blocks: int, residual: bool, norm: bool, dropout: float, gain: flo
         for name, parameter in model.blocks.named_parameters():
             if name.endswith("weight") and "norm" not in name:
                 parameter.mul_(gain)
+            if any(part in name for part in zeros):
+                parameter.zero_()
     return model
 
 
@@ -99,8 +118,11 @@ def _train(
     blocks: int = 2,
     residual: bool = True,
     norm: bool = True,
+    post_norm: bool = False,
     dropout: float = 0.0,
     gain: float = 1.0,
+    reads_first: bool = False,
+    zeros: tuple[str, ...] = (),
     smoothing: float = 0.0,
     optimizer: str = "AdamW",
     lr: float = 3e-3,
@@ -118,8 +140,18 @@ def _train(
     generator = seeded(seed)
     features, classes = digits()
     images = features.reshape(-1, 8, 8)
+    if reads_first:
+        images[:, 0] = 0.0  # The answer is read here: it must come from the other tokens.
     build = partial(
-        _model, blocks=blocks, residual=residual, norm=norm, dropout=dropout, gain=gain
+        _model,
+        blocks=blocks,
+        residual=residual,
+        norm=norm,
+        post_norm=post_norm,
+        dropout=dropout,
+        gain=gain,
+        reads_first=reads_first,
+        zeros=zeros,
     )
     model = build()
     chosen = getattr(torch.optim, optimizer)(model.parameters(), lr=lr)
@@ -173,6 +205,40 @@ SCENARIOS: tuple[Scenario, ...] = (
         optimizer="SGD",
         lr=0.2,
         **_BARE,
+    ),
+    TRANSFORMER.healthy("transformer_12", "12 blocks", blocks=12, lr=1e-3),
+    TRANSFORMER.ill(
+        "transformer_bare_12",
+        "vanishing",
+        "transformer_12",
+        trap="AdamW makes tiny gradients large again",
+        blocks=12,
+        lr=1e-3,
+        **_BARE,
+    ),
+    TRANSFORMER.healthy(
+        "transformer_post_norm", "norms after the sums", blocks=8, lr=1e-3, post_norm=True
+    ),
+    TRANSFORMER.ill(
+        "transformer_post_norm_small",
+        "vanishing",
+        "transformer_post_norm",
+        "initialization",
+        blocks=8,
+        lr=1e-3,
+        post_norm=True,
+        residual=False,
+        gain=0.01,
+    ),
+    TRANSFORMER.healthy("transformer_sgd_8", blocks=8, optimizer="SGD", lr=0.2),
+    TRANSFORMER.ill(
+        "transformer_no_residual",
+        "vanishing",
+        "transformer_sgd_8",
+        blocks=8,
+        optimizer="SGD",
+        lr=0.2,
+        residual=False,
     ),
     TRANSFORMER.ill(
         "transformer_lr_1",
