@@ -10,9 +10,9 @@ from tests.debugger_corpus.catalogue import scenarios
 from tests.debugger_corpus.evaluate import KINDS, Result, score
 from tests.debugger_corpus.frozen import changed_since_frozen
 from tests.debugger_corpus.outcome import Outcome, complaint
-from tests.debugger_corpus.scenario import Scenario
+from tests.debugger_corpus.scenario import Half, Scenario
 
-HALVES = ("dev", "held")
+HALVES: tuple[Half, ...] = ("dev", "held")
 
 
 def test_the_held_half_is_as_it_was_frozen():
