@@ -87,6 +87,7 @@ class Watch:
         """Measure what an executed step is about to use."""
         self._know(optimizer)
         self._sample = None
+        self._updates.forget()  # of a step that raised
         if not self._takes_part:
             return
         due = self._due = self._monitor.schedule.due(self.step)
@@ -138,7 +139,8 @@ class Watch:
     def let_go(self) -> None:
         """Keep nothing of the optimizer, which is no more, but what is under way."""
         self._all = self._wide = self._group(())
-        self._sample = self._snapshot = None
+        self._updates = Updates(())
+        self._sample = None
         self._ends = (None, None)
         self._count = -1
 
