@@ -88,6 +88,7 @@ def test_an_optimizer_that_is_let_go_keeps_no_weights():
     model = torch.nn.Linear(3, 4)
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
     watch = Adapter(monitor)._watch(optimizer)
+    assert watch is not None
     model(torch.ones(2, 3)).sum().backward()
     watch.before(optimizer, has_closure=False)
     watch.after(optimizer)

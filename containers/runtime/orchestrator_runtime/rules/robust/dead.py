@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 from orchestrator_runtime.rules.finding import Finding
 from orchestrator_runtime.rules.parameters import Parameter
-from orchestrator_runtime.rules.robust.run import Run
-from orchestrator_runtime.rules.rule import Need, Rule
+from orchestrator_runtime.rules.robust.base import CourseRule
+from orchestrator_runtime.rules.rule import Need
 
 if TYPE_CHECKING:
     from orchestrator_runtime.trace.record import StepRecord
@@ -24,7 +24,7 @@ REMEDIES = (
 )
 
 
-class DeadUnits(Rule):
+class DeadUnits(CourseRule):
     """Fires when weight matrices get exactly no gradient, step after step, and nothing is learnt."""
 
     name = "dead_units"
@@ -39,18 +39,12 @@ class DeadUnits(Rule):
 
     def __init__(self, **given: Any) -> None:
         super().__init__(**given)
-        self._run = Run()
         self._held = 0
         self._losses: list[float] = []
         self._alive = False
 
-    def share(self, shared: dict[str, Any]) -> None:
-        """Use what the other rules have derived."""
-        self._run = Run.shared(shared)
-
-    def observe(self, record: StepRecord) -> Finding | None:
+    def judge(self, record: StepRecord) -> Finding | None:
         """Count matrices whose gradient is exactly zero."""
-        self._run.take(record)
         block = record.blocks.get("gradients/l2")
         if record.skipped or block is None:
             return None

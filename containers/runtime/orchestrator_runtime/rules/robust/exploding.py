@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from orchestrator_runtime.rules.finding import Finding
 from orchestrator_runtime.rules.parameters import Parameter
-from orchestrator_runtime.rules.robust.run import Run
-from orchestrator_runtime.rules.rule import Need, Rule
+from orchestrator_runtime.rules.robust.base import CourseRule
+from orchestrator_runtime.rules.rule import Need
 
 if TYPE_CHECKING:
     from orchestrator_runtime.trace.record import StepRecord
@@ -29,7 +29,7 @@ DRIFT = 0.3
 """Evidence that is forgotten each step: what doubles and stays there has not exploded."""
 
 
-class ExplodingGradient(Rule):
+class ExplodingGradient(CourseRule):
     """Fires when the loss rises far above its start, or gradients are out of all proportion.
 
     Evidence adds up over steps: the worse, the sooner. A spike that recovers is none.
@@ -56,7 +56,6 @@ class ExplodingGradient(Rule):
 
     def __init__(self, **given: Any) -> None:
         super().__init__(**given)
-        self._run = Run()
         self._evidence = 0.0
         self._stiff = 0
         self._wild = 0
@@ -65,14 +64,9 @@ class ExplodingGradient(Rule):
         self._rate_at_best = 0.0
         self._norm_at_best = 0.0
 
-    def share(self, shared: dict[str, Any]) -> None:
-        """Use what the other rules have derived."""
-        self._run = Run.shared(shared)
-
-    def observe(self, record: StepRecord) -> Finding | None:
+    def judge(self, record: StepRecord) -> Finding | None:
         """Add up the evidence of one step."""
         run = self._run
-        run.take(record)
         loss = record.scalars.get("loss")
         if record.skipped or loss is None:
             return None

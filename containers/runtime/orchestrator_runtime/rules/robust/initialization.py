@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from orchestrator_runtime.rules.finding import Finding
 from orchestrator_runtime.rules.parameters import Parameter
-from orchestrator_runtime.rules.robust.run import Run
-from orchestrator_runtime.rules.rule import Need, Rule
+from orchestrator_runtime.rules.robust.base import CourseRule
+from orchestrator_runtime.rules.rule import Need
 
 if TYPE_CHECKING:
     from orchestrator_runtime.trace.record import StepRecord, Tensor
@@ -25,7 +25,7 @@ REMEDIES = (
 )
 
 
-class PoorInitialization(Rule):
+class PoorInitialization(CourseRule):
     """Fires when most weight matrices begin constant, or activations grow with depth.
 
     Only where the loss shows that it hurts.
@@ -47,20 +47,14 @@ class PoorInitialization(Rule):
 
     def __init__(self, **given: Any) -> None:
         super().__init__(**given)
-        self._run = Run()
         self._constant: list[str] = []
         self._matrices = 0
         self._small: list[str] = []
         self._meant = True
         self._growth: tuple[float, list[str]] = (0.0, [])
 
-    def share(self, shared: dict[str, Any]) -> None:
-        """Use what the other rules have derived."""
-        self._run = Run.shared(shared)
-
-    def observe(self, record: StepRecord) -> Finding | None:
+    def judge(self, record: StepRecord) -> Finding | None:
         """Look at the first weights once, then at the loss."""
-        self._run.take(record)
         block = record.blocks.get("weights/std")
         if block is not None and not self._matrices:
             matrices = [(t, v) for t, v in block.present() if t.role in {"matrix", "embedding"}]

@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING, Any
 
 from orchestrator_runtime.rules.finding import Finding
 from orchestrator_runtime.rules.parameters import Parameter
-from orchestrator_runtime.rules.robust.run import Run
+from orchestrator_runtime.rules.robust.base import CourseRule
 from orchestrator_runtime.rules.rule import Need, Rule
 
 if TYPE_CHECKING:
     from orchestrator_runtime.trace.record import StepRecord
 
 
-class LossNotDecreasing(Rule):
+class LossNotDecreasing(CourseRule):
     """Fires when the averaged loss has not reached a new low for a number of steps."""
 
     name = "loss_not_decreasing"
@@ -28,18 +28,12 @@ class LossNotDecreasing(Rule):
 
     def __init__(self, **given: Any) -> None:
         super().__init__(**given)
-        self._run = Run()
         self._low = math.inf
         self._since = 0
 
-    def share(self, shared: dict[str, Any]) -> None:
-        """Use what the other rules have derived."""
-        self._run = Run.shared(shared)
-
-    def observe(self, record: StepRecord) -> Finding | None:
+    def judge(self, record: StepRecord) -> Finding | None:
         """Count the steps since the last low."""
         run = self._run
-        run.take(record)
         loss = run.loss
         if record.skipped or "loss" not in record.scalars or not loss.steps:
             return None
@@ -64,7 +58,7 @@ class LossNotDecreasing(Rule):
         )
 
 
-class UpdateRatio(Rule):
+class UpdateRatio(CourseRule):
     """Fires when steps are too large or too small for the weights that they change."""
 
     name = "update_ratio"
@@ -81,16 +75,10 @@ class UpdateRatio(Rule):
 
     def __init__(self, **given: Any) -> None:
         super().__init__(**given)
-        self._run = Run()
         self._held = 0
 
-    def share(self, shared: dict[str, Any]) -> None:
-        """Use what the other rules have derived."""
-        self._run = Run.shared(shared)
-
-    def observe(self, record: StepRecord) -> Finding | None:
+    def judge(self, record: StepRecord) -> Finding | None:
         """Compare the median update ratio with both limits."""
-        self._run.take(record)
         block = record.blocks.get("weights/update_ratio")
         ratios = sorted(value for _, value in block.present()) if block is not None else []
         if not ratios or self._run.steps == 1:

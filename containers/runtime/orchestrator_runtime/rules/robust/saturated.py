@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 from orchestrator_runtime.rules.finding import Finding
 from orchestrator_runtime.rules.parameters import Parameter
-from orchestrator_runtime.rules.robust.run import Run
-from orchestrator_runtime.rules.rule import Need, Rule
+from orchestrator_runtime.rules.robust.base import CourseRule
+from orchestrator_runtime.rules.rule import Need
 
 if TYPE_CHECKING:
     from orchestrator_runtime.trace.record import StepRecord
@@ -23,7 +23,7 @@ REMEDIES = (
 )
 
 
-class SaturatedActivation(Rule):
+class SaturatedActivation(CourseRule):
     """Fires when most units of an activation are saturated, sample after sample, and the loss stays."""
 
     name = "saturated_activation"
@@ -36,16 +36,10 @@ class SaturatedActivation(Rule):
 
     def __init__(self, **given: Any) -> None:
         super().__init__(**given)
-        self._run = Run()
         self._held: dict[str, int] = {}
 
-    def share(self, shared: dict[str, Any]) -> None:
-        """Use what the other rules have derived."""
-        self._run = Run.shared(shared)
-
-    def observe(self, record: StepRecord) -> Finding | None:
+    def judge(self, record: StepRecord) -> Finding | None:
         """Look at a sample of activations."""
-        self._run.take(record)
         block = record.blocks.get("outputs/saturated")
         if block is None:
             return None

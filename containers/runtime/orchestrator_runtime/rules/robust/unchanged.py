@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 from orchestrator_runtime.rules.finding import Finding
 from orchestrator_runtime.rules.parameters import Parameter
-from orchestrator_runtime.rules.robust.run import Run
-from orchestrator_runtime.rules.rule import Need, Rule
+from orchestrator_runtime.rules.robust.base import CourseRule
+from orchestrator_runtime.rules.rule import Need
 
 if TYPE_CHECKING:
     from orchestrator_runtime.trace.record import Block, StepRecord
@@ -19,7 +19,7 @@ REMEDIES = (
 )
 
 
-class UnchangedWeights(Rule):
+class UnchangedWeights(CourseRule):
     """Fires when an optimizer steps but its weights get no gradient, or do not change."""
 
     name = "unchanged_weights"
@@ -36,20 +36,14 @@ class UnchangedWeights(Rule):
 
     def __init__(self, **given: Any) -> None:
         super().__init__(**given)
-        self._run = Run()
         self._without = 0
         self._small = 0
         self._at_zero = 0
         self._rate = 0.0
         self._ever: set[str] = set()
 
-    def share(self, shared: dict[str, Any]) -> None:
-        """Use what the other rules have derived."""
-        self._run = Run.shared(shared)
-
-    def observe(self, record: StepRecord) -> Finding | None:
+    def judge(self, record: StepRecord) -> Finding | None:
         """Look at who has a gradient, and at what changed."""
-        self._run.take(record)
         if record.skipped:
             return None
         return self._on_gradients(record) or self._on_rate(record) or self._on_updates(record)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from orchestrator_runtime.rules.finding import Finding
 from orchestrator_runtime.rules.parameters import Parameter
-from orchestrator_runtime.rules.robust.run import Run
+from orchestrator_runtime.rules.robust.base import CourseRule
 from orchestrator_runtime.rules.rule import Rule
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ def validation_loss(record: StepRecord, name: str | None) -> float | None:
     return None
 
 
-class Overfit(Rule):
+class Overfit(CourseRule):
     """Fires when validation loss rises while training loss falls."""
 
     name = "overfit"
@@ -43,18 +43,12 @@ class Overfit(Rule):
 
     def __init__(self, **given: Any) -> None:
         super().__init__(**given)
-        self._run = Run()
         self._best = math.inf
         self._train_at_best = math.nan
         self._held = 0
 
-    def share(self, shared: dict[str, Any]) -> None:
-        """Use what the other rules have derived."""
-        self._run = Run.shared(shared)
-
-    def observe(self, record: StepRecord) -> Finding | None:
+    def judge(self, record: StepRecord) -> Finding | None:
         """Look at a validation, if there is one."""
-        self._run.take(record)
         name = self.values["metric"]
         value = validation_loss(record, None if name is None else str(name))
         if value is None:

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 from orchestrator_runtime.rules.finding import Finding
 from orchestrator_runtime.rules.parameters import Parameter
-from orchestrator_runtime.rules.robust.run import ZERO, Run
-from orchestrator_runtime.rules.rule import Need, Rule
+from orchestrator_runtime.rules.robust.base import CourseRule
+from orchestrator_runtime.rules.robust.run import ZERO
+from orchestrator_runtime.rules.rule import Need
 
 if TYPE_CHECKING:
     from orchestrator_runtime.trace.record import StepRecord
@@ -31,7 +32,7 @@ FLOOR = -45.0
 """log10 that stands for an exact zero in medians: below the smallest single precision number."""
 
 
-class VanishingGradient(Rule):
+class VanishingGradient(CourseRule):
     """Fires when gradients relative to their weights fall by decades towards the first layers.
 
     Or when they are tiny everywhere. Only while the loss does not fall: what learns is healthy.
@@ -49,17 +50,11 @@ class VanishingGradient(Rule):
 
     def __init__(self, **given: Any) -> None:
         super().__init__(**given)
-        self._run = Run()
         self._held = 0
 
-    def share(self, shared: dict[str, Any]) -> None:
-        """Use what the other rules have derived."""
-        self._run = Run.shared(shared)
-
-    def observe(self, record: StepRecord) -> Finding | None:
+    def judge(self, record: StepRecord) -> Finding | None:
         """Compare the gradients of first and last layers."""
         run = self._run
-        run.take(record)
         block = record.blocks.get("gradients/l2")
         if record.skipped or block is None or run.steps <= self.whole("warm_up"):
             return None
