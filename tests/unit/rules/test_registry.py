@@ -27,11 +27,21 @@ class Broken(Rule):
     def __init__(self, **given):
         raise KeyError("no")
 
+    def observe(self, record):
+        return None
+
+
+class Blind(Rule):
+    """It misspelt the method that it meant."""
+
+    def observes(self, record):
+        return None
+
 
 @pytest.fixture
 def module(monkeypatch):
     made = types.ModuleType("my_rules")
-    vars(made).update(Spike=Spike, Broken=Broken, thing=3)
+    vars(made).update(Spike=Spike, Broken=Broken, Blind=Blind, thing=3)
     monkeypatch.setitem(sys.modules, "my_rules", made)
 
 
@@ -55,6 +65,7 @@ class TestCustomRules:
             ("my_rules:thing", "no subclass"),
             ("my_rules:Broken", "cannot be made: KeyError"),
             ("my_rules:", "cannot be loaded"),
+            ("my_rules:Blind", "looks at nothing; define one of its methods observe,"),
         ],
     )
     def test_what_is_no_rule_is_explained(self, place, text):

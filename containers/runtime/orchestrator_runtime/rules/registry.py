@@ -14,6 +14,10 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 
+LOOKS = ("observe", "observe_array", "observe_system", "waited")
+"""Methods by which a rule learns of a run; it has at least one of them."""
+
+
 def rules() -> dict[str, type[Rule]]:
     """Return all built-in rules by name."""
     from orchestrator_runtime.rules.documented import DOCUMENTED  # noqa: PLC0415
@@ -80,5 +84,9 @@ def custom_rule(place: str) -> type[Rule]:
     except Exception as error:  # the user's module may raise anything
         raise RuleError(f"{place} cannot be loaded: {type(error).__name__}: {error}") from error
     if not (isinstance(found, type) and issubclass(found, Rule)):
-        raise RuleError(f"{place} is no subclass of orchestrator_runtime.rules.Rule")
+        raise RuleError(
+            f"{place} is no subclass of a rule; derive it from orchestrator_runtime.rules.Rule"
+        )
+    if all(getattr(found, name) is getattr(Rule, name) for name in LOOKS):
+        raise RuleError(f"{place} looks at nothing; define one of its methods {', '.join(LOOKS)}")
     return found

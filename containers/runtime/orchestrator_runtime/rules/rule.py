@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from abc import ABC
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 from orchestrator_runtime.rules.parameters import Parameter, Value, parse_parameters
@@ -31,7 +32,7 @@ class Need(NamedTuple):
     pattern: str | None = None
 
 
-class Rule:
+class Rule(ABC):  # noqa: B024 -- what a rule looks at differs; see `registry.custom_rule`
     """Base of all rules. A rule is made for one optimizer and sees its steps in order.
 
     A custom rule is a subclass in the user's source; ``parameters`` and ``needs`` may be left out.
@@ -87,12 +88,12 @@ class Rule:
         """Return what must be recorded for this rule; by default the class's ``needs``."""
         return self.needs
 
-    def share(self, shared: dict[str, Any]) -> None:
+    def share(self, shared: dict[str, Any]) -> None:  # noqa: B027 -- most rules share nothing
         """Take part in what the rules of one optimizer derive together; called once, first."""
 
-    def observe(self, record: StepRecord) -> Finding | None:
+    def observe(self, record: StepRecord) -> Finding | None:  # noqa: ARG002
         """Look at one step."""
-        raise NotImplementedError
+        return None
 
     def observe_array(self, array: Array) -> Finding | None:  # noqa: ARG002
         """Look at a whole tensor, if ``needed`` asked for one."""

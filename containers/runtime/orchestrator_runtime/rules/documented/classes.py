@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+from abc import abstractmethod
 from collections import Counter
 from typing import TYPE_CHECKING, Any, cast
 
@@ -35,13 +36,13 @@ class PairRule(DocumentedRule):
         """Why nothing was judged."""
         return self._reason
 
+    @abstractmethod
     def places(self) -> dict[str, tuple[str, str]]:
         """Return collections and patterns of labels and predictions."""
-        raise NotImplementedError
 
+    @abstractmethod
     def judge_pairs(self, step: int, labels: list[int], predictions: list[int]) -> Finding | None:
         """Look at the labels and predictions of one step."""
-        raise NotImplementedError
 
     def needed(self) -> tuple[Need, ...]:
         """Return what must be recorded for this rule."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from typing import TYPE_CHECKING, Any, cast
 
 from orchestrator_runtime.rules.documented.base import (
@@ -35,17 +36,17 @@ class TensorRule(DocumentedRule):
         )
 
     @property
+    @abstractmethod
     def statistic(self) -> str:
         """The statistic that is judged."""
-        raise NotImplementedError
 
+    @abstractmethod
     def is_wrong(self, value: float) -> bool:
         """Return whether a tensor's value makes the rule fire."""
-        raise NotImplementedError
 
+    @abstractmethod
     def message(self, worst: Measured, number: int) -> str:
         """Say what is wrong with the worst of a number of tensors."""
-        raise NotImplementedError
 
     def badness(self, value: float) -> float:
         """Return by what wrong tensors are ordered, the largest first."""

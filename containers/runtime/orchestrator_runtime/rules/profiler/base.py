@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from abc import abstractmethod
 from typing import TYPE_CHECKING, Any
 
 from orchestrator_runtime.rules.documented.base import BASE_TRIAL, DocumentedRule
@@ -66,13 +67,13 @@ class SystemRule(DocumentedRule):
         """The number of samples that are needed before anything is judged."""
         return self.whole("patience") if "patience" in self.values else 1
 
+    @abstractmethod
     def take(self, sample: SystemSample) -> bool:
         """Take a sample; return whether it has what this rule needs."""
-        raise NotImplementedError
 
+    @abstractmethod
     def scan(self) -> Finding | None:
         """Judge what was taken."""
-        raise NotImplementedError
 
 
 class GpuRule(SystemRule):

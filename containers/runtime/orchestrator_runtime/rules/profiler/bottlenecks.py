@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections import deque
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -29,9 +30,9 @@ class BottleneckRule(GpuRule):
         super().__init__(**given)
         self._bottlenecks = 0
 
+    @abstractmethod
     def busy(self, sample: SystemSample) -> float | None:
         """Return the percentage of what may hold up the GPUs."""
-        raise NotImplementedError
 
     def take(self, sample: SystemSample) -> bool:
         """Count a sample."""

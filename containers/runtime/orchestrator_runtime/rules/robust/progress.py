@@ -111,10 +111,6 @@ class StalledTraining(Rule):
     name = "stalled_training"
     parameters = (Parameter("seconds", 1800.0, "float", 1, help="longest time without a step"),)
 
-    def observe(self, record: StepRecord) -> Finding | None:  # noqa: ARG002
-        """Find nothing: a step is the opposite of a stall."""
-        return None
-
     def waited(self, last: StepRecord | None, now: float) -> Finding | None:
         """Compare the time since the last step."""
         if last is None or now - last.time < self.number("seconds"):
