@@ -31,9 +31,6 @@ Attempt = Annotated[
     int | None,
     Query(description="Which attempt, from 1; the present one if left out.", ge=1, le=1_000_000),
 ]
-Offset = Annotated[
-    int, Query(description="Byte offset in the log to read from.", ge=0, le=MAX_OFFSET)
-]
 
 _WHY = {
     400: "A rule is broken; the message names rule, value and remedy.",

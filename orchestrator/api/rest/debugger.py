@@ -4,38 +4,23 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from fastapi import APIRouter, Path, Query
+from fastapi import APIRouter, Path
 from starlette.responses import Response
 
 from orchestrator.api.context import Context
-from orchestrator.api.rest.common import MAX_OFFSET, ONCE, Name, file_content, problems
+from orchestrator.api.rest.common import ONCE, Name, problems
 from orchestrator.api.rest.jobs import JOB
+from orchestrator.api.rest.parts import DEFAULT_BYTES, LimitBytes, Offset, documented_part, part
 from orchestrator.api.views import Findings, TraceFiles, response
 from orchestrator.service.findings import FindingService
 from orchestrator.spec.findings import TRACE_NAME_PATTERN
 
 TENSORS = JOB + "/tensors"
-OCTETS = "application/octet-stream"
 
 FileName = Annotated[
     str, Path(description="Of a file that the list names.", pattern=TRACE_NAME_PATTERN)
 ]
-_BYTES = file_content("Bytes of the file.", OCTETS) | {
-    "headers": {
-        "Orchestrator-Size": {
-            "description": "Size of the whole file now.",
-            "schema": {"type": "integer"},
-        },
-        "Orchestrator-Next-Offset": {
-            "description": "Where to read on.",
-            "schema": {"type": "integer"},
-        },
-        "Orchestrator-Finished": {
-            "description": "Whether nothing will follow.",
-            "schema": {"type": "boolean"},
-        },
-    }
-}
+_BYTES = documented_part("Bytes of the file.", "Orchestrator-Size", "Size of the whole file now.")
 
 
 class DebuggerRoutes:
@@ -95,18 +80,16 @@ class DebuggerRoutes:
         self,
         name: Name,
         file: FileName,
-        offset: Annotated[
-            int, Query(description="Byte offset to read from.", ge=0, le=MAX_OFFSET)
-        ] = 0,
-        limit_bytes: Annotated[int, Query(ge=1, le=16 << 20)] = 1 << 20,
+        offset: Offset = 0,
+        limit_bytes: LimitBytes = DEFAULT_BYTES,
     ) -> Response:
         """Read bytes of such a file, also while it grows."""
         chunk = await self._context.files.run(
             self._findings.read_trace, name, file, offset=offset, limit_bytes=limit_bytes
         )
-        headers = {
-            "Orchestrator-Size": str(chunk.size_bytes),
-            "Orchestrator-Next-Offset": str(chunk.next_offset),
-            "Orchestrator-Finished": str(chunk.finished).lower(),
-        }
-        return Response(chunk.data, headers=headers, media_type=OCTETS)
+        return part(
+            chunk.data,
+            next_offset=chunk.next_offset,
+            finished=chunk.finished,
+            size=chunk.size_bytes,
+        )

@@ -14,11 +14,10 @@ from orchestrator.api.rest.common import (
     Attempt,
     HostName,
     Name,
-    Offset,
-    file_content,
     problems,
 )
 from orchestrator.api.rest.jobs import JOB
+from orchestrator.api.rest.parts import DEFAULT_BYTES, LimitBytes, Offset, documented_part, part
 from orchestrator.api.stream import (
     LOOK_SECONDS,
     EventStream,
@@ -32,7 +31,6 @@ from orchestrator.logs.file import LogFile
 from orchestrator.service.logs import LogChunk
 
 LOG = JOB + "/logs/{host}"
-OCTETS = "application/octet-stream"
 MAX_LINE_BYTES = 4 << 20
 
 LastEventId = Annotated[
@@ -46,22 +44,11 @@ LastEventId = Annotated[
 MaxSeconds = Annotated[
     float, Query(gt=0, le=3600, description="The stream ends after this time; connect again.")
 ]
-_BYTES = file_content("Bytes of the log, exactly as they were printed.", OCTETS) | {
-    "headers": {
-        "Orchestrator-Attempt": {
-            "description": "Attempt that the bytes are of; 0 before the first has begun.",
-            "schema": {"type": "integer"},
-        },
-        "Orchestrator-Next-Offset": {
-            "description": "Where to read on.",
-            "schema": {"type": "integer"},
-        },
-        "Orchestrator-Finished": {
-            "description": "Whether nothing will follow.",
-            "schema": {"type": "boolean"},
-        },
-    }
-}
+_BYTES = documented_part(
+    "Bytes of the log, exactly as they were printed.",
+    "Orchestrator-Attempt",
+    "Attempt that the bytes are of; 0 before the first has begun.",
+)
 
 
 class LogRoutes:
@@ -138,19 +125,19 @@ class LogRoutes:
         host: HostName,
         attempt: Attempt = None,
         offset: Offset = 0,
-        limit_bytes: Annotated[int, Query(ge=1, le=16 << 20)] = 1 << 20,
+        limit_bytes: LimitBytes = DEFAULT_BYTES,
         wait_seconds: Annotated[
             float, Query(ge=0, le=60, description="Longest wait for a first byte or the end.")
         ] = 0,
     ) -> Response:
         """Read bytes of a log; wait for more when there are none yet."""
         chunk = await self._read(name, host, attempt, offset, limit_bytes, wait_seconds)
-        headers = {
-            "Orchestrator-Attempt": str(chunk.attempt),
-            "Orchestrator-Next-Offset": str(chunk.next_offset),
-            "Orchestrator-Finished": str(chunk.finished).lower(),
-        }
-        return Response(chunk.data, headers=headers, media_type=OCTETS)
+        return part(
+            chunk.data,
+            next_offset=chunk.next_offset,
+            finished=chunk.finished,
+            attempt=chunk.attempt,
+        )
 
     async def _read(
         self,
