@@ -23,7 +23,7 @@ PARTS = (
     "hook.pytorch.outputs", "hook.pytorch.sample", "hook.pytorch.shards", "hook.pytorch.signals",
     "hook.pytorch.watch", "hook.include", "hook.wishes", "hook.given",
     "hook.pytorch.activations", "hook.pytorch.arrays", "hook.pytorch.batches",
-    "hook.pytorch.gauge", "hook.pytorch.inputs", "hook.pytorch.labels", "hook.pytorch.memory",
+    "hook.pytorch.gauge", "hook.pytorch.hooked", "hook.pytorch.inputs", "hook.pytorch.updates", "hook.pytorch.labels", "hook.pytorch.memory",
     "hook.pytorch.saved", "hook.pytorch.units",
 )  # fmt: skip
 # What begin_anew needs, what runs when the program is over, and a thread of the debugger's own.

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import nn
 
-from orchestrator_runtime.hook.pytorch.outputs import compiles
+from orchestrator_runtime.hook.pytorch.hooked import HookedModules
 from orchestrator_runtime.hook.wishes import ARRAY, IMAGES, SEQUENCES
 
 if TYPE_CHECKING:
@@ -21,48 +21,40 @@ IMAGE_AXES = 4
 _WORDS = (torch.int64, torch.int32)
 
 
-class Batches:
+class Batches(HookedModules):
     """Takes the first pictures of a step, and what each embedding is given first.
 
     Pictures are a floating-point input with four axes and no history. Modules are called from
     outside in, so that is the outermost model's, unless it is given by name.
     """
 
+    what = "inputs"
+
     def __init__(self, monitor: Monitor, arrays: Arrays, names: ModuleNames) -> None:
-        self._monitor = monitor
+        super().__init__(monitor)
         self._arrays = arrays
         self._names = names
-        self._handle: Any = None
         self._wanted: set[str] = set()
         self._done: set[object] = set()
         self._copies: list[Copy] = []
 
-    def arm(self, step: int) -> None:
-        """Hook the modules if a step's inputs are wanted; those of step 0 are taken at step 1."""
+    def wanted(self, step: int) -> bool:
+        """Return whether a step's batches are wanted."""
         due = self._monitor.schedule.due(0 if step == 1 else step)
         self._wanted = {name for name in COLLECTIONS if f"{name}/{ARRAY}" in due}
-        if not self._wanted or self._handle is not None:
-            return
-        if compiles():
-            self._monitor.note("inputs of compiled models are not recorded")
-            return
-        self._handle = nn.modules.module.register_module_forward_pre_hook(self._before_forward)
+        return bool(self._wanted)
 
-    def take(self, sample: Sample) -> None:
-        """Remove the hooks, and hand on what they saw."""
-        if self._handle is not None:
-            sample.arrays += self._copies
-            self.disarm()
+    def register(self) -> Any:
+        """Hook all modules."""
+        return nn.modules.module.register_module_forward_pre_hook(self._before_forward)
 
-    def close(self) -> None:
-        """Remove the hooks."""
-        self.disarm()
+    def hand_on(self, sample: Sample) -> None:
+        """Put copies of the batches into a sample."""
+        sample.arrays += self._copies
 
-    def disarm(self) -> None:
-        """Remove the hooks, and forget what they have seen."""
-        if self._handle is not None:
-            self._handle.remove()
-        self._handle, self._copies, self._done = None, [], set()
+    def forget(self) -> None:
+        """Let go of what was seen."""
+        self._copies, self._done = [], set()
 
     @torch.no_grad()
     def _look(self, module: nn.Module, given: tuple[Any, ...]) -> None:

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 from torch import nn
 
 from orchestrator_runtime.hook.pytorch.activations import Activations, forward_hook
-from orchestrator_runtime.hook.pytorch.outputs import compiles, kind_of, trains
+from orchestrator_runtime.hook.pytorch.hooked import HookedModules
+from orchestrator_runtime.hook.pytorch.outputs import kind_of, trains
 
 if TYPE_CHECKING:
     from orchestrator_runtime.hook.guard import Guard
@@ -19,46 +20,32 @@ if TYPE_CHECKING:
 PREFIX = "inputs/"
 
 
-class Inputs:
+class Inputs(HookedModules):
     """Hooks all modules before one step's forward pass: some change their input in place.
 
     Where an activation is a function, only its output is known.
     """
 
     def __init__(self, monitor: Monitor, arrays: Arrays, names: ModuleNames, guard: Guard) -> None:
-        self._monitor = monitor
-        self._handle: Any = None
+        super().__init__(monitor)
         self._activations = Activations("inputs", monitor, arrays, names.of, {})
         self._hook = guard(forward_hook(self._activations, monitor.note, self._before_forward))
 
-    def arm(self, step: int) -> None:
-        """Hook the modules if a step's inputs are wanted; those of step 0 are taken at step 1."""
-        if not self._activations.wanted(step) or self._handle is not None:
-            return
-        if compiles():
-            self._monitor.note("activations of compiled models are not measured")
-            return
-        self._handle = nn.modules.module.register_module_forward_pre_hook(self._hook)
+    def wanted(self, step: int) -> bool:
+        """Return whether a step's inputs are wanted."""
+        return self._activations.wanted(step)
 
-    def take(self, sample: Sample) -> None:
-        """Remove the hooks, and hand on what they saw."""
-        if self._handle is not None:
-            self._unhook()
-            self._activations.take(sample)
+    def register(self) -> Any:
+        """Hook all modules."""
+        return nn.modules.module.register_module_forward_pre_hook(self._hook)
 
-    def disarm(self) -> None:
-        """Remove the hooks, and forget what they have seen."""
-        self._unhook()
+    def hand_on(self, sample: Sample) -> None:
+        """Put what activations were given into a sample."""
+        self._activations.take(sample)
+
+    def forget(self) -> None:
+        """Let go of what was seen."""
         self._activations.drop()
-
-    def close(self) -> None:
-        """Remove the hooks."""
-        self.disarm()
-
-    def _unhook(self) -> None:
-        if self._handle is not None:
-            self._handle.remove()
-        self._handle = None
 
     def _before_forward(self, module: nn.Module, given: tuple[Any, ...]) -> None:
         kind = kind_of(module)

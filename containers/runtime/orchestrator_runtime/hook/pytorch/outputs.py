@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -10,6 +9,7 @@ from torch import nn
 
 from orchestrator_runtime.hook.pytorch.activations import Activations, forward_hook
 from orchestrator_runtime.hook.pytorch.arrays import has_memory
+from orchestrator_runtime.hook.pytorch.hooked import HookedModules
 from orchestrator_runtime.hook.pytorch.units import unit_axis
 
 if TYPE_CHECKING:
@@ -33,46 +33,32 @@ _BACKWARDS = {"ReluBackward0": "relu", "SigmoidBackward0": "sigmoid", "TanhBackw
 """Names by which autograd knows activations that are functions, not modules."""
 
 
-class Outputs:
-    """Hooks all modules for one step, and takes the hooks away."""
+class Outputs(HookedModules):
+    """Hooks all modules behind one step's forward pass."""
 
     def __init__(self, monitor: Monitor, arrays: Arrays, names: ModuleNames, guard: Guard) -> None:
-        self._monitor = monitor
+        super().__init__(monitor)
         self._names = names
-        self._handle: Any = None
         self._given: dict[int, nn.Module] = {}
         self._activations = Activations("outputs", monitor, arrays, self._name_of, _STATISTICS)
         self._hook = guard(forward_hook(self._activations, monitor.note, self._on_forward))
 
-    def arm(self, step: int) -> None:
-        """Hook the modules if a step's outputs are wanted; those of step 0 are taken at step 1."""
-        if not self._activations.wanted(step) or self._handle is not None:
-            return
-        if compiles():
-            self._monitor.note("activations of compiled models are not measured")
-            return
-        self._handle = nn.modules.module.register_module_forward_hook(self._hook)
+    def wanted(self, step: int) -> bool:
+        """Return whether a step's outputs are wanted."""
+        return self._activations.wanted(step)
 
-    def take(self, sample: Sample) -> None:
-        """Remove the hooks, and hand on what they saw."""
-        if self._handle is None:
-            return
-        self._unhook()
+    def register(self) -> Any:
+        """Hook all modules."""
+        return nn.modules.module.register_module_forward_hook(self._hook)
+
+    def hand_on(self, sample: Sample) -> None:
+        """Put what activations gave into a sample."""
         self._activations.take(sample)
 
-    def disarm(self) -> None:
-        """Remove the hooks, and forget what they have seen."""
-        self._unhook()
+    def forget(self) -> None:
+        """Let go of what was seen."""
         self._activations.drop()
-
-    def close(self) -> None:
-        """Remove the hooks."""
-        self.disarm()
-
-    def _unhook(self) -> None:
-        if self._handle is not None:
-            self._handle.remove()
-        self._handle, self._given = None, {}
+        self._given = {}
 
     def _name_of(self, module: nn.Module) -> str:
         name = self._names.of(module)
@@ -157,9 +143,3 @@ _STATISTICS: dict[str, Callable[[str, torch.Tensor], torch.Tensor]] = {
     "outputs/saturated": _saturated,
     "outputs/abs_max": _abs_max,
 }
-
-
-def compiles() -> bool:
-    """Return whether anything was compiled: hooks would make it be compiled again."""
-    frames = getattr(sys.modules.get("torch._dynamo.convert_frame"), "FRAME_COUNTER", 0)
-    return bool(frames)
