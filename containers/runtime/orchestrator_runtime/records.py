@@ -17,13 +17,15 @@ from orchestrator_runtime import contract, jsonlite
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
     from typing import SupportsFloat, SupportsIndex
 
 NAME_MAX_CHARACTERS = 255  # as in MetricDefinition
 QUEUE_RECORDS = 10_000
 EXIT_FLUSH_SECONDS = 1.0
-_RANKS = ("RANK", "OMPI_COMM_WORLD_RANK", "PMI_RANK", "SLURM_PROCID", "SM_CURRENT_HOST_RANK")
+LAUNCHED_RANKS = ("RANK", "OMPI_COMM_WORLD_RANK", "PMI_RANK", "SLURM_PROCID")
+"""Variables by which launchers tell a process which of them it is."""
+_RANKS = (*LAUNCHED_RANKS, "SM_CURRENT_HOST_RANK")
 _NOT_FINITE = {"nan": "NaN", "inf": "Infinity", "-inf": "-Infinity"}
 on_metric: Callable[[str, float], None] | None = None
 """Is told of each metric: the debugger's record of the next step, while one is made."""
@@ -113,7 +115,7 @@ class Sink:
     """The FIFO of the job, as one process sees it."""
 
     def __init__(self, path: str) -> None:
-        self.rank = _rank()
+        self.rank = process_rank()
         self.dropped = 0
         self._queue: deque[bytes] = deque()
         self._descriptor = -1
@@ -214,8 +216,9 @@ def _at_exit() -> None:
         sink.flush_at_exit()
 
 
-def _rank() -> int:
-    for variable in _RANKS:
+def process_rank(variables: Iterable[str] = _RANKS) -> int:
+    """Return the rank of this process among those that train together, 0 if it is alone."""
+    for variable in variables:
         text = os.environ.get(variable, "")
         if text.isdigit():
             return int(text)

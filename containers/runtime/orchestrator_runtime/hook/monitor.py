@@ -56,7 +56,7 @@ class Monitor:
         self.steps = 0
         self.backwards = 0
         self.framework = ""
-        self.rank = process_rank()
+        self.rank = records.process_rank(records.LAUNCHED_RANKS)
         self.records = plan.all_ranks or self.rank == 0
         self.findings: list[Finding] = []
         self._said: dict[str, None] = {}
@@ -321,15 +321,6 @@ class Monitor:
         records.send_record(
             {"kind": "debugger", "state": "rule_error", "rule": rule, "error": error[:1000]}
         )
-
-
-def process_rank() -> int:
-    """Return the rank of this process among those that train together, 0 if it is alone."""
-    for variable in ("RANK", "OMPI_COMM_WORLD_RANK", "PMI_RANK", "SLURM_PROCID"):
-        text = os.environ.get(variable, "")
-        if text.isdigit():
-            return int(text)
-    return 0
 
 
 def _is_helper() -> bool:
