@@ -68,6 +68,7 @@ _KEPT_FILES = {
     contract.LOG_FILE,
     contract.LOG_INDEX_FILE,
     contract.RECORDS_FILE,
+    contract.DEBUG_RECORDS_FILE,
     "supervisor.err",
 }
 

@@ -11,6 +11,7 @@ import pytest
 from orchestrator import Compute, ModelTrainer, SourceCode, TrainingJob
 from orchestrator.embedded import LocalTransport
 from orchestrator.spec.debug import Debugger
+from orchestrator.spec.findings import DebugState, RuleStatus
 from tests.jobs import running
 
 pytestmark = [pytest.mark.e2e, pytest.mark.torch, pytest.mark.timeout(600)]
@@ -41,6 +42,11 @@ def check_stopped(job: TrainingJob, fault: str, folder: Path) -> None:
     assert (record.status, record.end_reason) == ("Stopped", "rule_stop")
     assert record.failure_reason is not None
     assert record.failure_reason.startswith(f"RuleStop: {RULES[fault]} at step ")
+    found = job.findings()
+    assert RULES[fault] in {finding.rule for finding in found}
+    assert any(finding.stop for finding in found)
+    stands = {rule.name: rule.status for rule in found.rules}
+    assert stands[RULES[fault]] is RuleStatus.ISSUES_FOUND
     with tarfile.open(job.download(folder)) as archive:
         assert {"model.pt", "model_card.json"} <= set(archive.getnames())
 
@@ -49,6 +55,9 @@ def check_completed(job: TrainingJob) -> None:
     record = job.wait(logs=False).record
     assert (record.status, record.end_reason) == ("Completed", "completed")
     assert "accuracy=" in "".join(job.logs())
+    found = job.findings()
+    assert (found.state, len(found)) == (DebugState.ENDED, 0)
+    assert {rule.status for rule in found.rules} == {RuleStatus.NO_ISSUES_FOUND}
 
 
 def run_all(transport: LocalTransport, folder: Path, **where: Any) -> None:

@@ -229,11 +229,13 @@ def test_only_records_and_artifacts_stay(context: AttemptContext, tmp_path: Path
     (elsewhere / "precious").touch()
     for name in ("ml", "scratch", "junk", "artifacts"):
         (directory / name / "deep").mkdir(parents=True)
-    (directory / "log").touch()
+    kept = ["debugger.jsonl", "exit.json", "log", "records.jsonl"]
+    for name in kept:
+        (directory / name).touch()
     (directory / "plan.json").symlink_to(elsewhere / "precious")
     (directory / "leads-out").symlink_to(elsewhere)
     os.mkfifo(directory / "records")
     docker_records.discard_all_but_records(directory)
-    assert sorted(path.name for path in directory.iterdir()) == ["artifacts", "exit.json", "log"]
+    assert sorted(path.name for path in directory.iterdir()) == ["artifacts", *kept]
     assert (elsewhere / "precious").exists()
     docker_records.discard_all_but_records(directory / "missing")
