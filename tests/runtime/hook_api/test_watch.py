@@ -17,6 +17,7 @@ from orchestrator_runtime.hook import (
     save_tensor,
     watch,
 )
+from orchestrator_runtime.hook.schedule import DEFAULT_INTERVALS
 from orchestrator_runtime.rules import Need, Rule
 from orchestrator_runtime.trace import read_trace
 
@@ -255,3 +256,20 @@ def test_compiled_losses_are_left_alone():
         traced = torch.jit.trace(nn.functional.mse_loss, (scores, scores))
         assert traced(scores, scores + 1) == pytest.approx(1)
         torch.func.vmap(torch.func.grad(nn.functional.mse_loss))(scores, scores)
+
+
+def test_steps_at_which_nothing_is_due_are_only_counted(tmp_path):
+    model, optimizer = made()
+    tenth = dict.fromkeys(DEFAULT_INTERVALS, 10)
+    with watch(
+        model, optimizer, rules=["non_finite"], every=tenth, directory=tmp_path
+    ) as watching:
+        train(model, optimizer, steps=35)
+    (path,) = tmp_path.iterdir()
+    trace = read_trace(path)
+    assert [record.step for record in trace.steps] == [0, 1, 10, 20, 30]
+    assert all("loss" in record.scalars for record in trace.steps)
+    assert all("gradients/l2" in record.blocks for record in trace.steps if record.step % 10 == 0)
+    (end,) = [event for event in trace.events if event["event"] == "end"]
+    assert (end["steps"], end["backwards"]) == (35, 35)
+    assert watching.steps == 5

@@ -145,3 +145,34 @@ def test_histograms_have_the_limits_and_64_bins():
         assert sum(histogram(odd).tolist()[2:]) == expected
     limits = torch.tensor([-3e38, 3e38, 0.0])
     assert histogram(limits).tolist()[2:] == [1, *[0] * 31, 1, *[0] * 30, 1]
+
+
+class TestZeros:
+    """The share of elements that are zero; of large tensors it is an estimate."""
+
+    def share(self, tensor) -> float:
+        from orchestrator_runtime.hook.pytorch.measure import zeros
+
+        return float(zeros([tensor])[0])
+
+    def test_a_small_tensor_is_counted(self):
+        import torch
+
+        assert self.share(torch.tensor([0.0, -0.0, 1.0, math.nan])) == 0.5
+
+    @pytest.mark.parametrize("rows", [1, 2, 5])
+    def test_a_large_one_is_estimated(self, rows):
+        import torch
+
+        tensor = torch.ones(1000, 256)
+        tensor[:: 10 // rows] = 0.0
+        assert self.share(tensor) == pytest.approx(rows / 10, abs=0.02)
+
+    @pytest.mark.parametrize("at", [0, 1, 77_777, 255_999])
+    def test_one_element_in_a_large_one_is_never_overlooked(self, at):
+        import torch
+
+        tensor = torch.zeros(1000, 256)
+        assert self.share(tensor) == 1.0
+        tensor.view(-1)[at] = 1e-30
+        assert 0.9999 < self.share(tensor) < 1.0

@@ -8,7 +8,7 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-from orchestrator_runtime.hook.pytorch.updates import MOST_ELEMENTS, Updates, stride  # noqa: E402
+from orchestrator_runtime.hook.pytorch.updates import MOST_ELEMENTS, Updates, blocks  # noqa: E402
 
 pytestmark = pytest.mark.torch
 
@@ -53,9 +53,16 @@ def test_a_norm_of_a_sample_is_near_that_of_the_whole():
 
 @pytest.mark.parametrize("columns", [64, 256, 1000, 1024])
 def test_every_column_of_a_matrix_is_seen(columns):
-    elements = columns * 4096
-    seen = {index % columns for index in range(0, elements, stride(elements))}
-    assert len(seen) >= min(columns, MOST_ELEMENTS) / 2
+    which = torch.arange(columns).repeat(4096)
+    seen = blocks(which)
+    assert seen.numel() == MOST_ELEMENTS
+    assert len(seen.unique()) >= columns / 2
+
+
+def test_a_sample_reaches_from_the_first_to_the_last_rows():
+    seen = blocks(torch.arange(1000 * 300))
+    assert seen.min() == 0
+    assert seen.max() >= 980 * 300
 
 
 def test_new_storage_is_noticed():

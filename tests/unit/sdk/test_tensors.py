@@ -62,6 +62,7 @@ def trace(folder: Path, name: str, *steps: StepRecord, rank: int = 0, time: floa
     writer.event(event="start", rank=rank, time=time)
     for record in steps:
         writer.step(record)
+    writer.flush()
     return writer
 
 
@@ -114,6 +115,7 @@ def test_what_is_appended_is_read_once(tmp_path: Path, transport: Folder) -> Non
     followed = recording(transport)
     assert chosen(followed.refresh()).steps() == [0]
     writer.step(step(1))
+    writer.flush()
     assert chosen(followed.refresh()).steps() == [0, 1]
     followed.refresh()
     assert transport.read == (tmp_path / "a.trace").stat().st_size

@@ -37,12 +37,13 @@ class Guard:
             try:
                 return function(*args, **kwargs)
             except Exception as error:  # noqa: BLE001
-                self._fault(error)
+                self.caught(error)
                 return None
 
         return guarded
 
-    def _fault(self, error: Exception) -> None:
+    def caught(self, error: Exception) -> None:
+        """Take note of what was raised."""
         self._faults += 1
         self.open = self._faults < MOST_FAULTS
         text = _description(error)

@@ -22,7 +22,7 @@ from orchestrator_runtime.rules.registry import judge_of
 from orchestrator_runtime.trace.writer import SUFFIX, Writer
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable, Sequence
 
     from orchestrator_runtime.hook.plan import DebugPlan, RulePlan
     from orchestrator_runtime.rules.finding import Finding
@@ -32,6 +32,8 @@ LOOK_SECONDS = 5.0
 """How often rules are told how long ago the last step was."""
 SAMPLE_SECONDS = 1.0
 """How often the host is sampled, if a rule watches it."""
+GATHER_SECONDS = 0.1
+"""For how long short steps may be gathered before they are judged and recorded."""
 MOST_FINDINGS = 1000
 """Findings that are kept in memory; a rule may speak often."""
 
@@ -43,8 +45,10 @@ class Monitor:
         schedule: What an adapter has to measure when.
         records: Whether this process writes and judges; the others of a distributed run only take
             part in what needs all of them.
-        steps: Steps taken so far, of all optimizers.
+        steps: Steps recorded so far, of all optimizers.
+        unrecorded: Steps at which nothing was due.
         backwards: Backward passes seen so far, by the adapter.
+        gather_seconds: GATHER_SECONDS, or less for a program that waits for findings.
         patterns: Which tensors are wanted as a whole.
         findings: What rules have found, the first MOST_FINDINGS.
     """
@@ -54,6 +58,8 @@ class Monitor:
     ) -> None:
         self.plan = plan
         self.steps = 0
+        self.unrecorded = 0
+        self.gather_seconds = GATHER_SECONDS
         self.backwards = 0
         self.framework = ""
         self.rank = records.process_rank(records.LAUNCHED_RANKS)
@@ -83,24 +89,36 @@ class Monitor:
         self._lock = threading.RLock()
         self._over = threading.Event()
         self._endings: list[Callable[[], None]] = []
+        self._looks: list[Callable[[], None]] = []
         atexit.register(self.end)
 
-    def step(self, record: StepRecord) -> None:
-        """Take one step."""
+    def step(self, record: StepRecord, arrays: Sequence[Array] = ()) -> None:
+        """Take one step, and whole tensors of it."""
+        self.burst([(record, arrays)])
+
+    def burst(self, steps: Iterable[tuple[StepRecord, Sequence[Array]]]) -> None:
+        """Take steps in order, each with whole tensors of it."""
         with self._lock:
-            if not self.steps:
-                self._begin()
-            self.steps += 1
-            self._optimizers = max(self._optimizers, record.optimizer + 1)
-            self._last = record
-            self._write(lambda writer: writer.step(self._include.part(record)))
-            if self.steps == SURE_AFTER:
-                self._tell_unmatched()
-            found = self._engine.observe(record)
-            if found:
-                self._act(found)
-            if len(self._engine.failures) > self._failures:
-                self._tell_failures()
+            for record, arrays in steps:
+                self._step(record)
+                for array in arrays:
+                    self.array(array, record.optimizer)
+            self._write(Writer.flush)
+
+    def _step(self, record: StepRecord) -> None:
+        if not self.steps:
+            self._begin()
+        self.steps += 1
+        self._optimizers = max(self._optimizers, record.optimizer + 1)
+        self._last = record
+        self._write(lambda writer: writer.step(self._include.part(record)))
+        if self.steps == SURE_AFTER:
+            self._tell_unmatched()
+        found = self._engine.observe(record)
+        if found:
+            self._act(found)
+        if len(self._engine.failures) > self._failures:
+            self._tell_failures()
 
     def array(self, array: Array, optimizer: int = 0) -> None:
         """Take a whole tensor."""
@@ -134,8 +152,10 @@ class Monitor:
 
     def forked(self) -> None:
         """Begin anew in a child process, which has neither this one's steps nor its threads."""
-        self._close()
-        self.steps = self.backwards = self._failures = self._optimizers = 0
+        if self._writer is not None:
+            self._writer.abandon()
+            self._writer = None
+        self.steps = self.unrecorded = self.backwards = self._failures = self._optimizers = 0
         self._engine = Engine(self._judges)
         self._last = None
         self._pid = os.getpid()
@@ -146,6 +166,10 @@ class Monitor:
     def before_end(self, ending: Callable[[], None]) -> None:
         """Have something done before the trace is closed."""
         self._endings.append(ending)
+
+    def before_looking(self, look: Callable[[], None]) -> None:
+        """Have something done every LOOK_SECONDS, in a thread of its own."""
+        self._looks.append(look)
 
     def end(self) -> None:
         """Say how it ended: also that nothing could be watched. Called at exit."""
@@ -162,7 +186,7 @@ class Monitor:
             records.send_record({"kind": "debugger", "state": "idle", "framework": self.framework})
             return
         state: dict[str, Any] = {
-            "steps": self.steps,
+            "steps": self.steps + self.unrecorded,
             "backwards": self.backwards,
             "optimizers": self._optimizers,
         }
@@ -267,6 +291,8 @@ class Monitor:
             if late:
                 looked = time.monotonic()
             try:
+                for look in self._looks if late else ():
+                    look()
                 self._look(sample, late=late)
             except Exception as error:  # noqa: BLE001
                 say(f"the host is watched no more: {type(error).__name__}: {error}")

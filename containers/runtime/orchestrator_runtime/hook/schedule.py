@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
@@ -45,6 +46,9 @@ DEFAULT_INTERVALS: dict[str, Interval] = {
 }
 
 
+_LONGEST_CYCLE = 1000
+
+
 class Schedule:
     """The series of a run and their intervals."""
 
@@ -54,9 +58,19 @@ class Schedule:
             known = self._by_interval.get(interval, frozenset())
             self._by_interval[interval] = known | {series}
         self._known: dict[tuple[Interval, ...], tuple[str, ...]] = {}
+        # It is asked at every step: where all repeat, the answers are made beforehand.
+        length = _cycle_of(self._by_interval)
+        self._cycle = [self._due(step) for step in range(length)]
 
     def due(self, step: int) -> tuple[str, ...]:
-        """Return the series that are due at a step, in an order that all processes share."""
+        """Return the series that are due at a step, in an order that all processes share.
+
+        Equal answers are one and the same tuple.
+        """
+        cycle = self._cycle
+        return cycle[step % len(cycle)] if cycle else self._due(step)
+
+    def _due(self, step: int) -> tuple[str, ...]:
         holding = tuple(interval for interval in self._by_interval if interval.holds(step))
         due = self._known.get(holding)
         if due is None:
@@ -78,6 +92,16 @@ class Schedule:
         return any(
             series.startswith(prefix) for group in self._by_interval.values() for series in group
         )
+
+
+def _cycle_of(intervals: Iterable[Interval]) -> int:
+    """Return after how many steps all intervals begin anew; 0 where some never do, or late."""
+    length = 1
+    for interval in intervals:
+        if interval != Interval(interval.every):
+            return 0
+        length = math.lcm(length, interval.every) if length <= _LONGEST_CYCLE else length
+    return length if length <= _LONGEST_CYCLE else 0
 
 
 def intervals_of(

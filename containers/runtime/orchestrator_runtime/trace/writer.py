@@ -1,4 +1,4 @@
-"""Appends to one trace file; each frame is one write, so a killed program loses nothing."""
+"""Appends to one trace file, whole frames at a time: a killed program leaves one that can be read."""
 
 from __future__ import annotations
 
@@ -26,6 +26,7 @@ class Writer:
         self._tables: dict[int, int] = {}
         self._kept: list[Table] = []  # so that an id() is not used twice
         self._series: dict[tuple[str, int], int] = {}
+        self._frames: list[bytes] = []
 
     def event(self, **members: Any) -> None:
         """Append a JSON object with a member ``event``.
@@ -34,9 +35,10 @@ class Writer:
             OSError: The file cannot be made or written.
         """
         self._append(form.JSON, form.json_payload(members))
+        self.flush()
 
     def step(self, record: StepRecord) -> None:
-        """Append a step, and what its series mean if that is new.
+        """Append a step, and what its series mean if that is new. It is written with `flush`.
 
         Raises:
             OSError: The file cannot be made or written.
@@ -73,6 +75,7 @@ class Writer:
             }
         )
         self._append(form.ARRAY, len(head).to_bytes(4, "little") + head + array.data)
+        self.flush()
 
     def system(self, sample: SystemSample) -> None:
         """Append a sample of the host.
@@ -81,9 +84,40 @@ class Writer:
             OSError: The file cannot be made or written.
         """
         self._append(form.SYSTEM, form.pack_system(sample))
+        self.flush()
+
+    def flush(self) -> None:
+        """Write what has been appended, in one piece.
+
+        Raises:
+            OSError: The file cannot be made or written.
+        """
+        data = b"".join(self._frames)
+        if not data:
+            return
+        self._frames = []
+        if self._descriptor < 0:
+            self._open()
+        if os.write(self._descriptor, data) < len(data):
+            self.full = True  # so is the disk: what follows half a frame could not be read
 
     def close(self) -> None:
-        """Let go of the file."""
+        """Write what is left, and let go of the file.
+
+        Raises:
+            OSError: It cannot be written.
+        """
+        try:
+            self.flush()
+        finally:
+            self._let_go()
+
+    def abandon(self) -> None:
+        """Let go of the file in a child process: what was not written is written by its parent."""
+        self._frames = []
+        self._let_go()
+
+    def _let_go(self) -> None:
         descriptor, self._descriptor = self._descriptor, -1
         if descriptor >= 0:
             os.close(descriptor)
@@ -120,16 +154,12 @@ class Writer:
     def _append(self, kind: int, payload: bytes) -> None:
         if self.full:
             return
-        if self._descriptor < 0:
-            self._open()
         data = form.frame(kind, payload)
         self._room -= len(data)
         if self._room < 0:
             self.full = True
             data = form.frame(form.JSON, form.json_payload({"event": "full"}))
-        written = os.write(self._descriptor, data)
-        if written < len(data):  # the disk is full: what follows half a frame could not be read
-            self.full = True
+        self._frames.append(data)
 
     def _open(self) -> None:
         os.makedirs(os.path.dirname(self.path), exist_ok=True)

@@ -65,7 +65,7 @@ def begin_anew(adapter: Any) -> None:
     if adapter is not None:
         adapter.monitor._over.set()
         adapter.guard.open, adapter.guard._faults = True, 0
-        adapter._report = type(adapter.guard)()(adapter._hand_on)
+        adapter._report = type(adapter.guard)()(adapter.monitor.burst)
         adapter._forked()
 
 

@@ -14,6 +14,7 @@ import torch
 from orchestrator_runtime.hook.guard import Guard
 from orchestrator_runtime.hook.pytorch import sources
 from orchestrator_runtime.hook.pytorch.arrays import Arrays
+from orchestrator_runtime.hook.pytorch.entry import entry
 from orchestrator_runtime.hook.pytorch.gauge import Gauge, why_unknown
 from orchestrator_runtime.hook.pytorch.graphs import (
     capturing,
@@ -29,7 +30,6 @@ if TYPE_CHECKING:
     from types import FrameType
 
     from orchestrator_runtime.hook.monitor import Monitor
-    from orchestrator_runtime.trace.record import Array, StepRecord
 
 MOST_OPTIMIZERS = 64
 """Optimizers that are watched; programs that make one for each task of an inner loop make many."""
@@ -51,7 +51,7 @@ class Adapter:
         self.guard = Guard()
         # What fails behind the measuring must not keep this process out of the collectives of
         # spread tensors: the others would wait for it.
-        self._report = Guard()(self._hand_on)
+        self._report = Guard()(monitor.burst)
         self.signals = Signals()
         self.models: list[torch.nn.Module] = []
         self._only = None if only is None else [weakref.ref(optimizer) for optimizer in only]
@@ -63,8 +63,8 @@ class Adapter:
         self._taker: Watch | None = None  # of activations and the like
         self._over: list[Watch] = []
         self._nested = threading.local()
-        self.before = outside_graphs(self.guard(self._on_before))
-        self.after = outside_graphs(self.guard(self._on_after))
+        self.before = entry(self._on_before, self.guard)
+        self.after = entry(self._on_after, self.guard)
 
     def install(self) -> None:
         """Register the hooks. They stay for the life of the process, or until `remove`."""
@@ -78,6 +78,7 @@ class Adapter:
         if self._only is None:
             remember_what_freezes()
         self.monitor.before_end(self.flush)
+        self.monitor.before_looking(self._look)
         if hasattr(os, "register_at_fork"):
             forked = weakref.WeakMethod(self._forked)
             os.register_at_fork(after_in_child=self.guard(lambda: (forked() or _nothing)()))
@@ -121,6 +122,10 @@ class Adapter:
         if whole_graphs_were_made():
             self.monitor.note("what is compiled with fullgraph=True is not watched")
 
+    def _look(self) -> None:
+        for _, watch in list(self._watches.values()):
+            watch.look()
+
     def _flush_those_over(self) -> None:
         while self._over:
             self._over.pop().flush()
@@ -135,7 +140,6 @@ class Adapter:
         self._disarm()
         self.monitor.forked()
 
-    @torch.no_grad()
     def _on_before(self, optimizer: Any, args: Any, kwargs: Any) -> Any:
         """Called by PyTorch before each step; returns other arguments for it, or None."""
         depth = getattr(self._nested, "depth", 0)
@@ -152,7 +156,9 @@ class Adapter:
         watch.before(optimizer, has_closure=closure is not None)
         if not callable(closure):
             return None
-        told = self._telling(closure, self.guard(functools.partial(self._on_closure, watch)))
+        told = self._telling(
+            closure, entry(functools.partial(self._on_closure, watch), self.guard)
+        )
         if args[1:]:
             return (args[0], told, *args[2:]), kwargs
         return args, {**kwargs, "closure": told}
@@ -167,12 +173,10 @@ class Adapter:
 
         return told
 
-    @torch.no_grad()
     def _on_closure(self, watch: Watch) -> None:
         self.signals.on_closure()
         watch.at_closure()
 
-    @torch.no_grad()
     def _on_after(self, optimizer: Any, *_: Any) -> None:
         self._nested.depth = max(getattr(self._nested, "depth", 1) - 1, 0)
         if self._nested.depth or capturing() or not self.watches(optimizer):
@@ -234,19 +238,13 @@ class Adapter:
         for source in self._sources:
             source.disarm()
 
-    def _hand_on(self, record: StepRecord, arrays: Sequence[Array]) -> None:
-        self.monitor.step(record)
-        for array in arrays:
-            self.monitor.array(array, record.optimizer)
-
     def _scaled_step(self, optimizer: Any, call: Callable[[], Any]) -> Any:
         known = self._watches.get(id(optimizer))
         before = -1 if known is None else known[1].step
         result = call()
-        self.guard(self._note_skip)(optimizer, before)
+        entry(self._note_skip, self.guard)(optimizer, before)
         return result
 
-    @torch.no_grad()
     def _note_skip(self, optimizer: Any, before: int) -> None:
         known = self._watches.get(id(optimizer))
         if self.watches(optimizer) and (known is None or known[1].step == before):

@@ -11,7 +11,7 @@ import torch
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-_disabled: Callable[..., Any] = torch._disable_dynamo  # type: ignore[attr-defined]
+kept_apart: Callable[..., Any] = torch._disable_dynamo  # type: ignore[attr-defined]
 """``torch.compiler.disable``, but for the second that its import costs programs that never compile."""
 _whole_graphs: set[str] = set()
 
@@ -21,7 +21,7 @@ def outside_graphs(function: Callable[..., Any]) -> Callable[..., Any]:
 
     Where the program allows no break (``fullgraph=True``) it is left out.
     """
-    apart = _disabled(function)
+    apart = kept_apart(function)
 
     @functools.wraps(function)
     def called(*args: Any, **kwargs: Any) -> Any:

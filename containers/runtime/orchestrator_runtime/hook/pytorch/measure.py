@@ -36,6 +36,14 @@ def _l2(tensor: Tensor) -> Tensor:
     return norm
 
 
+def l2_of_rows(rows: Tensor) -> Tensor:
+    """Return the L2 norm of each row of a matrix."""
+    norms: Tensor = torch.linalg.vector_norm(
+        rows, dim=1, dtype=torch.float32 if rows.dtype in _NARROW else None
+    )
+    return norms
+
+
 def abs_max(tensors: Sequence[Tensor]) -> list[Tensor]:
     """Return the largest absolute values."""
     return [_abs_max(each) for each in tensors]
@@ -51,8 +59,21 @@ def _abs_max(tensor: Tensor) -> Tensor:
 
 
 def zeros(tensors: Sequence[Tensor]) -> list[Tensor]:
-    """Return the shares of elements that are exactly zero."""
-    return [1.0 - torch.count_nonzero(each) / max(each.numel(), 1) for each in tensors]
+    """Return the shares of elements that are exactly zero.
+
+    On a processor, those of large tensors are estimated from at most about MOST_ELEMENTS elements,
+    evenly spread, unless all of these are zero.
+    """
+    return [_zeros(each) for each in tensors]
+
+
+def _zeros(tensor: Tensor) -> Tensor:
+    if tensor.numel() > MOST_ELEMENTS and tensor.device.type == "cpu":
+        some = _sample(tensor)
+        present = torch.count_nonzero(some)
+        if present:
+            return 1.0 - present / some.numel()
+    return 1.0 - torch.count_nonzero(tensor) / max(tensor.numel(), 1)
 
 
 def non_finite(tensors: Sequence[Tensor]) -> list[Tensor]:

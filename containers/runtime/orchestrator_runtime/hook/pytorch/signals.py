@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import functools
 from types import GeneratorType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Union
 
 import torch
 
 from orchestrator_runtime.hook.pytorch.clipping import Clips
-from orchestrator_runtime.hook.pytorch.graphs import capturing, outside_graphs
+from orchestrator_runtime.hook.pytorch.entry import entry
+from orchestrator_runtime.hook.pytorch.graphs import capturing
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from orchestrator_runtime.hook.guard import Guard
+
+    Loss = Union[float, Tensor]
 
 
 class Signals:
@@ -35,9 +38,9 @@ class Signals:
         """Begin anew."""
         self.clips = Clips()
         self._backwards = 0
-        self._loss: Tensor | None = None
-        self._first_loss: Tensor | None = None
-        self._last_loss: Tensor | None = None
+        self._loss: Loss | None = None
+        self._first_loss: Loss | None = None
+        self._last_loss: Loss | None = None
         self._scale: Tensor | None = None
 
     def on_backward(self, roots: Any) -> None:
@@ -49,18 +52,16 @@ class Signals:
         roots = roots if isinstance(roots, (tuple, list)) else (roots,)
         if not capturing() and all(_is_loss(root) for root in roots):
             for root in roots:
-                self._add(root.detach())
+                self._add(_value_of(root.detach(), self._scale))
 
-    def _add(self, loss: Tensor) -> None:
-        if type(loss) is not torch.Tensor:
-            loss = loss.as_subclass(torch.Tensor)
-        if self._scale is None:
-            loss = loss.clone()  # the program may go on to change it, and a CUDA graph does
-        else:
-            loss = loss / self._scale.to(loss.device, non_blocking=True)
-        loss = loss.reshape(())
+    def _add(self, loss: Loss) -> None:
         known = self._loss
-        self._loss = loss if known is None else known + loss.to(known.device)
+        if known is None:
+            self._loss = loss
+        elif isinstance(known, torch.Tensor) and isinstance(loss, torch.Tensor):
+            self._loss = known + loss.to(known.device)
+        else:
+            self._loss = known + loss
 
     def on_closure(self) -> None:
         """Note that a closure has been run; some optimizers run it many times in one step."""
@@ -71,7 +72,7 @@ class Signals:
         """Remember by what a gradient scaler multiplies losses; it changes its tensor in place."""
         self._scale = None if scale is None else scale.detach().clone()
 
-    def take_loss(self) -> Tensor | None:
+    def take_loss(self) -> Loss | None:
         """Return the sum of the losses since the last step: what the gradients are of.
 
         Two optimizers may step after one backward pass: the second gets the same loss. Where a
@@ -87,6 +88,17 @@ class Signals:
         """Return the number of backward passes since the last step."""
         count, self._backwards = self._backwards, 0
         return count
+
+
+def _value_of(loss: Tensor, scale: Tensor | None) -> Loss:
+    """Return a loss without its scale: a number if that is at hand, else one that is on a device."""
+    if loss.device.type == "cpu" and scale is None and loss.is_floating_point():
+        return float(loss.item())
+    if type(loss) is not torch.Tensor:
+        loss = loss.as_subclass(torch.Tensor)
+    # The program may go on to change its loss, and a CUDA graph does.
+    own = loss.clone() if scale is None else loss / scale.to(loss.device, non_blocking=True)
+    return own.reshape(())
 
 
 def _is_loss(root: Any) -> bool:
@@ -120,7 +132,7 @@ class Patches:
         self, owner: Any, name: str, guard: Guard, after: Callable[..., None]
     ) -> Callable[..., Any]:
         """Replace a function by one that tells ``after(result, its arguments)``; return that."""
-        wrapped = _telling(getattr(owner, name), outside_graphs(guard(after)))
+        wrapped = _telling(getattr(owner, name), entry(after, guard))
         self.put(owner, name, wrapped)
         return wrapped
 

@@ -1,7 +1,8 @@
 """By how much a step changes the weights, from a sample of their elements.
 
 Reading all weights twice would cost as much as two steps' gradient norms, and a copy of them may
-not fit. About MOST_ELEMENTS elements of each tensor, evenly spread, give a norm to about 2 %.
+not fit. BLOCKS short runs of elements of each tensor, evenly spread, give a norm to some percent;
+runs, because a processor reads memory in such.
 """
 
 from __future__ import annotations
@@ -18,15 +19,22 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
-MOST_ELEMENTS = 1024
+BLOCKS = 64
+LENGTH = 16
+MOST_ELEMENTS = BLOCKS * LENGTH
+"""Elements of a sample. Of tensors that are not twice as large all are taken."""
 
 
 class _Batch(NamedTuple):
-    """Tensors of one device and type, which are copied together."""
+    """Tensors of one device and type, which are copied together.
+
+    Attributes:
+        sizes: Elements of each; None if all are samples.
+    """
 
     indices: list[int]
     views: list[Tensor]
-    sizes: list[int]
+    sizes: list[int] | None
 
 
 class Updates:
@@ -67,30 +75,42 @@ class Updates:
         )
 
 
-def _norms(values: Tensor, sizes: list[int]) -> list[Tensor]:
-    return measure.l2(values.split(sizes))  # type: ignore[no-untyped-call]
+def _norms(values: Tensor, sizes: list[int] | None) -> Sequence[Tensor]:
+    if sizes is not None:
+        return measure.l2(values.split(sizes))  # type: ignore[no-untyped-call]
+    return measure.l2_of_rows(values.view(-1, MOST_ELEMENTS)).unbind()
 
 
 def _batches(parameters: Sequence[torch.nn.Parameter]) -> list[_Batch]:
-    batches: dict[tuple[torch.device, torch.dtype], _Batch] = {}
+    batches: dict[tuple[torch.device, torch.dtype, bool], _Batch] = {}
     for index, parameter in enumerate(parameters):
-        view = _view(local(parameter.detach()))
-        batch = batches.setdefault((view.device, view.dtype), _Batch([], [], []))
+        flat = _flat(local(parameter.detach()))
+        is_sampled = flat.numel() >= 2 * MOST_ELEMENTS
+        batch = batches.setdefault(
+            (flat.device, flat.dtype, is_sampled), _Batch([], [], None if is_sampled else [])
+        )
         batch.indices.append(index)
-        batch.views.append(view)
-        batch.sizes.append(view.numel())
+        batch.views.append(blocks(flat) if is_sampled else flat)
+        if batch.sizes is not None:
+            batch.sizes.append(flat.numel())
     return list(batches.values())
 
 
-def _view(tensor: Tensor) -> Tensor:
-    """Return a view of evenly spread elements; it follows what happens to the tensor."""
+def _flat(tensor: Tensor) -> Tensor:
+    """Return a view with one axis; it follows what happens to the tensor."""
     if tensor.is_contiguous():
-        flat = tensor.view(-1)
-    else:  # dense in another order (channels last): the order does not matter for a norm
-        if not _is_dense(tensor):
-            return tensor.flatten(1)[:MOST_ELEMENTS, 0]
-        flat = tensor.as_strided((tensor.numel(),), (1,), tensor.storage_offset())
-    return flat[:: stride(flat.numel())]
+        return tensor.view(-1)
+    if not _is_dense(tensor):
+        return tensor.flatten(1)[:MOST_ELEMENTS, 0]
+    # Dense in another order (channels last): the order does not matter for a norm.
+    return tensor.as_strided((tensor.numel(),), (1,), tensor.storage_offset())
+
+
+def blocks(flat: Tensor) -> Tensor:
+    """Return a view of evenly spread runs of elements."""
+    step = (flat.numel() - LENGTH) // (BLOCKS - 1)
+    step -= 1 - step % 2  # with an even one some columns of a matrix would never be seen
+    return flat.as_strided((BLOCKS, LENGTH), (step, 1), flat.storage_offset())
 
 
 def _is_dense(tensor: Tensor) -> bool:
@@ -101,8 +121,3 @@ def _is_dense(tensor: Tensor) -> bool:
             return False
         expected *= length
     return True
-
-
-def stride(elements: int) -> int:
-    """Return an odd step: with an even one whole columns of a matrix would never be seen."""
-    return 1 if elements <= MOST_ELEMENTS else (elements // MOST_ELEMENTS) | 1

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import torch
 
 from orchestrator_runtime.hook.pytorch import measure, shards
+from orchestrator_runtime.hook.pytorch.burst import Burst
 from orchestrator_runtime.hook.pytorch.names import living_models, named_parameters
 from orchestrator_runtime.hook.pytorch.sample import (
     BEFORE,
@@ -26,15 +27,11 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from orchestrator_runtime.hook.monitor import Monitor
+    from orchestrator_runtime.hook.pytorch.burst import Step
     from orchestrator_runtime.hook.pytorch.gauge import Gauge
     from orchestrator_runtime.hook.pytorch.signals import Signals
     from orchestrator_runtime.hook.pytorch.sources import Source
-    from orchestrator_runtime.trace.record import Array
 
-MOST_WAITING = 8
-"""Steps whose numbers may be under way from the device before one is waited for."""
-MOST_WITH_ARRAYS = 2
-"""Of these, steps with whole tensors."""
 SAME_FOR = 50
 """Steps after which an optimizer's parameters are compared with those known."""
 
@@ -54,7 +51,7 @@ class Watch:
         self,
         index: int,
         monitor: Monitor,
-        report: Callable[[StepRecord, Sequence[Array]], Any],
+        report: Callable[[Sequence[Step]], Any],
         signals: Signals,
         gauge: Gauge,
         living: Callable[[], Sequence[torch.nn.Module]] = living_models,
@@ -63,7 +60,7 @@ class Watch:
         self.step = 0
         self.index = index
         self._monitor = monitor
-        self._report = report
+        self._burst = Burst(report, monitor)
         self._signals = signals
         self._gauge = gauge
         self._living = living
@@ -75,32 +72,40 @@ class Watch:
         self._wide: _Group
         self._sample: Sample | None = None
         self._updates: Updates
-        self._waiting: list[Sample] = []
         self._due: Sequence[str] = ()
-        self._has_gradients = self._has_scalars = False
+        self._has_closure = self._has_gradients = False
         self._takes_part = True
         self._may_be_sparse = True
         self._alike = False
         self._spread = False
 
     def before(self, optimizer: torch.optim.Optimizer, *, has_closure: bool) -> None:
-        """Measure what an executed step is about to use."""
+        """Measure what an executed step is about to use; hand it on, if that is all."""
+        due = self._due = self._monitor.schedule.due(self.step)
+        if not due and self.step > 1:  # what step 0 has given comes with 1
+            self._pass_over()
+            return
         self._know(optimizer)
         self._sample = None
         self._updates.forget()  # of a step that raised
         if not self._takes_part:
             return
-        due = self._due = self._monitor.schedule.due(self.step)
-        sample = self._sample = Sample(StepRecord(self.step, time.time(), self.index))
+        sample = Sample(StepRecord(self.step, time.time(), self.index))
         if UPDATE_RATIO in due:
             self._updates.take()
         for name in due:
             if name.startswith("weights/"):
                 self._gauge.put(sample, name, self._all.weights, self._all.parameters)
-        self._has_gradients = self._has_scalars = not has_closure
-        if not has_closure:  # with one, the gradients are made within the step
-            self._scalars(sample, optimizer)
-            self._gradients(sample)
+        self._has_closure, self._has_gradients = has_closure, not has_closure
+        if has_closure:  # the gradients are made within the step
+            self._sample = sample
+            return
+        self._scalars(sample, optimizer)
+        self._gradients(sample)
+        if UPDATE_RATIO in due:
+            self._sample = sample
+        else:
+            self._hand_on(sample)
 
     def at_closure(self) -> None:
         """Measure the gradients that a closure has made, those of its first run."""
@@ -113,19 +118,15 @@ class Watch:
         sample = self._sample
         if sample is None:
             return
-        self.at_closure()  # which may not have been run at all
-        if not self._has_scalars:
+        if self._has_closure:
+            self.at_closure()  # which may not have been run at all
             self._scalars(sample, optimizer)
-        for source in self._sources:
-            source.take(sample)
         changes = self._updates.changes()
         if changes is not None:
             for name, numbers in zip((CHANGE, BEFORE), changes):
                 sample.block(name, self._wide.weights, numbers)
         self._sample = None
         self._hand_on(sample)
-        for source in self._sources:
-            source.arm(self.step)
 
     def skipped(self, optimizer: torch.optim.Optimizer) -> None:
         """Note a step that a gradient scaler left out."""
@@ -134,7 +135,7 @@ class Watch:
             sample = Sample(StepRecord(self.step, time.time(), self.index, skipped=True))
             self._scalars(sample, optimizer)
             self._clipping(sample)
-            self._hand_on(sample)
+            self._send(sample)
 
     def let_go(self) -> None:
         """Keep nothing of the optimizer, which is no more, but what is under way."""
@@ -144,10 +145,13 @@ class Watch:
         self._ends = (None, None)
         self._count = -1
 
+    def look(self) -> None:
+        """Hand on what has arrived."""
+        self._burst.look()
+
     def flush(self) -> None:
         """Hand on what is under way."""
-        while self._waiting:
-            self._deliver()
+        self._burst.flush()
 
     def _know(self, optimizer: torch.optim.Optimizer) -> None:
         """Take the optimizer's parameters, when they are new or have changed."""
@@ -194,8 +198,10 @@ class Watch:
         if backwards != 1:
             record.scalars["backwards"] = float(backwards)
         loss = signals.take_loss()
-        if loss is not None:
+        if isinstance(loss, torch.Tensor):
             sample.scalar("loss", loss)
+        elif loss is not None:
+            record.scalars["loss"] = loss
         scale = getattr(optimizer, "grad_scale", None)
         self._scale = scale if isinstance(scale, torch.Tensor) else None
         if self._scale is not None:
@@ -242,30 +248,30 @@ class Watch:
         if present:
             self._gauge.put(sample, name, group.gradients, present, there, self._scale)
 
+    def _pass_over(self) -> None:
+        """Count a step of which nothing is recorded."""
+        self._sample = None
+        self._signals.take_loss()
+        self._signals.take_backwards()
+        self._monitor.unrecorded += 1
+        self.step += 1
+        for source in self._sources:
+            source.arm(self.step)
+
     def _hand_on(self, sample: Sample) -> None:
+        for source in self._sources:
+            source.take(sample)
+        self._send(sample)
+        for source in self._sources:
+            source.arm(self.step)
+
+    def _send(self, sample: Sample) -> None:
         self.step += 1
         if not self._monitor.records:
             return
         sample.send(alike=self._alike)
         self._gauge.arrays.next_step()
-        self._waiting.append(sample)
-        while self._waiting and (self._waiting[0].arrived() or self._is_late()):
-            self._deliver()
-
-    def _is_late(self) -> bool:
-        """Return whether the oldest step must be waited for; whole tensors are large."""
-        whole = sum([bool(sample.arrays) for sample in self._waiting])
-        return len(self._waiting) > MOST_WAITING or whole > MOST_WITH_ARRAYS
-
-    def _deliver(self) -> None:
-        sample = self._waiting.pop(0)
-        record = sample.finish()
-        kept = [
-            copy
-            for copy in sample.arrays
-            if not (record.skipped and copy.collection.startswith("gradients"))
-        ]
-        self._report(record, [copy.finish(record.step) for copy in kept])
+        self._burst.put(sample)
 
 
 def _ends_of(groups: Sequence[dict[str, Any]]) -> tuple[Any, Any]:

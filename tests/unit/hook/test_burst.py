@@ -1,0 +1,127 @@
+"""Steps that are gathered and handed on together."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+
+pytest.importorskip("torch")
+
+from orchestrator_runtime.hook.monitor import GATHER_SECONDS, Monitor  # noqa: E402
+from orchestrator_runtime.hook.plan import plan_from  # noqa: E402
+from orchestrator_runtime.hook.pytorch import burst  # noqa: E402
+from orchestrator_runtime.trace.record import StepRecord  # noqa: E402
+
+pytestmark = pytest.mark.torch
+
+
+@dataclass
+class OnItsWay:
+    """A sample whose numbers arrive when the test says so."""
+
+    record: StepRecord
+    there: bool = True
+    arrays: list[Any] = field(default_factory=list)
+    waited_for: bool = False
+
+    def arrived(self) -> bool:
+        return self.there
+
+    def finish(self) -> StepRecord:
+        self.waited_for = not self.there
+        return self.record
+
+
+@dataclass
+class Whole:
+    collection: str = "weights"
+
+    def finish(self, step: int) -> tuple[str, int]:
+        return self.collection, step
+
+
+class Receiver:
+    """Keeps each burst's steps."""
+
+    def __init__(self, gather_seconds: float = GATHER_SECONDS) -> None:
+        self.bursts: list[list[int]] = []
+        self.arrays: list[Any] = []
+        monitor = Monitor(plan_from({"directory": None}))
+        monitor.gather_seconds = gather_seconds
+        self.burst = burst.Burst(self.take, monitor)
+
+    def take(self, steps: Any) -> None:
+        self.bursts.append([record.step for record, _ in steps])
+        self.arrays += [array for _, arrays in steps for array in arrays]
+
+    def put(self, step: int, at: float, **how: Any) -> OnItsWay:
+        sample = OnItsWay(StepRecord(step, at), **how)
+        self.burst.put(sample)  # type: ignore[arg-type]
+        return sample
+
+
+def test_short_steps_are_handed_on_together():
+    receiver = Receiver()
+    for step in range(8):
+        receiver.put(step, 100.0 + 0.03 * step)
+    assert receiver.bursts == [[0], [1, 2, 3, 4]]
+    receiver.burst.look()
+    assert receiver.bursts[2:] == [[5, 6, 7]]
+    receiver.burst.look()
+    assert len(receiver.bursts) == 3
+
+
+def test_long_steps_are_handed_on_one_by_one():
+    receiver = Receiver()
+    for step in range(3):
+        receiver.put(step, 100.0 + step)
+    assert receiver.bursts == [[0], [1], [2]]
+
+
+def test_a_program_that_waits_for_findings_gets_each_step():
+    receiver = Receiver(gather_seconds=0.0)
+    for step in range(3):
+        receiver.put(step, 100.0)
+    assert receiver.bursts == [[0], [1], [2]]
+
+
+def test_nothing_waits_for_a_device_until_many_steps_are_under_way():
+    receiver = Receiver()
+    first = receiver.put(0, 100.0, there=False)
+    for step in range(1, burst.MOST_WAITING):
+        receiver.put(step, 100.0 + step)
+    assert receiver.bursts == []
+    receiver.put(burst.MOST_WAITING, 300.0)
+    assert first.waited_for
+    assert receiver.bursts == [list(range(burst.MOST_WAITING + 1))]
+
+
+def test_steps_with_whole_tensors_are_not_gathered_for_long():
+    receiver = Receiver()
+    for step in range(5):
+        receiver.put(step, 100.0, arrays=[Whole()])
+    assert receiver.bursts == [[0], [1, 2, 3]]
+    receiver.burst.flush()
+    assert receiver.bursts[2:] == [[4]]
+    assert receiver.arrays == [("weights", step) for step in range(5)]
+
+
+def test_flush_waits_for_all():
+    receiver = Receiver()
+    late = receiver.put(0, 100.0, there=False)
+    receiver.burst.look()
+    assert receiver.bursts == []
+    receiver.burst.flush()
+    assert late.waited_for
+    assert receiver.bursts == [[0]]
+
+
+def test_gradients_of_a_step_that_was_left_out_are_none():
+    receiver = Receiver()
+    sample = OnItsWay(
+        StepRecord(0, 100.0, skipped=True), arrays=[Whole("gradients"), Whole("batch")]
+    )
+    receiver.burst.put(sample)  # type: ignore[arg-type]
+    assert receiver.arrays == [("batch", 0)]
