@@ -9,10 +9,10 @@ import pytest
 
 pytest.importorskip("torch")
 
-from orchestrator_runtime.hook.monitor import GATHER_SECONDS, Monitor  # noqa: E402
-from orchestrator_runtime.hook.plan import plan_from  # noqa: E402
-from orchestrator_runtime.hook.pytorch import burst  # noqa: E402
-from orchestrator_runtime.trace.record import StepRecord  # noqa: E402
+from orchestrator_runtime.hook.monitor import GATHER_SECONDS, Monitor
+from orchestrator_runtime.hook.plan import plan_from
+from orchestrator_runtime.hook.pytorch import burst
+from orchestrator_runtime.trace.record import StepRecord
 
 pytestmark = pytest.mark.torch
 
