@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from orchestrator.sdk.trainer import ModelTrainer
     from orchestrator.sdk.transport import connect
     from orchestrator.spec.debug import Debugger, DebugRule
+    from orchestrator.spec.early import EarlyStopping
     from orchestrator.spec.job import (
         CheckpointConfig,
         InstanceGroup,
@@ -31,6 +32,7 @@ _HOMES = {
     "Compute": "orchestrator.sdk.config",
     "DebugRule": "orchestrator.spec.debug",
     "Debugger": "orchestrator.spec.debug",
+    "EarlyStopping": "orchestrator.spec.early",
     "InputData": "orchestrator.sdk.config",
     "InstanceGroup": "orchestrator.spec.job",
     "MetricDefinition": "orchestrator.spec.job",
@@ -50,6 +52,7 @@ __all__ = [
     "Compute",
     "DebugRule",
     "Debugger",
+    "EarlyStopping",
     "InputData",
     "InstanceGroup",
     "MetricDefinition",

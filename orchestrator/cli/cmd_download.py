@@ -24,7 +24,9 @@ def command(
     destination: Annotated[
         Path, typer.Argument(metavar="[DIR]", help="Where to; made if missing.")
     ] = Path(),
-    kind: Annotated[Literal["model", "output"], typer.Option(help="Which artifact.")] = "model",
+    kind: Annotated[
+        Literal["model", "output", "last_model"], typer.Option(help="Which artifact.")
+    ] = "model",
     extract: Annotated[
         bool, typer.Option("--extract", "-x", help="Unpack it into DIR/JOB/KIND.")
     ] = False,

@@ -19,6 +19,7 @@ orchestrator run train.py -- --epochs 3 --data "my folder"
 orchestrator run jobs/digits_cnn -H epochs=5 --metric 'loss=train_loss=([0-9.]+)'
 orchestrator run train.py --channel train=./data --env WANDB_MODE=offline --secret WANDB_API_KEY
 orchestrator run train.py --debug default --stop-on non_finite,vanishing_gradient
+orchestrator run train.py --early-stop validation:loss,patience=5,train-metric=train:loss
 orchestrator run train.py --detach
 orchestrator run jobs/digits_cnn --image my-pytorch:2 --memory-gib 4
 """
@@ -127,6 +128,14 @@ def command(
             help="Watch it, and stop it when one of these rules finds something; `all` is any.",
         ),
     ] = None,
+    early_stop: Annotated[
+        str | None,
+        typer.Option(
+            metavar="METRIC,NAME=VALUE,…",
+            help="End it when the metric does not get better; its best checkpoint becomes the "
+            "model. NAME: mode, patience, min-delta, start, train-metric, keep-best.",
+        ),
+    ] = None,
     detach: Annotated[
         bool, typer.Option("--detach", "-d", help="Only start it, and print its name.")
     ] = False,
@@ -138,9 +147,9 @@ def command(
     """Train a script or a directory as a job, and watch it until it ends.
 
     Ctrl-C asks whether to stop the job or to let it go on without you. The exit code follows the
-    job: 0 when it completed, the program's own when it failed, 143 when somebody stopped it, 124
-    at its time limit, 3 when a rule of --stop-on found something, 130 when you left before the
-    end.
+    job: 0 when it completed or --early-stop ended it, the program's own when it failed, 143 when
+    somebody stopped it, 124 at its time limit, 3 when a rule of --stop-on found something, 130
+    when you left before the end.
     """
     from orchestrator.cli.early import start_driver_early
 
@@ -181,6 +190,7 @@ def command(
         network_isolation=network_isolation,
         debug=debug,
         stop_on=stop_on,
+        early_stop=early_stop,
     )
     with connected(home, url) as transport:
         trainer = make_trainer(options, transport)

@@ -33,6 +33,7 @@ def description_lines(record: TrainingJobRecord, now: datetime) -> Iterator[str]
     yield from _section("hyperparameters", _pairs(record.spec.hyper_parameters))
     yield from _section("environment", _environment(record))
     yield from _section("channels", _channels(record))
+    yield from _section("early stopping", _early_stopping(record))
     yield from _section("notes", _pairs(record.notes))
 
 
@@ -48,6 +49,12 @@ def _pairs(values: Mapping[str, object]) -> Iterator[str]:
     width = max((len(safe(name)) for name in values), default=0)
     for name, value in values.items():
         yield f"{safe(name):{width}}  {safe(str(value))}"
+
+
+def _early_stopping(record: TrainingJobRecord) -> Iterator[str]:
+    asked = record.spec.early_stopping
+    if asked is not None:
+        yield from _pairs(asked.model_dump(exclude_none=True))
 
 
 def _history(record: TrainingJobRecord) -> Iterator[str]:

@@ -4,6 +4,7 @@
 the job                            exit code
 =================================  ==========================================================
 Completed                          0
+Ended early, as was asked for      0; its best checkpoint is the model (``--early-stop``)
 Failed, its program ended with N   N
 Failed, killed by signal S         128 + S (137: out of memory, mostly)
 Failed otherwise                   1
@@ -56,6 +57,8 @@ def exit_code_of(record: TrainingJobRecord) -> int:
 
 
 def _stop_code(reason: str | None) -> int:
+    if reason == "early_stopped":
+        return DONE  # not 143: the job did what was asked for
     if reason == "rule_stop":
         return RULE_STOP
     return TIME_LIMIT if reason in TIME_LIMITS else STOPPED

@@ -13,6 +13,7 @@ from orchestrator.errors import InvalidSpec
 from orchestrator.sdk.config import InputData
 from orchestrator.spec.base import Spec, describe_violations
 from orchestrator.spec.debug import Debugger
+from orchestrator.spec.early import EarlyStopping
 from orchestrator.spec.job import (
     CheckpointConfig,
     MetricDefinition,
@@ -62,6 +63,8 @@ class JobFile(Spec):
     tensor_board_output_config: TensorBoardOutputConfig | None = None
     debugger: Debugger | None = None
     """Rules that judge the run while it trains, and which of them end it."""
+    early_stopping: EarlyStopping | None = None
+    """When the run is ended because a metric does not get better."""
     tags: dict[str, str] = Field(default_factory=dict)
     priority: int = 0
     enable_network_isolation: bool = False

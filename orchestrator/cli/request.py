@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.cli.debug_options import wished
+from orchestrator.cli.early_stopping import early_stopping
 from orchestrator.cli.jobfile import JobFile, read_job_file
 from orchestrator.errors import InvalidSpec
 from orchestrator.packaging.script import DEFAULT_SCRIPT
@@ -47,6 +48,7 @@ class RunOptions:
     network_isolation: bool = False
     debug: str | None = None
     stop_on: str | None = None
+    early_stop: str | None = None
 
 
 def make_trainer(options: RunOptions, transport: Transport) -> ModelTrainer:
@@ -80,6 +82,7 @@ def make_trainer(options: RunOptions, transport: Transport) -> ModelTrainer:
         enable_network_isolation=options.network_isolation or job.enable_network_isolation,
         tensorboard_output_config=job.tensor_board_output_config,
         debugger=wished(job.debugger, options.debug, options.stop_on),
+        early_stopping=early_stopping(job.early_stopping, options.early_stop),
         transport=transport,
         **_conditions(job, options),
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from bisect import bisect_right
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -54,6 +55,7 @@ def course_of(
         config: What is asked for.
         training: Values of the training metric.
     """
+    known = _Training(training)
     best, best_score, since, worse = None, math.inf, 0, 0
     for index, value in enumerate(values):
         score = _score(value.value, config)
@@ -61,7 +63,7 @@ def course_of(
             best, best_score, since, worse = index, score, 0, 0
             continue
         since += 1
-        worse = worse + 1 if _overfits(values[best], value, config, training) else 0
+        worse = worse + 1 if _overfits(values[best], value, config, known) else 0
         if index < config.start:
             continue
         if worse >= config.patience:
@@ -78,19 +80,27 @@ def _score(value: float, config: EarlyStopping) -> float:
     return value if config.mode == "minimize" else -value
 
 
-def _overfits(best: Value, value: Value, config: EarlyStopping, training: Sequence[Value]) -> bool:
-    before, now = _last(training, best.at), _last(training, value.at)
+class _Training:
+    """The values of the training metric, by the time of their arrival."""
+
+    def __init__(self, values: Sequence[Value]) -> None:
+        ordered = sorted(values, key=lambda value: value.at)
+        self._times = [value.at for value in ordered]
+        self._values = [value.value for value in ordered]
+
+    def last(self, at: float) -> float | None:
+        """Return the last value that had arrived at a time."""
+        place = bisect_right(self._times, at)
+        return self._values[place - 1] if place else None
+
+
+def _overfits(best: Value, value: Value, config: EarlyStopping, training: _Training) -> bool:
+    before, now = training.last(best.at), training.last(value.at)
     if before is None or now is None:
         return False
     return _score(value.value, config) > _score(best.value, config) and _score(
         now, config
     ) < _score(before, config)
-
-
-def _last(values: Sequence[Value], at: float) -> float | None:
-    """Return the last value that had arrived at a time."""
-    arrived = [value.value for value in values if value.at <= at]
-    return arrived[-1] if arrived else None
 
 
 def _says(config: EarlyStopping, best: Value, what: str, count: int) -> str:

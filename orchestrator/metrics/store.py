@@ -22,6 +22,10 @@ _ALL = """SELECT v.name, p.value, p.time_us, p.step, p.rank, s.attempt, s.host, 
     ifnull(p.count, 1), p.unit
     FROM series v JOIN points p ON p.series = v.id JOIN sources s ON s.id = p.source
     WHERE v.run = ? ORDER BY v.name, s.attempt, p.source, p.position"""
+_ONE = """SELECT v.name, p.value, p.time_us, p.step, p.rank, s.attempt, s.host, s.stream, p.position,
+    ifnull(p.count, 1), p.unit
+    FROM series v JOIN points p ON p.series = v.id JOIN sources s ON s.id = p.source
+    WHERE v.run = ? AND v.name = ? ORDER BY s.attempt, p.source, p.position"""
 _LAST = """SELECT v.name, v.value, v.time_us, v.step, v.rank, s.attempt, s.host, s.stream, v.position
     FROM series v JOIN sources s ON s.id = v.source WHERE v.run = ? ORDER BY v.name"""
 
@@ -161,6 +165,11 @@ class MetricStore:
             )
         with self._database.reading() as connection:
             return CurveReader(connection, run, name, rank).curve(max_points)
+
+    def series(self, run: str, name: str) -> list[MetricPoint]:
+        """Return all points of one metric by attempt, source and order of arrival."""
+        with self._database.reading() as connection:
+            return [_point(row) for row in connection.execute(_ONE, (run, name))]
 
     def iterate(self, run: str) -> Iterator[MetricPoint]:
         """Give all points of a run by name, attempt, source and order of arrival.

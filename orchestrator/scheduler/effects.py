@@ -24,6 +24,7 @@ from orchestrator.errors import (
 )
 from orchestrator.logs.excerpt import CODE_ROOTS, ErrorExcerpt, error_excerpt
 from orchestrator.logs.file import host_log
+from orchestrator.scheduler.early import PackedModel, checkpoints_of, pack_best
 from orchestrator.scheduler.explain import explain
 from orchestrator.scheduler.publish import check_output, publish
 from orchestrator.scheduler.reconcile import Collected, StartFault
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
 
     from orchestrator.backends.base import AttemptContext, Backend
     from orchestrator.blobs.base import BlobStore
+    from orchestrator.scheduler.early import RunJudge
     from orchestrator.scheduler.outcome import Verdict
     from orchestrator.scheduler.workspace import Workspace
     from orchestrator.spec.record import (
@@ -100,6 +102,7 @@ class Effects:
         workspace: Where the jobs' files are.
         blobs: Where artifacts go.
         metrics: Gathers metrics.
+        judge: Says whether a run gets better.
     """
 
     def __init__(
@@ -108,11 +111,13 @@ class Effects:
         workspace: Workspace,
         blobs: BlobStore,
         metrics: MetricGatherer,
+        judge: RunJudge,
     ) -> None:
         self._backends = backends
         self._workspace = workspace
         self._blobs = blobs
         self._metrics = metrics
+        self._judge = judge
         self._owners: set[tuple[int, datetime]] = set()
 
     def backend(self, job: TrainingJobRecord) -> Backend:
@@ -229,21 +234,42 @@ class Effects:
         if self._is_displaced(job):
             return Collected(explanation=explain(found, None, ErrorExcerpt()))
         context = self._workspace.context(job)
-        artifacts, unpublished = self._publish(context, observations)
         self._metrics.gather(context, finished=True)
+        best = self._best(job, context, found)
+        packed, early = (best, best.note) if isinstance(best, PackedModel) else (None, best)
+        artifacts, unpublished = self._publish(context, observations, packed)
         explanation = None
         if found.reason.status is TrainingJobStatus.FAILED:
             explanation = self._explain(context, observations, found)
-        return Collected(artifacts, self._metrics.last(job), explanation, unpublished=unpublished)
+        return Collected(
+            artifacts,
+            self._metrics.last(job),
+            explanation,
+            unpublished=unpublished,
+            early=early,
+        )
+
+    def _best(
+        self, job: TrainingJobRecord, context: AttemptContext, found: Verdict
+    ) -> PackedModel | str | None:
+        """Pack the best checkpoint of a run that was ended early; else return what is to be said."""
+        if job.spec.early_stopping is None:
+            return None
+        early = found.reason is EndReason.EARLY_STOPPED
+        best = self._judge.best(job, checkpoints_of(context)[1], ended_early=early)
+        return pack_best(context, best) if best is not None else None
 
     def _publish(
-        self, context: AttemptContext, observations: Sequence[Observation]
+        self,
+        context: AttemptContext,
+        observations: Sequence[Observation],
+        best: PackedModel | None,
     ) -> tuple[dict[str, Artifact], str | None]:
         """Publish what an attempt left; return it, and why it never can be, if so."""
         artifacts: dict[str, Artifact] = {}
         lost = []
         try:
-            artifacts = publish(context, observations, self._blobs)
+            artifacts = publish(context, observations, self._blobs, best)
         except (InvalidSpec, NotFound) as error:
             kept = attempt_directory(context.job_directory, context.attempt)
             lost.append(
@@ -274,6 +300,10 @@ class Effects:
     def measure(self, job: TrainingJobRecord) -> None:
         """Gather the metrics that a running job has reported since the last call."""
         self._metrics.gather(self._workspace.context(job), finished=False)
+
+    def why_end(self, job: TrainingJobRecord) -> str | None:
+        """Return why a running job shall end early, in words; None while it goes on."""
+        return self._judge.ends(job)
 
     def keep(self, job: TrainingJobRecord) -> None:
         """Upload the checkpoints and event files that a running job has written meanwhile."""

@@ -64,6 +64,7 @@ class _Attempt:
     not_before: float = 0.0
     measured_at: float = float("-inf")
     measuring: bool = False
+    why_end: str | None = None
     kept_at: float = float("-inf")
 
 
@@ -192,6 +193,8 @@ class Driver:
             return reconcile(job, View(age=self._ages.of(job)), self._clock.now())
         attempt = self._attempts[job.number, job.attempt]
         view = self._view(job, attempt)
+        if self._ends_early(job, attempt, view):
+            return Decision()  # the record has changed
         decision = reconcile(job, view, self._clock.now())
         self._measure(job, attempt, view)
         return self._with_handles(job, attempt, decision)
@@ -424,12 +427,29 @@ class Driver:
         attempt.tries += 1
         attempt.not_before = self._clock.monotonic() + pause
 
+    def _ends_early(self, job: TrainingJobRecord, attempt: _Attempt, view: View) -> bool:
+        """Ask for the stop of a run that gets no better, unless it is ending already."""
+        why, attempt.why_end = attempt.why_end, None
+        if why is None or job.secondary_status is not SecondaryStatus.TRAINING:
+            return False
+        if not _is_alive(view):
+            return False
+        self._store.request_stop(
+            job.name,
+            intent=EndReason.EARLY_STOPPED,
+            grace_seconds=None,
+            now=self._clock.now(),
+            message=why,
+        )
+        self._changed([job.name])
+        self._wake()
+        return True
+
     def _measure(self, job: TrainingJobRecord, attempt: _Attempt, view: View) -> None:
         """Now and then look after a running job, never twice at the same time."""
         now = self._clock.monotonic()
         training = job.secondary_status in {SecondaryStatus.TRAINING, SecondaryStatus.STOPPING}
-        alive = any(seen.status is HostStatus.RUNNING for seen in view.observations)
-        if not (training and alive) or attempt.measuring:
+        if not (training and _is_alive(view)) or attempt.measuring:
             return
         if now - attempt.measured_at < MEASURE_SECONDS:
             return
@@ -441,6 +461,9 @@ class Driver:
         def work() -> None:
             try:
                 self._effects.measure(job)
+                attempt.why_end = self._effects.why_end(job)
+                if attempt.why_end is not None:
+                    self._wake()
                 if keep:
                     self._effects.keep(job)
             except (OrchestratorError, OSError) as error:
@@ -449,6 +472,10 @@ class Driver:
                 attempt.measuring = False
 
         self._executor.submit(work)
+
+
+def _is_alive(view: View) -> bool:
+    return any(seen.status is HostStatus.RUNNING for seen in view.observations)
 
 
 def _step(update: JobUpdate) -> str:

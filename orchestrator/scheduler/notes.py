@@ -1,4 +1,4 @@
-"""What a job's notes say of how it ran: a pure function of its hosts' exit records."""
+"""What a job's notes say of how it ran: pure functions of exit records and what was collected."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from orchestrator_runtime.contract import ExitRecord
+
+    from orchestrator.scheduler.reconcile import Collected
 
 NAMED = 10
 """How many of several are named."""
@@ -25,7 +27,7 @@ def run_notes(exits: Sequence[ExitRecord]) -> dict[str, str]:
     cut = [record["host"] for record in exits if record["log_truncated"]]
     if cut:
         notes["log"] = (
-            f"cut at its quota on {_listed(cut, ', ')}; ORCHESTRATOR_LOG_QUOTA_BYTES sets it"
+            f"cut at its quota on {listed(cut, ', ')}; ORCHESTRATOR_LOG_QUOTA_BYTES sets it"
         )
     for kind in ("model", "output"):
         skipped = [
@@ -35,10 +37,21 @@ def run_notes(exits: Sequence[ExitRecord]) -> dict[str, str]:
             for entry in record["artifacts"][kind]["skipped"]
         ]
         if skipped:
-            notes[f"left out of {kind}"] = _listed(skipped, "; ")
+            notes[f"left out of {kind}"] = listed(skipped, "; ")
     return notes
 
 
-def _listed(names: Sequence[str], separator: str) -> str:
+def collect_notes(collected: Collected) -> dict[str, str]:
+    """Return what is to be said of what a job has left."""
+    notes = {
+        "collect": collected.fault,
+        "artifacts": collected.unpublished,
+        "early stopping": collected.early,
+    }
+    return {name: text for name, text in notes.items() if text}
+
+
+def listed(names: Sequence[str], separator: str) -> str:
+    """Return the first of some names, and how many more there are."""
     more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
     return separator.join(names[:NAMED]) + more

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from orchestrator.backends.base import HostStatus, Observation
-from orchestrator.spec.state import EndReason
+from orchestrator.spec.state import EndReason, SecondaryStatus
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -14,9 +14,12 @@ if TYPE_CHECKING:
     from orchestrator_runtime.contract import ExitRecord
 
     from orchestrator.spec.job import RetryStrategy
+    from orchestrator.spec.record import TrainingJobRecord
 
 PEER_FAILED = "peer_failed"
 """Stop intent of hosts that are stopped because another host of their job failed."""
+
+STOPPED_AS_ASKED = "stopped as asked for"
 
 _REASON_OF_OUTCOME: dict[str, EndReason] = {
     "exited": EndReason.EXIT_CODE,
@@ -56,12 +59,18 @@ def failed(seen: Observation) -> bool:
     return record["outcome"] not in {"stopped", "max_runtime"}
 
 
-def verdict(observations: Sequence[Observation], stop_intent: EndReason | None) -> Verdict:
+def verdict(
+    observations: Sequence[Observation],
+    stop_intent: EndReason | None,
+    *,
+    asked: str = STOPPED_AS_ASKED,
+) -> Verdict:
     """Return why an attempt ended, all of whose hosts have ended.
 
     Args:
         observations: One per host; each EXITED or LOST.
         stop_intent: Why the job was asked to stop, if it was.
+        asked: The same in words.
     """
     if all(_succeeded(seen) for seen in observations):
         return Verdict(EndReason.COMPLETED, None, _completed(observations))
@@ -72,10 +81,19 @@ def verdict(observations: Sequence[Observation], stop_intent: EndReason | None) 
     if stop_intent is not None and (
         _first(observations, "stopped") or all(_is_lost(seen) for seen in failures)
     ):
-        return Verdict(stop_intent, None, _stopped_as_asked(failures))
+        return Verdict(stop_intent, None, _as_asked(asked, failures))
     if failures:
         return _failure(failures[0])
     return _stopped(observations)
+
+
+def why_stopped(job: TrainingJobRecord) -> str:
+    """Return why a job was asked to stop, in the words of whoever judged it."""
+    if job.stop_intent is EndReason.EARLY_STOPPED:
+        for step in reversed(job.transitions):
+            if step.status is SecondaryStatus.STOPPING:
+                return step.message
+    return STOPPED_AS_ASKED
 
 
 def _succeeded(seen: Observation) -> bool:
@@ -96,11 +114,11 @@ def _is_lost(seen: Observation) -> bool:
     return seen.status is HostStatus.LOST or seen.exit is None
 
 
-def _stopped_as_asked(failures: Sequence[Observation]) -> str:
+def _as_asked(asked: str, failures: Sequence[Observation]) -> str:
     lost = [seen.host for seen in failures if _is_lost(seen)]
     if lost:
-        return f"stopped as asked for; {', '.join(lost)} disappeared before saving anything"
-    return "stopped as asked for"
+        return f"{asked}; {', '.join(lost)} disappeared before saving anything"
+    return asked
 
 
 def _first(observations: Sequence[Observation], outcome: str) -> Observation | None:

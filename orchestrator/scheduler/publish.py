@@ -17,10 +17,13 @@ if TYPE_CHECKING:
 
     from orchestrator.backends.base import AttemptContext, Observation
     from orchestrator.blobs.base import BlobStore
+    from orchestrator.scheduler.early import PackedModel
 
 logger = logging.getLogger(__name__)
 
 PUBLISHED = "output"
+LAST = "last-"
+"""Before the name of a model that the program saved, where the best one has its place."""
 
 
 def output_uri(context: AttemptContext) -> str:
@@ -46,12 +49,16 @@ def check_output(context: AttemptContext, blobs: BlobStore) -> None:
 
 
 def publish(
-    context: AttemptContext, observations: Sequence[Observation], blobs: BlobStore
+    context: AttemptContext,
+    observations: Sequence[Observation],
+    blobs: BlobStore,
+    best: PackedModel | None = None,
 ) -> dict[str, Artifact]:
     """Upload what the hosts packed; return the artifacts by kind (``model``, ``output``).
 
     Several hosts' outputs are merged into one archive; a name that two hosts wrote is taken
-    from the first, as rank order decides.
+    from the first, as rank order decides. A ``best`` model takes the place of the one that the
+    program saved, which is ``last_model`` then.
 
     Raises:
         Unavailable: The output location does not answer; try again.
@@ -66,10 +73,13 @@ def publish(
     ) as error:  # it costs some storage; the upload itself says what is wrong
         logger.info("parts of uploads stay below %s: %s", output_uri(context), error.message)
     published = {}
+    if best is not None:
+        published["model"] = _upload(best.path, best.path.name, best.files, context, blobs)
     for kind in ("model", "output"):
-        artifact = _publish_kind(kind, context, observations, blobs)
+        prefix = LAST if kind in published else ""
+        artifact = _publish_kind(kind, prefix, context, observations, blobs)
         if artifact is not None:
-            published[kind] = artifact
+            published["last_model" if prefix else kind] = artifact
         failpoint("collect.between_artifacts")
     failpoint("collect.after_publish")
     return published
@@ -77,6 +87,7 @@ def publish(
 
 def _publish_kind(
     kind: str,
+    prefix: str,
     context: AttemptContext,
     observations: Sequence[Observation],
     blobs: BlobStore,
@@ -90,9 +101,16 @@ def _publish_kind(
     if not packed:
         return None
     source = packed[0][0] if len(packed) == 1 else _merged(context, [p for p, _ in packed])
-    uri = f"{output_uri(context)}/{source.name}"
+    files = sum(files for _, files in packed)
+    return _upload(source, prefix + source.name, files, context, blobs)
+
+
+def _upload(
+    source: Path, name: str, files: int, context: AttemptContext, blobs: BlobStore
+) -> Artifact:
+    uri = f"{output_uri(context)}/{name}"
     transfer = blobs.upload(source, uri, link=True)
-    return Artifact(uri=uri, bytes=transfer.size_bytes, files=sum(files for _, files in packed))
+    return Artifact(uri=uri, bytes=transfer.size_bytes, files=files)
 
 
 def _merged(context: AttemptContext, packed: list[Path]) -> Path:

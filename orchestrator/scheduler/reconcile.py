@@ -15,8 +15,15 @@ from typing import TYPE_CHECKING
 from orchestrator.backends.base import HostStatus, Observation
 from orchestrator.clock import from_epoch
 from orchestrator.scheduler.ages import Age
-from orchestrator.scheduler.notes import run_notes
-from orchestrator.scheduler.outcome import PEER_FAILED, Verdict, failed, may_retry, verdict
+from orchestrator.scheduler.notes import collect_notes, run_notes
+from orchestrator.scheduler.outcome import (
+    PEER_FAILED,
+    Verdict,
+    failed,
+    may_retry,
+    verdict,
+    why_stopped,
+)
 from orchestrator.spec.record import (
     Artifact,
     Explanation,
@@ -67,6 +74,7 @@ class Collected:
     Attributes:
         fault: Why it brought less than it should: a defect of this program.
         unpublished: Why the artifacts are not where they should be, and never will be.
+        early: What is to be said of a job that asks for early stopping.
     """
 
     artifacts: dict[str, Artifact] = field(default_factory=dict)
@@ -74,6 +82,7 @@ class Collected:
     explanation: Explanation | None = None
     fault: str | None = None
     unpublished: str | None = None
+    early: str | None = None
 
 
 @dataclass(frozen=True)
@@ -308,7 +317,8 @@ def _ended(job: TrainingJobRecord, view: View, now: datetime) -> Decision:
     fault = _final_fault(view)
     if fault is not None and job.stop_intent is None:
         return _conclude(job, view, _fault_verdict(fault), now)
-    return _conclude(job, view, verdict(view.observations, job.stop_intent), now)
+    found = verdict(view.observations, job.stop_intent, asked=why_stopped(job))
+    return _conclude(job, view, found, now)
 
 
 def _conclude(job: TrainingJobRecord, view: View, found: Verdict, now: datetime) -> Decision:
@@ -382,7 +392,7 @@ def _end(
         training_started_at=_training_started(view),
         training_ended_at=_training_ended(view),
         ended_at=transition.started_at,
-        notes=run_notes(_exits(view)) | _collect_notes(collected),
+        notes=run_notes(_exits(view)) | collect_notes(collected),
         release=True,
         durable=True,
     )
@@ -429,11 +439,6 @@ def _training_started(view: View | None) -> datetime | None:
 def _training_ended(view: View | None) -> datetime | None:
     times = [r["ended_at"] for r in _exits(view) if r["started_at"] is not None]
     return from_epoch(max(times)) if times else None
-
-
-def _collect_notes(collected: Collected) -> dict[str, str]:
-    notes = {"collect": collected.fault, "artifacts": collected.unpublished}
-    return {name: text for name, text in notes.items() if text}
 
 
 # -- small updates -----------------------------------------------------------------------------

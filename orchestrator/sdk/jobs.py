@@ -372,7 +372,8 @@ class TrainingJob:
 
         Args:
             destination: Directory; made if missing.
-            kind: ``model`` or ``output``.
+            kind: ``model``, ``output``, or ``last_model``: what the program of a run that was
+                ended early saved itself.
 
         Raises:
             NotFound: The job left no such artifact.

@@ -17,6 +17,7 @@ from orchestrator.sdk.config import Compute, InputData, SourceCode
 from orchestrator.sdk.jobs import TrainingJob
 from orchestrator.sdk.transport import Transport, connect
 from orchestrator.spec.debug import Debugger
+from orchestrator.spec.early import EarlyStopping
 from orchestrator.spec.job import (
     AlgorithmSpecification,
     Channel,
@@ -64,6 +65,8 @@ class ModelTrainer:
         checkpoint_config: Where checkpoints are kept.
         tensorboard_output_config: Where event files are kept.
         debugger: What is watched while it trains, and which findings end it.
+        early_stopping: When it is ended because a metric does not get better; its best
+            checkpoint becomes the model artifact.
         metric_definitions: ``MetricDefinition`` values or ``{"Name", "Regex"}`` mappings.
         tags: ``{name: value}``.
         priority: Higher starts first.
@@ -89,6 +92,7 @@ class ModelTrainer:
         checkpoint_config: CheckpointConfig | None = None,
         tensorboard_output_config: TensorBoardOutputConfig | None = None,
         debugger: Debugger | Mapping[str, Any] | None = None,
+        early_stopping: EarlyStopping | Mapping[str, Any] | None = None,
         metric_definitions: Sequence[MetricDefinition | Mapping[str, str]] = (),
         tags: Mapping[str, str] | None = None,
         priority: int = 0,
@@ -120,6 +124,7 @@ class ModelTrainer:
             TensorBoardOutputConfig, tensorboard_output_config, "tensorboard_output_config"
         )
         self.debugger = given.optional(Debugger, debugger, "debugger")
+        self.early_stopping = given.optional(EarlyStopping, early_stopping, "early_stopping")
         self.metric_definitions = given.metric_definitions(metric_definitions)
         self.tags = given.mapping(tags, "tags")
         self.priority = priority
@@ -270,6 +275,7 @@ class ModelTrainer:
                 "checkpoint_config": self.checkpoint_config,
                 "tensor_board_output_config": self.tensorboard_output_config,
                 "debugger": self.debugger,
+                "early_stopping": self.early_stopping,
                 "tags": [Tag(key=key, value=value) for key, value in self.tags.items()],
                 "priority": self.priority,
                 "enable_network_isolation": self.enable_network_isolation,

@@ -21,6 +21,7 @@ from orchestrator.blobs.buckets import BucketStore
 from orchestrator.blobs.local import LocalBlobStore
 from orchestrator.blobs.places import open_blobs
 from orchestrator.clock import Clock, SystemClock
+from orchestrator.debugger.early_end import EarlyEnds
 from orchestrator.debugger.notifier import Notifier
 from orchestrator.debugger.post import post_json
 from orchestrator.home import METRICS_FILE, prepare_home, relay_directory, socket_path
@@ -198,7 +199,13 @@ class Service:
         self.notifier.start()
         return Driver(
             store=self.store,
-            effects=Effects(self.backends, self.workspace, self.blobs, self.metrics),
+            effects=Effects(
+                self.backends,
+                self.workspace,
+                self.blobs,
+                self.metrics,
+                EarlyEnds(self.metrics, self.clock),
+            ),
             machine=self.machine,
             lease=lease,
             clock=self.clock,

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from orchestrator.backends.base import AttemptContext
     from orchestrator.metrics.periods import Sums, Values, Window
-    from orchestrator.metrics.points import GivenValue
+    from orchestrator.metrics.points import GivenValue, MetricPoint
     from orchestrator.metrics.series import Wanted
     from orchestrator.scheduler.workspace import Workspace
     from orchestrator.store.base import Store
@@ -67,6 +67,10 @@ class MetricService:
             MetricValue(name=name, value=point.value, step=point.step, at=point.time)
             for name, point in self._points.last(job.name).items()
         )
+
+    def series(self, job: TrainingJobRecord, metric: str) -> list[MetricPoint]:
+        """Return all points of one metric by attempt, source and order of arrival."""
+        return self._points.series(job.name, metric)
 
     # -- reading (clients) -----------------------------------------------------------------
 

@@ -2,7 +2,7 @@
 
 Names, limits and patterns are those of CreateTrainingJob (botocore service model "sagemaker"),
 in snake case. Fields that SageMaker lacks (``source_code``, ``resources``, ``backend``,
-``python``, ``priority``, ``secrets``) say so.
+``python``, ``priority``, ``secrets``, ``early_stopping``) say so.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from pydantic import AfterValidator, Field, StringConstraints, field_validator, 
 from orchestrator import ids
 from orchestrator.spec.base import Spec
 from orchestrator.spec.debug import Debugger
+from orchestrator.spec.early import EarlyStopping
 from orchestrator.spec.places import LocalPath, Place, no_nul
 
 InputMode = Literal["File", "FastFile", "Pipe"]
@@ -283,6 +284,8 @@ class TrainingJobSpec(Spec):
     debugger: Debugger | None = None
     """What is watched while it trains; None = nothing. SageMaker: ``DebugHookConfig`` and
     ``DebugRuleConfigurations``."""
+    early_stopping: EarlyStopping | None = None
+    """When it is ended because it does not get better; None = never. Not a SageMaker member."""
     tags: tuple[Tag, ...] = Field(default=(), max_length=50)
     priority: int = Field(default=0, ge=-1000, le=1000)
     """Higher starts first; equal priorities start in order of submission."""

@@ -84,7 +84,7 @@ class EndReason(StrEnum):
 
     @property
     def failure_prefix(self) -> str | None:
-        """Beginning of FailureReason in AWS's form; None for reasons that are no failure."""
+        """Beginning of FailureReason in AWS's form; None for reasons that need no words there."""
         return _FAILURE_PREFIX[self]
 
 
@@ -122,7 +122,7 @@ _FAILURE_PREFIX: dict[EndReason, str | None] = {
     EndReason.COMPLETED: None,
     EndReason.USER_STOP: None,
     EndReason.RULE_STOP: "RuleStop",
-    EndReason.EARLY_STOPPED: None,
+    EndReason.EARLY_STOPPED: "EarlyStopped",
     EndReason.MAX_RUNTIME: None,
     EndReason.MAX_WAIT: None,
     EndReason.MAX_PENDING: None,

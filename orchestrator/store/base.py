@@ -30,6 +30,9 @@ from orchestrator.spec.state import EndReason, SecondaryStatus, TrainingJobStatu
 QUEUED_LIMIT = 500
 """Queued jobs that a driver looks at in one round."""
 
+STOPPING_MESSAGE = "Stopping the training job"
+"""What a job's history says of a stop whose asker gives no reason."""
+
 
 @dataclass(frozen=True)
 class IdempotencyKey:
@@ -284,11 +287,18 @@ class Store(ABC):
 
     @abstractmethod
     def request_stop(
-        self, name: str, *, intent: EndReason, grace_seconds: float | None, now: datetime
+        self,
+        name: str,
+        *,
+        intent: EndReason,
+        grace_seconds: float | None,
+        now: datetime,
+        message: str = STOPPING_MESSAGE,
     ) -> TrainingJobRecord:
         """Note that a job shall end; the first intent wins. Durable on return. Idempotent.
 
-        The status becomes Stopping (secondary Stopping). Terminal jobs are returned unchanged.
+        The status becomes Stopping (secondary Stopping) with ``message``. Terminal jobs are
+        returned unchanged.
 
         Raises:
             NotFound: There is no such job.

@@ -192,6 +192,7 @@ def request_stop(
     intent: EndReason,
     grace_seconds: float | None,
     now: datetime,
+    message: str,
 ) -> None:
     """Note a stop request, unless there is one or the job has ended.
 
@@ -213,7 +214,7 @@ def request_stop(
         "modified_us": modified_us,
     }
     if may_follow(secondary, SecondaryStatus.STOPPING):
-        step = rules.stopping(now, _last_step(connection, number), state["attempt"])
+        step = rules.stopping(now, _last_step(connection, number), state["attempt"], message)
         append_transitions(connection, number, [step])
         values |= {"secondary_status": step.status.value, "message": step.message}
     connection.execute(update(jobs).where(jobs.c.number == number).values(values))

@@ -17,6 +17,7 @@ from orchestrator.spec.state import EndReason, SecondaryStatus, TrainingJobStatu
 from orchestrator.store import cursor, rules
 from orchestrator.store.base import (
     QUEUED_LIMIT,
+    STOPPING_MESSAGE,
     DriverLease,
     IdempotencyKey,
     JobSummary,
@@ -199,7 +200,13 @@ class MemoryStore(Store):
         return counts
 
     def request_stop(
-        self, name: str, *, intent: EndReason, grace_seconds: float | None, now: datetime
+        self,
+        name: str,
+        *,
+        intent: EndReason,
+        grace_seconds: float | None,
+        now: datetime,
+        message: str = STOPPING_MESSAGE,
     ) -> TrainingJobRecord:
         """See ``Store.request_stop``."""
         with self._lock:
@@ -216,7 +223,9 @@ class MemoryStore(Store):
                 "modified_at": rules.modification_time(now, record.created_at),
             }
             if may_follow(record.secondary_status, SecondaryStatus.STOPPING):
-                step = rules.stopping(now, record.transitions[-1].started_at, record.attempt)
+                step = rules.stopping(
+                    now, record.transitions[-1].started_at, record.attempt, message
+                )
                 changes["transitions"] = rules.chained((*record.transitions, step))
                 changes["secondary_status"] = step.status
                 changes["message"] = step.message

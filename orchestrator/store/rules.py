@@ -25,7 +25,6 @@ MAX_IDEMPOTENCY_KEY_LENGTH = 255
 MAX_PAGE = 1000
 JITTER = timedelta(seconds=1)
 PENDING_MESSAGE = "Waiting to be placed"
-STOPPING_MESSAGE = "Stopping the training job"
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
@@ -70,12 +69,12 @@ def pending(now: datetime) -> Transition:
     return Transition(status=SecondaryStatus.PENDING, started_at=now, message=PENDING_MESSAGE)
 
 
-def stopping(now: datetime, last: datetime, attempt: int) -> Transition:
+def stopping(now: datetime, last: datetime, attempt: int, message: str) -> Transition:
     """Return the transition that a stop request adds: never before the ``last`` one."""
     return Transition(
         status=SecondaryStatus.STOPPING,
         started_at=max(now, last),
-        message=STOPPING_MESSAGE,
+        message=message[:1024],
         attempt=attempt,
     )
 

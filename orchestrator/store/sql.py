@@ -31,6 +31,7 @@ from orchestrator.store import (
 )
 from orchestrator.store.base import (
     QUEUED_LIMIT,
+    STOPPING_MESSAGE,
     DriverLease,
     IdempotencyKey,
     JobUpdate,
@@ -60,6 +61,7 @@ class _Stop:
     intent: EndReason
     grace_seconds: float | None
     now: datetime
+    message: str
 
 
 _Durable = accept.Submission | _Stop
@@ -211,10 +213,16 @@ class SqlStore(Store):
         return self._database.ask(lambda connection: counts.by_status(connection))
 
     def request_stop(
-        self, name: str, *, intent: EndReason, grace_seconds: float | None, now: datetime
+        self,
+        name: str,
+        *,
+        intent: EndReason,
+        grace_seconds: float | None,
+        now: datetime,
+        message: str = STOPPING_MESSAGE,
     ) -> TrainingJobRecord:
         """See ``Store.request_stop``."""
-        return self._group.submit(_Stop(name, intent, grace_seconds, now))
+        return self._group.submit(_Stop(name, intent, grace_seconds, now, message))
 
     def delete_job(self, name: str) -> None:
         """See ``Store.delete_job``."""
@@ -362,6 +370,7 @@ class SqlStore(Store):
                 intent=stop.intent,
                 grace_seconds=stop.grace_seconds,
                 now=stop.now,
+                message=stop.message,
             )
             return records.by_name(connection, stop.name, self._specs)
         except OrchestratorError as error:

@@ -21,6 +21,7 @@ from orchestrator.spec.record import (
 )
 from orchestrator.spec.state import EndReason, SecondaryStatus, TrainingJobStatus
 from orchestrator.store.base import (
+    STOPPING_MESSAGE,
     IdempotencyKey,
     JobUpdate,
     NewJob,
@@ -219,6 +220,20 @@ class ClientContract(StoreFixtures):
         )
         assert again == first == store.get_job("job")
         assert store.count_by_status()[TrainingJobStatus.STOPPING] == 1
+
+    def test_a_stop_may_say_why(self, store: Store) -> None:
+        submit(store, "job")
+        why = "it does not get better " + "x" * 2000
+        job = store.request_stop(
+            "job", intent=EndReason.EARLY_STOPPED, grace_seconds=None, now=START, message=why
+        )
+        assert job.message == job.transitions[-1].message == why[:1024]
+        assert store.get_job("job") == job
+        submit(store, "other")
+        other = store.request_stop(
+            "other", intent=EndReason.USER_STOP, grace_seconds=None, now=START
+        )
+        assert other.message == STOPPING_MESSAGE
 
     def test_a_stop_by_a_clock_that_was_set_back_does_not_begin_before_the_step_before_it(
         self, store: Store

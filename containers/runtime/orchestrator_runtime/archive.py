@@ -1,4 +1,4 @@
-"""Packs what a program left in ``model`` and ``output/data``: an archive, or a plain copy.
+"""Packs what a program left in a directory: an archive, or a plain copy.
 
 The stream is gzip in several members: what does not compress (model weights) is stored, which
 is fifty times faster, and the rest is compressed at level 1. Every gzip reader joins members.
@@ -13,6 +13,7 @@ from orchestrator_runtime import files, tarheader, walk
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Collection
     from typing import Any
 
     from orchestrator_runtime.contract import ArtifactRecord
@@ -58,11 +59,14 @@ class Packer:
         root: The /opt/ml tree, as the supervisor sees it.
         name: The directory in it.
         base: The tree as the program saw it.
+        only: Of what lies in it, only these names; None = everything.
     """
 
-    def __init__(self, root: str, name: str, base: str) -> None:
+    def __init__(
+        self, root: str, name: str, base: str, only: Collection[str] | None = None
+    ) -> None:
         self._base = f"{base}/{name}"
-        self._walk = walk.Walk(root, name)
+        self._walk = walk.Walk(root, name, only)
         self._files = 0
         self._any = False
 

@@ -9,7 +9,7 @@ from orchestrator_runtime import files
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Collection, Iterator
 
     Entries = Iterator["os.DirEntry[str]"]
 
@@ -49,13 +49,15 @@ class Walk:
     Args:
         root: A directory that the program cannot replace.
         name: The directory below it; one whose parts became links is skipped as a whole.
+        only: Of what lies in it, only these names; None = everything.
     """
 
-    def __init__(self, root: str, name: str) -> None:
+    def __init__(self, root: str, name: str, only: Collection[str] | None = None) -> None:
         self.skipped: list[str] = []
         self.skipped_count = 0
         self._root = root
         self._name = name
+        self._only = only
 
     def skip(self, path: str, reason: str) -> None:
         """Note an entry that is left out; the first hundred are kept by name."""
@@ -72,7 +74,7 @@ class Walk:
         except OSError as error:
             self.skip(self._name, error.strerror or "no directory")
             return
-        stack = [(top, "", _listed(top))]
+        stack = [(top, "", self._wanted(_listed(top)))]
         try:
             while stack:
                 directory, prefix, entries = stack[-1]
@@ -90,6 +92,10 @@ class Walk:
         finally:
             for directory, _, _ in stack:
                 os.close(directory)
+
+    def _wanted(self, entries: Entries) -> Entries:
+        only = self._only
+        return entries if only is None else (item for item in entries if item.name in only)
 
     def _look(self, item: os.DirEntry[str], prefix: str, directory: int) -> Entry | None:
         path = prefix + item.name

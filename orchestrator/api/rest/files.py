@@ -85,7 +85,9 @@ class FileRoutes:
         )
         return router
 
-    async def artifact(self, name: Name, kind: Literal["model", "output"]) -> Response:
+    async def artifact(
+        self, name: Name, kind: Literal["model", "output", "last_model"]
+    ) -> Response:
         """Download what a training job has left."""
         job = await self._context.job(name)
         found = job.artifacts.get(kind)

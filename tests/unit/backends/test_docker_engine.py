@@ -31,7 +31,7 @@ from orchestrator.spec.job import RetryStrategy, TrainingJobSpec
 from orchestrator.spec.record import HostRecord
 from orchestrator.spec.state import EndReason
 from orchestrator.store.memory import MemoryStore
-from tests.unit.scheduler.simulation import NoMetrics
+from tests.unit.scheduler.simulation import NoJudge, NoMetrics
 
 VERSION = {"ApiVersion": "1.41"}
 INFO = {
@@ -329,7 +329,11 @@ def test_a_job_whose_image_cannot_be_pulled_ends_with_the_reason_and_is_not_trie
     )
     backend = DockerBackend(settings, lambda *_: None, clock=clock)
     effects = Effects(
-        {"docker": backend}, Workspace(tmp_path), LocalBlobStore(tmp_path / "blobs"), NoMetrics()
+        {"docker": backend},
+        Workspace(tmp_path),
+        LocalBlobStore(tmp_path / "blobs"),
+        NoMetrics(),
+        NoJudge(),
     )
     store = MemoryStore()
     spec = TrainingJobSpec.parse(

@@ -43,9 +43,12 @@ def test_a_failure_without_an_explanation_is_1():
     assert exit_code_of(record(status="Failed", secondary_status="Failed")) == 1
 
 
-@pytest.mark.parametrize("reason", ["user_stop", "early_stopped"])
-def test_a_stopped_job_is_143(reason):
-    assert exit_code_of(stopped(reason)) == 143
+def test_a_stopped_job_is_143():
+    assert exit_code_of(stopped("user_stop")) == 143
+
+
+def test_a_job_that_was_ended_early_did_what_was_asked_for():
+    assert exit_code_of(stopped("early_stopped")) == 0
 
 
 @pytest.mark.parametrize("reason", ["max_runtime", "max_wait", "max_pending"])

@@ -79,6 +79,11 @@ rules = ["non_finite", { rule = "vanishing_gradient", parameters = { patience = 
 stop_on = ["non_finite"]
 every = { "gradients/l2" = 10 }
 
+[early_stopping]
+metric = "validation:loss"
+patience = 3
+train_metric = "train:loss"
+
 [tags]
 team = "vision"
 """

@@ -84,7 +84,7 @@ class TestTheBestCheckpoint:
 
     def best(self, *entries: Entry) -> str | None:
         choice = best_checkpoint(entries, self.NUMBERS, 1)
-        return choice.entry.name if choice is not None else None
+        return ", ".join(choice.names) if choice is not None else None
 
     def test_is_none_where_there_is_none(self):
         assert self.best() is None
@@ -106,9 +106,50 @@ class TestTheBestCheckpoint:
         assert choice is not None
         assert "overwritten" in choice.why
 
+    def test_is_all_files_that_belong_together(self):
+        entries = [
+            Entry(f"{name}{n}{end}", 10.0 * n + 5)
+            for n in range(4)
+            for name, end in (("model-", ".pt"), ("optimizer-", ".pt"))
+        ]
+        assert self.best(*entries) == "model-1.pt, optimizer-1.pt"
+        parts = [
+            Entry(f"ckpt-{n}{end}", 10.0 * n + 5)
+            for n in range(4)
+            for end in (".index", ".data-00000-of-00001")
+        ]
+        assert self.best(*parts) == "ckpt-1.data-00000-of-00001, ckpt-1.index"
+        ranks = [Entry(f"rank{r}-{n}.pt", 10.0 * n + 5) for n in range(4) for r in (0, 1)]
+        assert self.best(*ranks) == "rank0-1.pt, rank1-1.pt"
+
+    def test_is_all_files_that_each_epoch_overwrites(self):
+        settings = Entry("settings.json", -5.0)
+        assert self.best(settings, Entry("model.pt", 35), Entry("optimizer.pt", 36)) == (
+            "model.pt, optimizer.pt"
+        )
+
+    def test_is_no_file_that_is_written_once(self):
+        """Settings that are written first do not make a program one that saves first."""
+        entries = [Entry(f"state-{'abcd'[n]}", 10.0 * n + 5) for n in range(4)]
+        settings = Entry("settings.json", -5.0)
+        assert self.best(settings, *entries) == "state-b"
+
+    def test_is_told_by_time_where_a_number_is_that_of_a_network(self):
+        entries = [Entry(f"resnet1-{n + 7}.pt", 10.0 * n + 5) for n in range(4)]
+        assert self.best(*entries) == "resnet1-8.pt"
+
+    @pytest.mark.parametrize(("offset", "name"), [(2.0, "c8"), (-2.0, "c8")])
+    def test_is_found_when_the_first_ones_are_gone(self, offset, name):
+        numbers = values(9, 8, 7, 1, 2, 2)
+        entries = [Entry(f"c{5 + n}", 10.0 * n + offset) for n in (2, 3, 4, 5)]
+        choice = best_checkpoint(entries, numbers, 3)
+        assert choice is not None
+        assert choice.names == (name,)
+
     @given(st.lists(st.tuples(st.text("ab0123", min_size=1), st.floats(0, 100)), min_size=1))
     def test_is_always_one_of_those_that_are_there(self, entries):
         made = [Entry(*entry) for entry in entries]
         choice = best_checkpoint(made, self.NUMBERS, 1)
         assert choice is not None
-        assert choice.entry in made
+        assert choice.entries
+        assert set(choice.entries) <= set(made)

@@ -33,6 +33,7 @@ from orchestrator.scheduler.effects import Effects
 from orchestrator.scheduler.loop import Driver
 from orchestrator.scheduler.recover import release_leftovers
 from orchestrator.scheduler.workspace import Workspace
+from orchestrator.spec.early import BestCheckpoint
 from orchestrator.spec.job import TrainingJobSpec
 from orchestrator.spec.record import MetricValue, TrainingJobRecord
 from orchestrator.spec.state import EndReason, TrainingJobStatus
@@ -97,6 +98,33 @@ class NoMetrics:
         return ()
 
     def delete(self, name: str) -> None: ...
+
+
+class NoJudge:
+    """No run is ended early."""
+
+    def ends(self, job: TrainingJobRecord) -> str | None:
+        return None
+
+    def best(
+        self, job: TrainingJobRecord, checkpoints: Path, *, ended_early: bool
+    ) -> BestCheckpoint | None:
+        return None
+
+
+class HarshJudge(NoJudge):
+    """Ends some runs when it has looked at them a few times."""
+
+    WHY = "it gets no better (simulated)"
+
+    def __init__(self, seed: int) -> None:
+        self._chance = random.Random(seed)
+        self.ended: set[str] = set()
+
+    def ends(self, job: TrainingJobRecord) -> str | None:
+        if self._chance.random() < 0.1:
+            self.ended.add(job.name)
+        return self.WHY if job.name in self.ended else None
 
 
 class ShakyStore(MemoryStore):
@@ -175,6 +203,7 @@ class World:
         self.deaths = 0.0
         self.clock = SteppedClock()
         self.store = ShakyStore(self.chance)
+        self.judge = HarshJudge(seed)
         self.engine = FakeEngine(self.clock, self._script)
         self.workspace = Workspace(directory)
         self.blobs = LocalBlobStore(directory / "blobs")
@@ -203,7 +232,7 @@ class World:
         self._attempt_release(backends)
         self.driver = Driver(
             store=self.store,
-            effects=Effects(backends, self.workspace, self.blobs, NoMetrics()),
+            effects=Effects(backends, self.workspace, self.blobs, NoMetrics(), self.judge),
             machine=MACHINE,
             lease=lease,
             clock=self.clock,
@@ -460,6 +489,11 @@ class World:
                 self._require(
                     reason is not EndReason.USER_STOP, f"{name} was stopped, nobody asked"
                 )
+            early = reason is EndReason.EARLY_STOPPED
+            self._require(
+                not early or (name in self.judge.ended and HarshJudge.WHY in record.message),
+                f"{name} was ended early: {record.message}",
+            )
             self._check_outcome(name, record)
         self._boot()
         self._require(not self.workspace.marked(), f"left behind: {self.workspace.marked()}")

@@ -12,6 +12,7 @@ from typing import Any, cast
 
 from orchestrator.backends.base import AttemptContext
 from orchestrator.blobs.local import LocalBlobStore
+from orchestrator.debugger.early_end import EarlyEnds
 from orchestrator.scheduler.effects import Effects
 from orchestrator.scheduler.loop import Driver
 from orchestrator.scheduler.recover import release_leftovers
@@ -114,7 +115,13 @@ class World:
         release_leftovers(self.store, self.workspace, self.backends)
         self.driver = Driver(
             store=self.store,
-            effects=Effects(self.backends, self.workspace, self.blobs, self.metrics),
+            effects=Effects(
+                self.backends,
+                self.workspace,
+                self.blobs,
+                self.metrics,
+                EarlyEnds(self.metrics, self.clock),
+            ),
             machine=MACHINE,
             lease=lease,
             clock=self.clock,
