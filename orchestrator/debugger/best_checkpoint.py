@@ -13,12 +13,16 @@ import re
 from bisect import bisect_left
 from collections import Counter
 from dataclasses import dataclass
+from itertools import pairwise
+from statistics import median
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from orchestrator.debugger.early_stopping import Value
+
+MARGIN_SECONDS = 0.1
 
 _NUMBER = re.compile(r"\d+")
 _PART = re.compile(r"\d+-of-\d+|rank[_-]?\d+", re.IGNORECASE)
@@ -87,7 +91,7 @@ def _by_number(ordered: Sequence[Entry], step: int | None) -> Choice | None:
 
 
 def _by_time(ordered: Sequence[Entry], values: Sequence[Value], best: int) -> Choice:
-    times = sorted(value.at for value in values)
+    times = _arrivals(values)
     kinds = Counter(entry.kind for entry in ordered)
     newest = {entry.kind: entry.modified_at for entry in ordered}
     # What is written once (settings, a vocabulary) is no checkpoint among many.
@@ -96,7 +100,10 @@ def _by_time(ordered: Sequence[Entry], values: Sequence[Value], best: int) -> Ch
     if _saves_first(alike, times):
         until, why = values[best].at, "it was the last one before the best value"
     elif best + 1 < len(values):
-        until, why = values[best + 1].at, "it was the last one before the value after the best"
+        until, why = (
+            values[best + 1].at - _margin(values),
+            "it was the last one before the value after the best",
+        )
     else:
         until, why = float("inf"), "the best value was the last one"
     before = [entry for entry in alike if entry.modified_at <= until]
@@ -105,6 +112,21 @@ def _by_time(ordered: Sequence[Entry], values: Sequence[Value], best: int) -> Ch
     return Choice(
         _together(alike[0], ordered, times), "older ones were overwritten; it is the oldest left"
     )
+
+
+def _margin(values: Sequence[Value]) -> float:
+    """Return how much earlier than a value a file may seem to be that was written after it.
+
+    A value's time is that of its arrival, a file's that of a coarse clock; seconds.
+    """
+    times = sorted(value.at for value in values)
+    gaps = [after - before for before, after in pairwise(times)]
+    return min(MARGIN_SECONDS, median(gaps) / 4) if gaps else MARGIN_SECONDS
+
+
+def _arrivals(values: Sequence[Value]) -> list[float]:
+    margin = _margin(values)
+    return sorted(value.at - margin for value in values)
 
 
 def _saves_first(alike: Sequence[Entry], times: Sequence[float]) -> bool:

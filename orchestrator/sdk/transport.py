@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 URL_VARIABLE = "ORCHESTRATOR_URL"
-ARTIFACT_KINDS = ("model", "output")
+ARTIFACT_KINDS = ("model", "output", "last_model")
 EXPORT_FORMATS = ("csv", "parquet", "tensorboard")
 
 
@@ -159,10 +159,10 @@ def check_artifact_kind(kind: str) -> None:
     """Refuse what no job can leave.
 
     Raises:
-        InvalidSpec: It is neither ``model`` nor ``output``.
+        InvalidSpec: It is none of ``ARTIFACT_KINDS``.
     """
     if kind not in ARTIFACT_KINDS:
-        raise InvalidSpec(f"kind must be 'model' or 'output', got {kind!r}")
+        raise InvalidSpec(f"kind must be 'model', 'output' or 'last_model', got {kind!r}")
 
 
 def check_export_format(file_format: str) -> None:

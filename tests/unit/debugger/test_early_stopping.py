@@ -138,6 +138,11 @@ class TestTheBestCheckpoint:
         entries = [Entry(f"resnet1-{n + 7}.pt", 10.0 * n + 5) for n in range(4)]
         assert self.best(*entries) == "resnet1-8.pt"
 
+    @pytest.mark.parametrize("offset", [-0.004, 0.0, 0.004])
+    def test_is_told_though_value_and_file_come_at_once(self, offset):
+        entries = [Entry(name, 10.0 * n + offset) for n, name in enumerate("abcd")]
+        assert self.best(*entries) == "b"
+
     @pytest.mark.parametrize(("offset", "name"), [(2.0, "c8"), (-2.0, "c8")])
     def test_is_found_when_the_first_ones_are_gone(self, offset, name):
         numbers = values(9, 8, 7, 1, 2, 2)

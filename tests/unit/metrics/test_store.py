@@ -39,6 +39,16 @@ class TestPoints:
         assert list(store.iterate("job")) == given_points
         assert store.names("job") == ["acc", "loss"]
 
+    def test_one_metric_is_given_by_attempt_and_in_order(self, store):
+        second = [p._replace(source=p.source._replace(attempt=2)) for p in points([9, 8])]
+        store.append("job", [*second, *points([3, 2, math.nan]), point(0.5, name="acc")])
+        found = store.series("job", "loss")
+        assert [(p.source.attempt, p.position) for p in found] == [
+            (p.source.attempt, p.position) for p in (*points([3, 2, 1]), *second)
+        ]
+        assert math.isnan(found[2].value)
+        assert store.series("job", "other") == store.series("none", "loss") == []
+
     def test_looking_where_nothing_was_written_yet_makes_no_file(self, store, tmp_path):
         """Else a process that is stopped while it makes the file would hold all others up."""
         assert (store.names("job"), store.last("job"), store.cursors("job")) == ([], {}, {})
