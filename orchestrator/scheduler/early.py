@@ -79,7 +79,11 @@ def pack_best(context: AttemptContext, best: BestCheckpoint) -> PackedModel | st
         else:
             size = packer.archive(str(target))
     record = packer.record(str(target), size)
+    skipped = listed(record["skipped"], "; ") if record is not None else ""
     if record is None or not record["files"]:
-        return f"{', '.join(best.names)} could not be packed: it is gone"
-    skipped = f"; left out: {listed(record['skipped'], '; ')}" if record["skipped"] else ""
-    return PackedModel(target, record["files"], best.why + skipped)
+        return (
+            f"the best checkpoint could not be packed ({skipped or 'it is gone'}): the model "
+            "artifact is what the program saved"
+        )
+    note = f"{best.why}; left out: {skipped}" if skipped else best.why
+    return PackedModel(target, record["files"], note)

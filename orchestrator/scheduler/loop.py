@@ -461,7 +461,8 @@ class Driver:
         def work() -> None:
             try:
                 self._effects.measure(job)
-                attempt.why_end = self._effects.why_end(job)
+                if job.stop_intent is None:
+                    attempt.why_end = self._effects.why_end(job)
                 if attempt.why_end is not None:
                     self._wake()
                 if keep:

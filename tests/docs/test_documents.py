@@ -130,6 +130,7 @@ class TestThePublicNames:
             "Compute",
             "DebugRule",
             "Debugger",
+            "EarlyStopping",
             "InputData",
             "InstanceGroup",
             "MetricDefinition",

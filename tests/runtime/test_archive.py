@@ -51,6 +51,16 @@ def pack(tree: Path, tmp_path: Path) -> Callable[[], tuple[dict[str, tarfile.Tar
     return run
 
 
+def test_only_some_of_what_lies_in_it_may_be_packed(tree: Path, tmp_path: Path):
+    for name in ("a", "b", "c/a"):
+        (tree / name).parent.mkdir(exist_ok=True)
+        (tree / name).write_text(name)
+    packer = Packer(str(tree), "", "/opt/ml/model", only=("b", "c"))
+    packer.archive(str(tmp_path / "some.tar.gz"))
+    with tarfile.open(tmp_path / "some.tar.gz") as tar:
+        assert tar.getnames() == ["b", "c", "c/a"]
+
+
 class TestAnArchive:
     def test_is_made_after_a_success(self, fenced: Host):
         record = fenced.program(

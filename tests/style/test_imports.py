@@ -14,7 +14,7 @@ import pytest
 from tests.style.imports import ROOT, RUNTIME, imported, imported_members, loaded_at_once
 
 FRAMEWORK_ADAPTERS = {"hook/pytorch/": {"torch"}, "hook/keras/": {"keras", "tensorflow"}}
-SHARED_WITH_THE_RUNTIME = {"contract", "launch", "rules", "trace", "watched"}
+SHARED_WITH_THE_RUNTIME = {"archive", "contract", "launch", "rules", "trace", "watched"}
 # Modules of the standard library that Windows does not have.
 POSIX_ONLY = {"fcntl", "grp", "posix", "pty", "pwd", "resource", "termios", "tty"}
 # What a client must not pay for.

@@ -31,7 +31,8 @@ from orchestrator.spec.job import RetryStrategy, TrainingJobSpec
 from orchestrator.spec.record import HostRecord
 from orchestrator.spec.state import EndReason
 from orchestrator.store.memory import MemoryStore
-from tests.unit.scheduler.simulation import NoJudge, NoMetrics
+from tests.unit.scheduler.judges import NoJudge
+from tests.unit.scheduler.simulation import NoMetrics
 
 VERSION = {"ApiVersion": "1.41"}
 INFO = {

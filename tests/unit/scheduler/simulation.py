@@ -33,13 +33,13 @@ from orchestrator.scheduler.effects import Effects
 from orchestrator.scheduler.loop import Driver
 from orchestrator.scheduler.recover import release_leftovers
 from orchestrator.scheduler.workspace import Workspace
-from orchestrator.spec.early import BestCheckpoint
 from orchestrator.spec.job import TrainingJobSpec
 from orchestrator.spec.record import MetricValue, TrainingJobRecord
 from orchestrator.spec.state import EndReason, TrainingJobStatus
 from orchestrator.store.base import DriverLease, JobUpdate
 from orchestrator.store.memory import MemoryStore
 from orchestrator.testing.fake_backend import FakeBackend, FakeEngine, Script, Step
+from tests.unit.scheduler.judges import HarshJudge
 
 SCOPE = "host:simulated"
 MACHINE = Machine(cpus=4, memory_gib=8, gpus=(0, 1))
@@ -98,33 +98,6 @@ class NoMetrics:
         return ()
 
     def delete(self, name: str) -> None: ...
-
-
-class NoJudge:
-    """No run is ended early."""
-
-    def ends(self, job: TrainingJobRecord) -> str | None:
-        return None
-
-    def best(
-        self, job: TrainingJobRecord, checkpoints: Path, *, ended_early: bool
-    ) -> BestCheckpoint | None:
-        return None
-
-
-class HarshJudge(NoJudge):
-    """Ends some runs when it has looked at them a few times."""
-
-    WHY = "it gets no better (simulated)"
-
-    def __init__(self, seed: int) -> None:
-        self._chance = random.Random(seed)
-        self.ended: set[str] = set()
-
-    def ends(self, job: TrainingJobRecord) -> str | None:
-        if self._chance.random() < 0.1:
-            self.ended.add(job.name)
-        return self.WHY if job.name in self.ended else None
 
 
 class ShakyStore(MemoryStore):
@@ -203,7 +176,7 @@ class World:
         self.deaths = 0.0
         self.clock = SteppedClock()
         self.store = ShakyStore(self.chance)
-        self.judge = HarshJudge(seed)
+        self.judge = HarshJudge(seed, self._is_endless)
         self.engine = FakeEngine(self.clock, self._script)
         self.workspace = Workspace(directory)
         self.blobs = LocalBlobStore(directory / "blobs")

@@ -138,7 +138,7 @@ def _calls_every_end_a_success(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(
         reconciling,
         "verdict",
-        lambda _seen, _intent: Verdict(EndReason.COMPLETED, None, "done"),
+        lambda _seen, _intent, **_: Verdict(EndReason.COMPLETED, None, "done"),
     )
 
 

@@ -31,7 +31,7 @@ def member(name: str, key: str | None = None, request: str = "request") -> accep
 
 
 def stop(name: str) -> _Stop:
-    return _Stop(name, EndReason.USER_STOP, None, START)
+    return _Stop(name, EndReason.USER_STOP, None, START, "Stopping")
 
 
 def test_a_name_twice_in_a_batch_is_taken_by_the_first(store: SqlStore) -> None:
