@@ -26,6 +26,7 @@ if TYPE_CHECKING:
         StoppingCondition,
         TensorBoardOutputConfig,
     )
+    from orchestrator.spec.recorded import SaveInterval, TensorCollection, WholeTensors
 
 _HOMES = {
     "CheckpointConfig": "orchestrator.spec.job",
@@ -39,11 +40,14 @@ _HOMES = {
     "ModelTrainer": "orchestrator.sdk.trainer",
     "OutputDataConfig": "orchestrator.spec.job",
     "RetryStrategy": "orchestrator.spec.job",
+    "SaveInterval": "orchestrator.spec.recorded",
     "SourceCode": "orchestrator.sdk.config",
     "StoppingCondition": "orchestrator.spec.job",
     "TensorBoardOutputConfig": "orchestrator.spec.job",
+    "TensorCollection": "orchestrator.spec.recorded",
     "TrainingJob": "orchestrator.sdk.jobs",
     "TrainingResult": "orchestrator.sdk.jobs",
+    "WholeTensors": "orchestrator.spec.recorded",
     "connect": "orchestrator.sdk.transport",
 }
 
@@ -59,11 +63,14 @@ __all__ = [
     "ModelTrainer",
     "OutputDataConfig",
     "RetryStrategy",
+    "SaveInterval",
     "SourceCode",
     "StoppingCondition",
     "TensorBoardOutputConfig",
+    "TensorCollection",
     "TrainingJob",
     "TrainingResult",
+    "WholeTensors",
     "connect",
 ]
 

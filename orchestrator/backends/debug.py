@@ -9,10 +9,12 @@ from orchestrator_runtime import contract
 from orchestrator.backends import inputs
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
 
     from orchestrator.spec.debug import Debugger
     from orchestrator.spec.job import TrainingJobSpec
+    from orchestrator.spec.recorded import SaveInterval
 
 TENSORS = "tensors"
 """Folder of a job that holds what its debugger recorded, of all attempts and hosts."""
@@ -32,9 +34,20 @@ def plan_of(debugger: Debugger) -> dict[str, Any]:
             }
             for rule in debugger.judged_by()
         ],
-        "every": debugger.every,
+        "every": _wishes(debugger.every),
         "include": list(debugger.include),
+        "arrays": _wishes(debugger.arrays),
+        "histograms": _wishes(debugger.histograms),
+        "collections": _wishes(debugger.collections),
         "all_ranks": debugger.all_ranks,
+    }
+
+
+def _wishes(given: Mapping[str, int | SaveInterval]) -> dict[str, Any]:
+    """Return by name a number of steps, or the members of an interval."""
+    return {
+        name: wish if isinstance(wish, int) else wish.model_dump(mode="json")
+        for name, wish in given.items()
     }
 
 

@@ -93,7 +93,7 @@ def summary_of(record: TrainingJobRecord, report: FindingsReport, process: str) 
         watched=f"the hook in the process of {process}" if process else "",
         unmonitored="" if seen else reason,
         rules=tuple(rule.name for rule in report.rules),
-        notes=(report.reason,) if seen and report.reason else (),
+        notes=((report.reason,) if seen and report.reason else ()) + report.notes,
         facts={"end": record.end_reason.value} if record.end_reason else {},
         footer=record.arn,
     )

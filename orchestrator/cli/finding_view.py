@@ -63,7 +63,7 @@ def follow_findings(
         said, shown = line, len(report.findings)
         if ended:
             if not as_json:
-                _print(*map(safe, rule_lines(report)))
+                _print(*map(safe, rule_lines(report)), *(f"note: {safe(n)}" for n in report.notes))
             return
         pause(LOOK_SECONDS)
 

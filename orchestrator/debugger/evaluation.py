@@ -25,6 +25,7 @@ IDLE = (
     "a framework was loaded, but no step of an optimizer that the hook knows was seen; if the program "
     "trains, it does so in another process or by itself"
 )
+MOST_NOTES = 100
 NEVER_STARTED = "the program was never started"
 
 
@@ -51,6 +52,7 @@ def evaluate(job: TrainingJobRecord, lines: Lines) -> FindingsReport:
         framework=next((said.framework for said in present if said.framework), ""),
         steps=max(steps) if steps else None,
         findings=lines.findings,
+        notes=_notes(present),
         left_out=lines.left_out,
         ignored_lines=lines.ignored,
     )
@@ -76,6 +78,12 @@ def _state(
         return DebugState.UNMONITORED, IDLE
     started = job.training_started_at is not None
     return DebugState.UNMONITORED, NEVER_LOADED if started else NEVER_STARTED
+
+
+def _notes(present: Sequence[HookState]) -> tuple[str, ...]:
+    """Return what the hooks remarked, each remark once."""
+    said = dict.fromkeys(each.text for each in present if each.state == "note" and each.text)
+    return tuple(said)[:MOST_NOTES]
 
 
 def _rule(

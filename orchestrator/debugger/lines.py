@@ -28,7 +28,9 @@ MOST_FINDINGS = 1000
 MOST_STATES = 10_000
 NAME = 256
 SENTENCE = 2000
-_STATES = frozenset({"watching", "ended", "idle", "unmonitored", "rule_error", "not_evaluated"})
+_STATES = frozenset(
+    {"watching", "ended", "idle", "unmonitored", "rule_error", "not_evaluated", "note"}
+)
 _MOST_STEPS = 1 << 62
 _YEAR_2100 = 4_102_444_800.0
 
@@ -39,8 +41,9 @@ class HookState:
 
     Attributes:
         state: ``watching``, ``ended``, ``idle`` (a framework was loaded, nothing was trained),
-            ``unmonitored``, ``rule_error`` or ``not_evaluated`` (a rule had nothing to judge).
-        text: Why it is unmonitored, what the rule raised, or why it had nothing to judge.
+            ``unmonitored``, ``rule_error``, ``not_evaluated`` (a rule had nothing to judge) or
+            ``note``.
+        text: Why it is unmonitored, what the rule raised, why it had nothing to judge, or a remark.
         rule: Which rule was not evaluated.
     """
 

@@ -31,6 +31,11 @@ class Findings:
         return self.report.reason
 
     @property
+    def notes(self) -> tuple[str, ...]:
+        """What the hook remarked: tensors left out, expressions that match none."""
+        return self.report.notes
+
+    @property
     def rules(self) -> tuple[RuleEvaluation, ...]:
         """How each rule stands."""
         return self.report.rules
@@ -60,6 +65,7 @@ def report_lines(report: FindingsReport) -> Iterator[str]:
         yield f"and {report.left_out} further findings"
     yield ""
     yield from rule_lines(report)
+    yield from (f"note: {note}" for note in report.notes)
     for each in report.deliveries:
         if not each.delivered:
             outcome = "not told" if each.final else "not told yet"

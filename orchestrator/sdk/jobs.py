@@ -325,7 +325,7 @@ class TrainingJob:
         *,
         rank: int | None = None,
     ) -> Tensors:
-        """Return recorded values over the steps of the run so far.
+        """Return recorded values over the steps of the run so far, whole tensors included.
 
         Args:
             name: ``gradients/fc1.weight``, ``loss``, or a regular expression of whole names;
@@ -347,7 +347,8 @@ class TrainingJob:
         """Return what was recorded, to be read as with SageMaker Debugger's library."""
         from orchestrator.sdk.trial import Trial  # noqa: PLC0415  # keeps import light
 
-        return Trial(self._recording(rank))
+        debugger = self._record.spec.debugger
+        return Trial(self._recording(rank), debugger.collections if debugger is not None else None)
 
     def _recording(self, rank: int | None) -> Recording:
         from orchestrator.sdk.recording import Recording  # noqa: PLC0415  # keeps import light

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from orchestrator_runtime.trace import Reader, StepRecord
-from orchestrator_runtime.trace.record import Array
+from orchestrator_runtime.trace.record import HISTOGRAM_SUFFIX, Array
 
 from orchestrator.spec.findings import TRACE_NAME_PATTERN
 
@@ -71,6 +71,8 @@ class Recording:
         scalars: Curves by name: ``loss``, ``learning_rate``, ``norm``, reported metrics, …
         series: Curves by series (``gradients/l2``) and the tensor's name.
         arrays: Whole tensors by ``collection/name`` and step.
+        histograms: Histograms, by the same.
+        roles: What tensors are, by ``collection/name``: ``matrix``, ``relu``, …
     """
 
     def __init__(self, transport: Transport, job: str, rank: int | None = None) -> None:
@@ -84,6 +86,8 @@ class Recording:
         self.scalars: dict[str, Curve] = {}
         self.series: dict[str, dict[str, Curve]] = {}
         self.arrays: dict[str, dict[int, Array]] = {}
+        self.histograms: dict[str, dict[int, Array]] = {}
+        self.roles: dict[str, str] = {}
 
     def close(self) -> None:
         """Remove what was fetched; what was read stays. Idempotent."""
@@ -136,8 +140,13 @@ class Recording:
         for record in process.steps[steps:]:
             self._add(record)
         for array in process.arrays[arrays:]:
-            self.arrays.setdefault(f"{array.collection}/{array.name}", {})[array.step] = array
+            self._add_array(array)
         self._taken[name] = len(process.steps), len(process.arrays)
+
+    def _add_array(self, array: Array) -> None:
+        collection = array.collection.removesuffix(HISTOGRAM_SUFFIX)
+        arrays = self.arrays if collection == array.collection else self.histograms
+        arrays.setdefault(f"{collection}/{array.name}", {})[array.step] = array
 
     def _add(self, record: StepRecord) -> None:
         suffix = f"@{record.optimizer}" if record.optimizer else ""
@@ -146,4 +155,8 @@ class Recording:
         for series, block in record.blocks.items():
             curves = self.series.setdefault(series, {})
             for tensor, value in block.present():
-                curves.setdefault(tensor.name + suffix, {})[record.step] = value
+                name = tensor.name + suffix
+                if name not in curves:
+                    curves[name] = {}
+                    self.roles[f"{block.table.collection}/{name}"] = tensor.role
+                curves[name][record.step] = value

@@ -1,30 +1,45 @@
-"""Recorded values as a small table: a row for each step, a column for each tensor."""
+"""Recorded values as a small table: a row for each step, a column for each tensor; whole ones."""
 
 from __future__ import annotations
 
-import importlib
 import re
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
-from orchestrator.errors import InvalidSpec, Unavailable
+from orchestrator.errors import InvalidSpec
+from orchestrator.sdk.whole import as_histogram, as_numpy, optional
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
+    from orchestrator_runtime.trace.record import Array
+
     from orchestrator.sdk.recording import Curve, Recording
+    from orchestrator.sdk.whole import Histogram
+
+    ArraysBySteps = Mapping[str, Mapping[int, Array]]
 
 STATISTIC = "l2"
+_Value = TypeVar("_Value")
 
 
 class Tensors:
-    """One statistic of some tensors over the steps of a run.
+    """One statistic of some tensors over the steps of a run, and what of them is there as a whole.
 
     Args:
         columns: Curves by the tensors' names.
+        arrays: Whole tensors by name and step.
+        histograms: The same, of their histograms.
     """
 
-    def __init__(self, columns: Mapping[str, Curve]) -> None:
+    def __init__(
+        self,
+        columns: Mapping[str, Curve],
+        arrays: ArraysBySteps | None = None,
+        histograms: ArraysBySteps | None = None,
+    ) -> None:
         self._columns = dict(columns)
+        self._arrays = arrays or {}
+        self._histograms = histograms or {}
         self._steps = sorted({step for curve in columns.values() for step in curve})
 
     def names(self) -> list[str]:
@@ -39,6 +54,26 @@ class Tensors:
     def values(self) -> list[list[float | None]]:
         """A row for each step, with a value for each name; None where there is none."""
         return [[curve.get(step) for curve in self._columns.values()] for step in self._steps]
+
+    def arrays(self) -> dict[str, dict[int, Any]]:
+        """Return the whole tensors that were recorded, as NumPy arrays by name and step.
+
+        They are there for what a job's debugger was asked: ``Debugger(arrays={"weights": 100})``.
+
+        Raises:
+            Unavailable: NumPy is not installed.
+        """
+        return {
+            name: {step: as_numpy(array) for step, array in by_step.items()}
+            for name, by_step in self._arrays.items()
+        }
+
+    def histograms(self) -> dict[str, dict[int, Histogram]]:
+        """Return the histograms that were recorded, by name and step."""
+        return {
+            name: {step: as_histogram(array) for step, array in by_step.items()}
+            for name, by_step in self._histograms.items()
+        }
 
     def __getitem__(self, name: str) -> Curve:
         """Return the values of one tensor by step."""
@@ -92,18 +127,34 @@ def chosen(
     columns = _of_series(recording, series or STATISTIC)
     if series is None and name is not None:
         columns |= recording.scalars
-    if name is not None:
-        pattern = compiled(name)
-        columns = {
-            key: curve for key, curve in columns.items() if key == name or pattern.fullmatch(key)
+    choice = _Choice(name, steps)
+    return Tensors(
+        choice.of(columns), choice.of(recording.arrays), choice.of(recording.histograms)
+    )
+
+
+class _Choice:
+    """Which names and steps are wanted."""
+
+    def __init__(self, name: str | None, steps: Iterable[int] | None) -> None:
+        self._name = name
+        self._pattern = None if name is None else compiled(name)
+        self._steps = None if steps is None else set(steps)
+
+    def of(self, given: Mapping[str, Mapping[int, _Value]]) -> dict[str, dict[int, _Value]]:
+        """Return what of some values is wanted; names without any are left out."""
+        chosen = {
+            name: {step: value for step, value in by_step.items() if self._has_step(step)}
+            for name, by_step in given.items()
+            if self._has_name(name)
         }
-    wanted = None if steps is None else set(steps)
-    if wanted is not None:
-        columns = {
-            key: {step: value for step, value in curve.items() if step in wanted}
-            for key, curve in columns.items()
-        }
-    return Tensors({key: curve for key, curve in columns.items() if curve})
+        return {name: by_step for name, by_step in chosen.items() if by_step}
+
+    def _has_name(self, name: str) -> bool:
+        return self._pattern is None or name == self._name or bool(self._pattern.fullmatch(name))
+
+    def _has_step(self, step: int) -> bool:
+        return self._steps is None or step in self._steps
 
 
 def _of_series(recording: Recording, series: str) -> dict[str, Curve]:
@@ -126,18 +177,4 @@ def compiled(text: str) -> re.Pattern[str]:
     except (re.error, OverflowError, RecursionError) as error:
         raise InvalidSpec(
             f"a name must be a tensor's, or a regular expression, got {text!r}: {error}; escape it"
-        ) from error
-
-
-def optional(package: str) -> Any:
-    """Return a package that is no dependency of this one.
-
-    Raises:
-        Unavailable: It is not installed.
-    """
-    try:
-        return importlib.import_module(package)
-    except ImportError as error:
-        raise Unavailable(
-            f"{package} must be installed for this, it is not; pip install {package}"
         ) from error

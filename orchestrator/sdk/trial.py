@@ -4,12 +4,24 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from orchestrator_runtime.rules.documented.tensors import aliases, is_bias
+
 from orchestrator.errors import NotFound
 from orchestrator.sdk.recording import LOSSES
-from orchestrator.sdk.tensors import compiled, optional
+from orchestrator.sdk.tensors import compiled
+from orchestrator.sdk.whole import as_histogram, as_numpy
+from orchestrator.spec.recorded import KINDS
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from orchestrator.sdk.recording import Curve, Recording
+    from orchestrator.sdk.whole import Histogram
+    from orchestrator.spec.recorded import TensorCollection
+
+OF_OTHERS = {"biases": "weights", "layers": "outputs"}
+"""Collections whose tensors are recorded in another one."""
+ALL = frozenset({"all", "default"})
 
 
 class TrialTensor:
@@ -26,7 +38,8 @@ class TrialTensor:
 
     def steps(self) -> list[int]:
         """Return the steps at which anything of it was recorded."""
-        found = set(self._recording.arrays.get(self.name, {}))
+        found = {*self._recording.arrays.get(self.name, {})}
+        found |= {*self._recording.histograms.get(self.name, {})}
         found |= set(self._recording.scalars.get(self.name, {}))
         for curve in self._reductions().values():
             found |= set(curve)
@@ -45,14 +58,24 @@ class TrialTensor:
         array = self._recording.arrays.get(self.name, {}).get(step)
         if array is None:
             raise self._absent(step)
-        numpy = optional("numpy")
-        return numpy.frombuffer(array.data, dtype=array.dtype).reshape(array.shape)
+        return as_numpy(array)
 
     def values(self) -> dict[int, Any]:
         """Return all whole values by step; empty where only reductions were recorded."""
         whole = {*self._recording.scalars.get(self.name, {})}
         whole |= {*self._recording.arrays.get(self.name, {})}
         return {step: self.value(step) for step in sorted(whole)}
+
+    def histogram(self, step: int) -> Histogram:
+        """Return its histogram at a step.
+
+        Raises:
+            NotFound: None was recorded at that step.
+        """
+        array = self._recording.histograms.get(self.name, {}).get(step)
+        if array is None:
+            raise self._absent(step, "histogram")
+        return as_histogram(array)
 
     def reduction_value(self, step: int, reduction_name: str, *, abs: bool = False) -> float:
         """Return a reduction at a step, such as ``l2``, ``mean`` or ``max``.
@@ -104,10 +127,14 @@ class Trial:
 
     Args:
         recording: Of the job.
+        collections: Those of the user's, by name.
     """
 
-    def __init__(self, recording: Recording) -> None:
+    def __init__(
+        self, recording: Recording, collections: Mapping[str, TensorCollection] | None = None
+    ) -> None:
         self._recording = recording
+        self._collections = collections or {}
 
     def tensor_names(
         self, regex: str | None = None, collection: str | None = None, step: int | None = None
@@ -116,7 +143,8 @@ class Trial:
 
         Args:
             regex: Only those in which it is found.
-            collection: Only those of ``gradients``, ``weights``, ``outputs``, ``losses``, …
+            collection: Only those of ``gradients``, ``weights``, ``outputs``, ``losses``, …, or of
+                one that the job's debugger was given.
             step: Only those of which something was recorded then.
         """
         names = self._names(collection)
@@ -134,19 +162,38 @@ class Trial:
             for series, curves in recording.series.items()
             for name in curves
         }
-        found |= dict.fromkeys(recording.arrays)
+        found |= dict.fromkeys((*recording.arrays, *recording.histograms))
         if collection == LOSSES:
             return [name for name in recording.scalars if "loss" in name]
         if collection is not None:
-            return [name for name in found if name.partition("/")[0] == collection]
+            return [name for name in (*found, *recording.scalars) if self._is_in(name, collection)]
         return [*found, *recording.scalars]
+
+    def _is_in(self, name: str, collection: str) -> bool:
+        """Return whether a tensor belongs to a collection, as the hook sees it."""
+        kind, _, tensor = name.partition("/")
+        scalar = name in self._recording.scalars
+        own = self._collections.get(collection)
+        patterns = [compiled(word) for word in own.include] if own is not None else []
+        if not patterns:
+            if collection in ALL:
+                return True
+            if collection == "biases" and not is_bias(tensor):
+                return False
+            return not scalar and kind == OF_OTHERS.get(collection, collection)
+        if collection in KINDS and kind != OF_OTHERS.get(collection, collection):
+            return False
+        role = self._recording.roles.get(name, "")
+        names = (name,) if scalar else aliases(kind, tensor, role)
+        return any(pattern.search(each) for pattern in patterns for each in names)
 
     def steps(self) -> list[int]:
         """Return all steps of which anything was recorded."""
         recording = self._recording.refresh()
         curves = [curve for each in recording.series.values() for curve in each.values()]
         found = {step for curve in (*curves, *recording.scalars.values()) for step in curve}
-        found |= {step for array in recording.arrays.values() for step in array}
+        for whole in (recording.arrays, recording.histograms):
+            found |= {step for array in whole.values() for step in array}
         return sorted(found)
 
     def tensor(self, name: str) -> TrialTensor:

@@ -13,6 +13,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, StringConstraints, 
 
 from orchestrator.spec.base import Spec
 from orchestrator.spec.places import LocalPath, Place
+from orchestrator.spec.recorded import FED, KINDS, EveryOr, Pattern, TensorCollection, WholeOr
 
 CUSTOM_RULE = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*")
 
@@ -30,16 +31,6 @@ def _somebody(text: str) -> str:
         raise ValueError(
             f"notify must hold mailto: or tel: addresses, got {text!r}; write mailto:me@example.com"
         )
-    return text
-
-
-def _legal_pattern(text: str) -> str:
-    try:
-        re.compile(text)
-    except (re.error, OverflowError, RecursionError) as error:
-        raise ValueError(
-            f"include must hold Python regular expressions, got {text!r}: {error}; correct it"
-        ) from error
     return text
 
 
@@ -79,6 +70,10 @@ class DebugRule(Spec):
         return self
 
 
+Series = Annotated[str, StringConstraints(max_length=256)]
+Kind = Annotated[str, StringConstraints(pattern=r"^[A-Za-z_][\w.-]*$", max_length=256)]
+
+
 def _rule_of(value: Any) -> Any:
     return {"rule": value} if isinstance(value, str) else value
 
@@ -92,14 +87,22 @@ class Debugger(Spec):
     """Rules, or their names; by default all of ours."""
     stop_on: tuple[str, ...] = Field(default=(), max_length=100)
     """Names of the rules whose finding ends the job; one that is not among the rules is added."""
-    every: dict[Annotated[str, StringConstraints(max_length=256)], Annotated[int, Field(ge=0)]] = (
-        Field(default_factory=dict, max_length=100)
-    )
-    """Steps between two values of a series, such as ``{"gradients/l2": 10}``; 0 = never."""
-    include: tuple[
-        Annotated[str, StringConstraints(max_length=1024), AfterValidator(_legal_pattern)], ...
-    ] = Field(default=(), max_length=100)
-    """Regular expressions of the names of tensors that are recorded; none = all."""
+    every: dict[Series, EveryOr] = Field(default_factory=dict, max_length=100)
+    """Steps between two values of a series, such as ``{"gradients/l2": 10}``, or at which steps
+    there are some, ``{"weights/std": {"every": 10, "start": 100}}``; 0 = never."""
+    include: tuple[Pattern, ...] = Field(default=(), max_length=100)
+    """Regular expressions of the names of tensors whose statistics are recorded; none = all."""
+    arrays: dict[Kind, WholeOr] = Field(default_factory=dict, max_length=100)
+    """Whole tensors by their kind (``weights``, ``gradients``, ``outputs``, ``inputs``, ``labels``,
+    …, or what ``save_tensor`` gives): steps between two, or when and which,
+    ``{"weights": {"every": 100, "patterns": ["fc"]}}``. At most 16 MiB each, 64 MiB a step and
+    512 MiB a process."""
+    histograms: dict[Kind, WholeOr] = Field(default_factory=dict, max_length=100)
+    """The same, for histograms of 64 bins."""
+    collections: dict[
+        Annotated[str, StringConstraints(min_length=1, max_length=256)], TensorCollection
+    ] = Field(default_factory=dict, max_length=100)
+    """Tensors under names of your own, with what is recorded of them besides all else."""
     local_path: LocalPath = "/opt/ml/output/tensors"
     """Where the program's side of the debugger writes."""
     s3_output_path: Place | None = None
@@ -129,6 +132,12 @@ class Debugger(Spec):
                 raise ValueError(
                     f"every must have series as keys, got {series!r}; write collection/statistic, "
                     "such as gradients/l2"
+                )
+        for name, collection in self.collections.items():
+            if not collection.include and name not in (*KINDS, *FED):
+                raise ValueError(
+                    f"collections must have include, or be called {', '.join((*KINDS, *FED))}, "
+                    f"got {name!r} without; add include, regular expressions of its tensors' names"
                 )
         return self
 

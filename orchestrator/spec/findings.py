@@ -101,6 +101,8 @@ class FindingsReport(Saved):
     """Steps of all optimizers that were watched; known when a process has ended."""
     findings: tuple[Finding, ...] = ()
     """In the order of attempts, hosts, and time."""
+    notes: tuple[str, ...] = ()
+    """What the hook remarked: tensors that it leaves out, expressions that match none, …"""
     left_out: int = 0
     """Findings that are too many to be listed."""
     ignored_lines: int = 0

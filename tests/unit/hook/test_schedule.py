@@ -1,12 +1,50 @@
-"""Which series are due when."""
+"""Steps at which something is due: those of one interval, or of several."""
 
 from __future__ import annotations
 
 from hypothesis import given
 from hypothesis import strategies as st
-from orchestrator_runtime.hook.schedule import DEFAULT_INTERVALS, Interval, Schedule
+from orchestrator_runtime.hook.schedule import DEFAULT_INTERVALS, Interval, Schedule, intervals_of
 
 INTERVALS = st.builds(
+    Interval,
+    st.integers(0, 6),
+    st.integers(0, 20),
+    st.none() | st.integers(0, 40),
+    st.lists(st.integers(0, 50), max_size=3).map(tuple),
+)
+
+
+@given(st.lists(INTERVALS, min_size=1, max_size=4))
+def test_joined_intervals_hold_the_steps_of_all_and_no_other(intervals: list[Interval]) -> None:
+    joined, *rest = intervals
+    for each in rest:
+        joined = joined.joined(each)
+    for step in range(60):
+        assert joined.holds(step) == any(each.holds(step) for each in intervals)
+
+
+def test_what_is_held_already_changes_nothing() -> None:
+    """Adapters know the interval of every step by its value."""
+    assert Interval(1).joined(Interval(500, 7, 90, (3,))) == Interval(1)
+    assert Interval(10).joined(Interval(500)) == Interval(10)
+
+
+def test_collections_add_steps_but_what_was_given_wins() -> None:
+    wishes = [
+        ("weights/l2", {"every": 7}),
+        ("weights/mean", {"every": 500, "start": 3}),
+        ("gradients/l2", {"every": 500}),
+        ("gradients/std", {"every": 2}),
+    ]
+    found = intervals_of({"gradients/std": 0}, [("weights/mean", 4)], wishes)
+    assert found["weights/l2"] == Interval(10, others=(Interval(7),))
+    assert found["weights/mean"] == Interval(4)
+    assert found["gradients/l2"] == DEFAULT_INTERVALS["gradients/l2"]
+    assert "gradients/std" not in found
+
+
+PLAIN = st.builds(
     Interval,
     every=st.integers(0, 60),
     start=st.sampled_from([0, 0, 0, 7]),
@@ -15,9 +53,7 @@ INTERVALS = st.builds(
 )
 
 
-@given(
-    st.dictionaries(st.sampled_from(list(DEFAULT_INTERVALS)), INTERVALS), st.integers(0, 100_000)
-)
+@given(st.dictionaries(st.sampled_from(list(DEFAULT_INTERVALS)), PLAIN), st.integers(0, 100_000))
 def test_a_series_is_due_when_its_interval_holds(intervals, step):
     due = Schedule(intervals).due(step)
     assert due == tuple(sorted(name for name in intervals if intervals[name].holds(step)))

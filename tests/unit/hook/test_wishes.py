@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from orchestrator_runtime.hook.monitor import Monitor
 from orchestrator_runtime.hook.plan import DebugPlan, RulePlan
-from orchestrator_runtime.hook.wishes import Patterns, given_intervals
+from orchestrator_runtime.hook.wishes import Patterns, collected, given_intervals
 from orchestrator_runtime.rules.rule import Need
 
 
@@ -62,3 +62,55 @@ def test_names_of_sagemaker_s_library_match_too():
     )
     assert patterns.hold("outputs/histogram", "act", "relu")
     assert not patterns.hold("outputs/histogram", "act", "tanh")
+
+
+def test_a_collection_chooses_from_all_kinds_or_from_the_one_it_is_called_after():
+    plan = DebugPlan(
+        None,
+        collections={
+            "mine": {"include": ["relu", "fc1"], "statistics": ["array", "l2"], "every": 7},
+            "gradients": {"every": 3},
+            "biases": {"statistics": ["mean"]},
+        },
+    )
+    found = {each.series: each.patterns for each in collected(plan)}
+    mine = ("relu", "fc1")
+    assert found == {
+        **{f"{kind}/array": mine for kind in ("weights", "outputs", "inputs")},
+        **{f"{kind}/l2": mine for kind in ("weights", "gradients", "outputs", "inputs")},
+        "gradients/array": (),
+        "weights/mean": ("bias",),
+    }
+    schedule = Monitor(plan).schedule
+    assert {"weights/array", "outputs/array", "outputs/l2"} <= set(schedule.due(14))
+    assert "gradients/array" in schedule.due(3)
+
+
+def test_a_collection_s_tensors_are_found_by_sagemaker_s_names():
+    patterns = Patterns(DebugPlan(None, collections={"mine": {"include": ["relu_output", "^fc"]}}))
+    assert patterns.hold("outputs/array", "layers.1", "relu")
+    assert not patterns.hold("outputs/array", "layers.2", "sigmoid")
+    assert patterns.hold("weights/array", "fc.weight")
+
+
+def test_all_of_a_kind_stay_wanted_beside_a_collection():
+    collections = {"mine": {"include": ["fc"]}}
+    plan = DebugPlan(None, every={"weights/array": 5}, collections=collections)
+    assert Patterns(plan).hold("weights/array", "conv")
+    assert not Patterns(plan).hold("gradients/array", "conv")
+
+
+def test_a_pattern_without_a_tensor_is_reported_once_it_was_looked_for_everywhere():
+    plan = DebugPlan(
+        None, arrays={"weights": {"every": 5, "patterns": ["typo"]}},
+        collections={"mine": {"include": ["absent", "fc"]}},
+    )  # fmt: skip
+    patterns = Patterns(plan)
+    assert patterns.remarks(final=False) == []
+    patterns.hold("weights/array", "fc.weight")
+    assert patterns.remarks(final=False) == [
+        "pattern 'typo' of whole tensors or histograms matches no tensor; there are: fc.weight"
+    ]
+    (left,) = patterns.remarks(final=True)
+    assert left.startswith("pattern 'absent'")
+    assert patterns.remarks(final=True) == []

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import re
+import struct
 from pathlib import Path
 from typing import Any, cast
 
@@ -15,6 +17,8 @@ from orchestrator.sdk.recording import Recording
 from orchestrator.sdk.tensors import chosen
 from orchestrator.sdk.transport import Transport
 from orchestrator.sdk.trial import Trial
+from orchestrator.sdk.whole import Histogram
+from orchestrator.spec.recorded import TensorCollection
 
 LAYERS = (Tensor("fc1.weight", (4, 2), "matrix"), Tensor("fc2.weight", (1, 4), "matrix"))
 
@@ -221,3 +225,63 @@ def test_what_was_not_recorded_is_said_with_what_was(trial: Trial) -> None:
         tensor.reduction_value(9, "l2")
     with pytest.raises(NotFound, match="tensor_names"):
         trial.tensor("absent")
+
+
+HISTOGRAM = Array(
+    "fc1.weight", "weights.histogram", 1, "float64", (6,), struct.pack("<6d", -1, 1, 3, 0, 0, 5)
+)
+WHOLE = Array("fc1.weight", "weights", 1, "float32", (2,), struct.pack("<2f", 0.5, -1))
+
+
+def test_whole_tensors_and_histograms_are_chosen_like_others(
+    tmp_path: Path, transport: Folder
+) -> None:
+    pytest.importorskip("numpy")
+    writer = trace(tmp_path, "a", step(0), step(1))
+    writer.array(WHOLE)
+    writer.array(WHOLE._replace(name="fc2.weight", step=2))
+    writer.array(HISTOGRAM)
+    writer.close()
+    everything = recording(transport).refresh()
+    found = chosen(everything, "weights/fc1.*")
+    assert found.names() == []
+    assert {name: list(steps) for name, steps in found.arrays().items()} == {
+        "weights/fc1.weight": [1]
+    }
+    assert found.arrays()["weights/fc1.weight"][1].tolist() == [0.5, -1.0]
+    histogram = found.histograms()["weights/fc1.weight"][1]
+    assert (histogram.counts, histogram.edges) == ((3, 0, 0, 5), (-1.0, -0.5, 0.0, 0.5, 1.0))
+    assert list(chosen(everything, steps=[2]).arrays()) == ["weights/fc2.weight"]
+
+
+def test_a_histogram_without_finite_elements_has_no_edges() -> None:
+    assert Histogram(math.inf, -math.inf, (0, 0)).edges == ()
+
+
+def test_a_trial_knows_collections_of_the_user_s(tmp_path: Path, transport: Folder) -> None:
+    outputs = Table("outputs", 0, (Tensor("act", (4,), "relu"), Tensor("end", (4,), "sigmoid")))
+    writer = trace(tmp_path, "a", step(0))
+    writer.step(StepRecord(1, 1.0, blocks={"outputs/zeros": Block(outputs, [0.5, 0.0])}))
+    writer.array(WHOLE._replace(name="fc1.bias"))
+    writer.array(HISTOGRAM)
+    writer.close()
+    asked = {
+        "mine": TensorCollection(include=("relu_output", "fc1.weight$", "^loss")),
+        "gradients": TensorCollection(include=("fc2",)),
+    }
+    trial = Trial(recording(transport), asked)
+    assert trial.tensor_names(collection="mine") == [
+        "gradients/fc1.weight",
+        "outputs/act",
+        "weights/fc1.weight",
+        "loss",
+    ]
+    assert trial.tensor_names(collection="gradients") == ["gradients/fc2.weight"]
+    assert trial.tensor_names(collection="biases") == ["weights/fc1.bias"]
+    assert trial.tensor_names(collection="layers") == ["outputs/act", "outputs/end"]
+    assert len(trial.tensor_names(collection="all")) == 7
+    tensor = trial.tensor("weights/fc1.weight")
+    assert tensor.steps() == [1]
+    assert tensor.histogram(1).counts == (3, 0, 0, 5)
+    with pytest.raises(NotFound, match="its histogram must have been recorded at step 0"):
+        tensor.histogram(0)

@@ -15,7 +15,7 @@ from orchestrator_runtime import contract, records
 from orchestrator_runtime.hook.include import SURE_AFTER, Include
 from orchestrator_runtime.hook.schedule import Schedule, intervals_of
 from orchestrator_runtime.hook.system import Sampler
-from orchestrator_runtime.hook.wishes import Patterns, given_intervals
+from orchestrator_runtime.hook.wishes import Patterns, collected, given_intervals
 from orchestrator_runtime.rules.engine import Engine, Judge
 from orchestrator_runtime.rules.parameters import RuleError
 from orchestrator_runtime.rules.registry import judge_of
@@ -71,7 +71,11 @@ class Monitor:
         judges = [judge for judge in map(self._judge, plan.rules) if judge is not None]
         needs = [need for judge in judges for need in judge.needs]
         self.schedule = Schedule(
-            intervals_of(given_intervals(plan), [(need.series, need.every) for need in needs])
+            intervals_of(
+                given_intervals(plan),
+                [(need.series, need.every) for need in needs],
+                [(each.series, each.wish) for each in collected(plan)],
+            )
         )
         self.patterns = Patterns(plan, needs)
         self._include = Include(plan.include)
@@ -113,7 +117,7 @@ class Monitor:
         self._last = record
         self._write(lambda writer: writer.step(self._include.part(record)))
         if self.steps == SURE_AFTER:
-            self._tell_unmatched()
+            self._tell_unmatched(final=False)
         found = self._engine.observe(record)
         if found:
             self._act(found)
@@ -127,12 +131,13 @@ class Monitor:
             self._act(self._engine.observe_array(array, optimizer))
 
     def note(self, text: str) -> None:
-        """Write a remark into the trace and, the first time, to standard error."""
+        """Write a remark, once, to standard error and into the trace, and tell the job."""
         if text in self._said or not self.records:
             return
         self._said[text] = None
         say(text)
         self._write(lambda writer: writer.event(event="note", text=text, step=self.steps))
+        records.send_record({"kind": "debugger", "state": "note", "reason": text[:1000]})
 
     @property
     def trace_path(self) -> str | None:
@@ -199,15 +204,16 @@ class Monitor:
             )
             return
         with self._lock:  # the watching thread may be writing
-            if self.steps < SURE_AFTER:
-                self._tell_unmatched()
+            self._tell_unmatched(final=True)
             self._sum_up()
             self._write(lambda writer: writer.event(event="end", **state))
             self._close()
         records.send_record({"kind": "debugger", **state})
 
-    def _tell_unmatched(self) -> None:
-        for remark in self._include.remarks():
+    def _tell_unmatched(self, *, final: bool) -> None:
+        """Say which patterns have matched nothing; those of tensors at later steps at the end."""
+        remarks = self._include.remarks() if self.steps <= SURE_AFTER else []
+        for remark in (*remarks, *self.patterns.remarks(final=final)):
             self.note(remark)
 
     def _sum_up(self) -> None:

@@ -45,6 +45,8 @@ class DebugPlan(NamedTuple):
         arrays: Whole tensors to keep: by collection a number of steps, or the members of an
             Interval and ``patterns``, regular expressions of their names.
         histograms: The same, for histograms.
+        collections: Tensors under a name of the user's: members of an Interval, ``include``
+            (regular expressions of their names) and ``statistics``; see `wishes.collected`.
         all_ranks: Record in every process of a distributed run, not in the first alone.
     """
 
@@ -55,6 +57,7 @@ class DebugPlan(NamedTuple):
     include: tuple[str, ...] = ()
     arrays: Mapping[str, Any] = _NOTHING
     histograms: Mapping[str, Any] = _NOTHING
+    collections: Mapping[str, Any] = _NOTHING
     all_ranks: bool = False
     quota_bytes: int = 512 * 1024 * 1024
 

@@ -17,20 +17,38 @@ class Interval(NamedTuple):
         start: Not before this step.
         end: Not from this step on; None for ever.
         steps: These steps as well.
+        others: And those of these intervals: several have asked for the same.
     """
 
     every: int
     start: int = 0
     end: int | None = None
     steps: tuple[int, ...] = ()
+    others: tuple[Interval, ...] = ()
 
     def holds(self, step: int) -> bool:
         """Return whether a step is one of them."""
-        if step in self.steps:
+        if step in self.steps or any(other.holds(step) for other in self.others):
             return True
         if self.every < 1 or step % self.every or step < self.start:
             return False
         return self.end is None or step < self.end
+
+    def joined(self, other: Interval) -> Interval:
+        """Return the steps of both."""
+        if self._covers(other):
+            return self
+        return self._replace(others=(*self.others, other))
+
+    def _covers(self, other: Interval) -> bool:
+        """Return whether the steps of another one without others are surely among these."""
+        if not all(map(self.holds, other.steps)):
+            return False
+        if other.every < 1:
+            return True
+        if self.every < 1 or other.every % self.every or other.start < self.start:
+            return False
+        return self.end is None or (other.end is not None and other.end <= self.end)
 
 
 DEFAULT_INTERVALS: dict[str, Interval] = {
@@ -105,19 +123,26 @@ def _cycle_of(intervals: Iterable[Interval]) -> int:
 
 
 def intervals_of(
-    given: Mapping[str, Any], needs: Iterable[tuple[str, int]]
+    given: Mapping[str, Any],
+    needs: Iterable[tuple[str, int]],
+    collected: Iterable[tuple[str, Mapping[str, Any]]] = (),
 ) -> dict[str, Interval]:
     """Return the intervals of a run: defaults, what rules need, and what the user gave, which wins.
 
     Args:
         given: By series; a number of steps, 0 to leave it out, or the members of an Interval.
         needs: Pairs of series and steps.
+        collected: Series of the user's collections and members of an Interval; these steps are
+            recorded as well, but where ``given`` says otherwise.
     """
     intervals = dict(DEFAULT_INTERVALS)
     for series, every in needs:
         known = intervals.get(series)
         if known is None or every < known.every:
             intervals[series] = Interval(every)
+    for series, wish in collected:
+        wanted, present = _interval(wish), intervals.get(series)
+        intervals[series] = wanted if present is None else present.joined(wanted)
     for series, wish in given.items():
         intervals[series] = _interval(wish)
     return {series: interval for series, interval in intervals.items() if interval != Interval(0)}

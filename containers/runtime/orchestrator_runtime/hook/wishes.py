@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from orchestrator_runtime.rules.documented.tensors import aliases
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
 
     from orchestrator_runtime.hook.plan import DebugPlan
     from orchestrator_runtime.rules.rule import Need
@@ -18,6 +18,11 @@ LABELS, PREDICTIONS = "labels", "predictions"
 IMAGES, SEQUENCES = "input_image", "input_sequence"
 WHOLE_ONLY = (LABELS, PREDICTIONS, IMAGES, SEQUENCES)
 """Collections of what a program feeds its model with; rules take all that is in them."""
+KINDS = ("weights", "gradients", "outputs", "inputs")
+"""Collections that a collection of the user's is chosen from."""
+BIASES = "bias"
+"""What the names of biases have in them; they are recorded with the weights."""
+_MOST_NAMES = 12
 
 
 def given_intervals(plan: DebugPlan) -> dict[str, Any]:
@@ -27,6 +32,41 @@ def given_intervals(plan: DebugPlan) -> dict[str, Any]:
         for collection, wish in wishes.items():
             intervals[f"{collection}/{statistic}"] = wish
     return intervals
+
+
+class Collected(NamedTuple):
+    """A series that a collection of the user's wants.
+
+    Attributes:
+        wish: Members of an Interval.
+        patterns: Regular expressions of the tensors; none = all.
+    """
+
+    series: str
+    wish: Mapping[str, Any]
+    patterns: tuple[str, ...]
+
+
+def collected(plan: DebugPlan) -> list[Collected]:
+    """Return what the collections of a plan want.
+
+    One that bears the name of a kind of tensors, such as ``gradients``, is of that kind alone.
+    """
+    return [
+        Collected(f"{kind}/{statistic}", wish, patterns)
+        for name, wish in plan.collections.items()
+        for kind, patterns in _kinds(name, _words(wish.get("include", ())))
+        for statistic in _words(wish.get("statistics", ())) or (ARRAY,)
+    ]
+
+
+def _kinds(name: str, include: tuple[str, ...]) -> Iterable[tuple[str, tuple[str, ...]]]:
+    """Return the kinds of tensors that a collection is chosen from, with its patterns."""
+    if name == "biases":
+        return (("weights", include or (BIASES,)),)
+    if name in KINDS or name in WHOLE_ONLY:
+        return ((name, include),)
+    return tuple((kind, include) for kind in KINDS)
 
 
 class Patterns:
@@ -40,9 +80,16 @@ class Patterns:
         self.faults: list[str] = []
         self._by_series: dict[str, list[re.Pattern[str]] | None] = {}
         self._known: dict[tuple[str, str, str], bool] = {}
+        self._unmatched: dict[str, set[str]] = {}
+        self._names: dict[str, None] = {}
+        for series in filter(is_whole, plan.every):
+            self._add(series, ())
         for statistic, wishes in ((ARRAY, plan.arrays), (HISTOGRAM, plan.histograms)):
             for collection, wish in wishes.items():
-                self._add(f"{collection}/{statistic}", _patterns(wish))
+                self._add(f"{collection}/{statistic}", _patterns(wish), asked=True)
+        for series, _, patterns in collected(plan):
+            if is_whole(series):
+                self._add(series, patterns, asked=True)
         for need in needs:
             collection, _, statistic = need.series.partition("/")
             if statistic in (ARRAY, HISTOGRAM):
@@ -58,19 +105,51 @@ class Patterns:
         known = self._known.get(key)
         if known is None:
             names = aliases(series.partition("/")[0], name, role)
-            known = self._known[key] = any(
-                pattern.search(each) for pattern in patterns for each in names
-            )
+            found = [each for each in patterns if any(map(each.search, names))]
+            known = self._known[key] = bool(found)
+            self._note(series, name, found)
         return known
 
-    def _add(self, series: str, words: tuple[str, ...]) -> None:
+    def remarks(self, *, final: bool) -> list[str]:
+        """Return what to say of patterns of the user's that have matched nothing so far.
+
+        Args:
+            final: Nothing will follow; else only those are named that were looked for everywhere.
+        """
+        silent = [word for word, unasked in self._unmatched.items() if final or not unasked]
+        for word in silent:
+            del self._unmatched[word]
+        names = sorted(self._names)
+        there = ", ".join(names[:_MOST_NAMES]) + (", ..." if len(names) > _MOST_NAMES else "")
+        return [
+            f"pattern {word!r} of whole tensors or histograms matches no tensor; there are: "
+            f"{there or 'none'}"
+            for word in silent
+        ]
+
+    def _note(self, series: str, name: str, found: Iterable[re.Pattern[str]]) -> None:
+        for pattern in found:
+            self._unmatched.pop(pattern.pattern, None)
+        for unasked in self._unmatched.values():
+            unasked.discard(series)
+        if self._unmatched:
+            self._names[name] = None
+
+    def _add(self, series: str, words: tuple[str, ...], *, asked: bool = False) -> None:
         """Want those that match, or all without any pattern; faulty ones match nothing."""
         compiled, faults = compiled_patterns(words)
         self.faults += [f"pattern of {series}: {fault}" for fault in faults]
+        for pattern in compiled if asked else ():
+            self._unmatched.setdefault(pattern.pattern, set()).add(series)
         if not words:
             self._by_series[series] = None
         elif self._by_series.get(series, compiled) is not None:
             self._by_series[series] = [*(self._by_series.get(series) or ()), *compiled]
+
+
+def is_whole(series: str) -> bool:
+    """Return whether a series is one of whole tensors or histograms."""
+    return series.partition("/")[2] in (ARRAY, HISTOGRAM)
 
 
 def compiled_patterns(words: Iterable[str]) -> tuple[list[re.Pattern[str]], list[str]]:
@@ -85,5 +164,8 @@ def compiled_patterns(words: Iterable[str]) -> tuple[list[re.Pattern[str]], list
 
 
 def _patterns(wish: Any) -> tuple[str, ...]:
-    words = wish.get("patterns", ()) if isinstance(wish, dict) else ()
-    return (words,) if isinstance(words, str) else tuple(words)
+    return _words(wish.get("patterns", ())) if isinstance(wish, dict) else ()
+
+
+def _words(given: Any) -> tuple[str, ...]:
+    return (given,) if isinstance(given, str) else tuple(given)

@@ -147,6 +147,10 @@ class StepRecord:
         return self.step, self.time, self.optimizer, self.skipped, self.scalars, blocks
 
 
+HISTOGRAM_SUFFIX = ".histogram"
+"""What follows the name of a collection in that of its histograms."""
+
+
 class Array(NamedTuple):
     """A whole tensor as it was at one step, in C order.
 

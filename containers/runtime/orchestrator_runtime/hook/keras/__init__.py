@@ -5,6 +5,8 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING, Any
 
+from orchestrator_runtime.hook.wishes import is_whole
+
 if TYPE_CHECKING:
     from orchestrator_runtime.hook.monitor import Monitor
 
@@ -44,6 +46,9 @@ def _install(monitor: Monitor, package: str, version: str) -> Any:
             f"Keras {OLDEST} or newer is needed"
         )
         return None
+    whole = [series for series in monitor.schedule.names() if is_whole(series)]
+    if whole:
+        monitor.note(f"not recorded of Keras programs are whole tensors: {', '.join(whole)}")
     adapter = Adapter(monitor, f"{package} {version}")
     monitor.before_end(adapter.guard(adapter.end))
     if monitor.records:

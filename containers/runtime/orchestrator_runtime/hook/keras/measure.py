@@ -248,6 +248,8 @@ def holds(step: Any, interval: Interval) -> Any:
             held = tf.logical_and(held, step < interval.end)
     for wished in interval.steps:
         held = tf.logical_or(held, tf.equal(step, wished))
+    for other in interval.others:
+        held = tf.logical_or(held, holds(step, other))
     return held
 
 

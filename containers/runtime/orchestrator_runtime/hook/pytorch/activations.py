@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 
-from orchestrator_runtime.hook.pytorch.arrays import is_whole
 from orchestrator_runtime.hook.pytorch.memory import Memory, comparison_of
 from orchestrator_runtime.hook.pytorch.units import measure_of, unit_axis
+from orchestrator_runtime.hook.wishes import is_whole
 from orchestrator_runtime.trace.record import Table, Tensor
 
 if TYPE_CHECKING:

@@ -11,8 +11,8 @@ import torch
 from orchestrator_runtime.hook.pytorch import shards
 from orchestrator_runtime.hook.pytorch.graphs import capturing
 from orchestrator_runtime.hook.pytorch.units import histogram
-from orchestrator_runtime.hook.wishes import ARRAY, HISTOGRAM
-from orchestrator_runtime.trace.record import Array
+from orchestrator_runtime.hook.wishes import HISTOGRAM
+from orchestrator_runtime.trace.record import HISTOGRAM_SUFFIX, Array
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -27,8 +27,6 @@ MOST_STEP_BYTES = 64 * 1024 * 1024
 """Of all tensors of one step."""
 MOST_REMARKS = 20
 """On single tensors that are left out."""
-HISTOGRAM_SUFFIX = ".histogram"
-"""What follows the name of a collection in that of its histograms."""
 _OTHERS = {"bfloat16": "float32", "int8": "int32", "int16": "int32"}
 _SAME = ("float32", "float64", "float16", "int64", "int32", "uint8", "bool")
 
@@ -165,8 +163,3 @@ def _bytes(values: Tensor) -> bytes:
         values = values.reshape(-1, 1).view(torch.uint8).flip(1).contiguous()
         size = 1
     return ctypes.string_at(values.data_ptr(), values.numel() * size) if values.numel() else b""
-
-
-def is_whole(series: str) -> bool:
-    """Return whether a series is one of whole tensors or histograms."""
-    return series.partition("/")[2] in (ARRAY, HISTOGRAM)
