@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from orchestrator.sdk.jobs import TrainingJob, TrainingResult
     from orchestrator.sdk.trainer import ModelTrainer
     from orchestrator.sdk.transport import connect
+    from orchestrator.sdk.trial import create_trial
     from orchestrator.spec.debug import Debugger, DebugRule
     from orchestrator.spec.early import EarlyStopping
     from orchestrator.spec.job import (
@@ -49,6 +50,7 @@ _HOMES = {
     "TrainingResult": "orchestrator.sdk.jobs",
     "WholeTensors": "orchestrator.spec.recorded",
     "connect": "orchestrator.sdk.transport",
+    "create_trial": "orchestrator.sdk.trial",
 }
 
 __all__ = [
@@ -72,6 +74,7 @@ __all__ = [
     "TrainingResult",
     "WholeTensors",
     "connect",
+    "create_trial",
 ]
 
 

@@ -9,14 +9,20 @@ import typer
 
 from orchestrator.cli.options import Json
 
-PARTS = {"report": "orchestrator.cli.debug_report", "rules": "orchestrator.cli.debug_rules"}
+PARTS = {
+    "report": "orchestrator.cli.debug_report",
+    "export": "orchestrator.cli.debug_export",
+    "rules": "orchestrator.cli.debug_rules",
+}
 """Words that are no command to run, and the modules behind them."""
-METAVAR = "-- COMMAND [ARGS]… | report JOB | rules"
+METAVAR = "-- COMMAND [ARGS]… | report JOB | export JOB | rules"
 EXAMPLES = """
 orchestrator debug -- python train.py --epochs 3
 orchestrator debug --stop-on all --findings findings.jsonl -- torchrun --nproc-per-node 2 train.py
 orchestrator debug --rule non_finite:loss_patience=5 --stop-on non_finite -- python train.py
 orchestrator debug --every gradients/l2=10 --traces traces -- python train.py
+orchestrator debug --arrays weights:^fc=100 --histograms gradients=50 --traces traces -- python train.py
+orchestrator debug export --traces traces --tensorboard runs
 orchestrator debug report @last
 orchestrator debug rules
 """
@@ -52,6 +58,21 @@ def command(
         list[str] | None,
         typer.Option(metavar="SERIES=N", help="Steps between two values of a series; 0 is never."),
     ] = None,
+    include: Annotated[
+        list[str] | None,
+        typer.Option(metavar="REGEX", help="Record only tensors whose names it matches."),
+    ] = None,
+    arrays: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="KIND[:REGEX]=N",
+            help="Record whole tensors, each N steps: weights, gradients, outputs, inputs, …",
+        ),
+    ] = None,
+    histograms: Annotated[
+        list[str] | None,
+        typer.Option(metavar="KIND[:REGEX]=N", help="Record their histograms, each N steps."),
+    ] = None,
     traces: Annotated[
         Path | None, typer.Option(metavar="DIR", help="Keep what was recorded there.")
     ] = None,
@@ -80,6 +101,9 @@ def command(
         tuned=tuple(rule or ()),
         stop_on=stop_on,
         every=tuple(every or ()),
+        include=tuple(include or ()),
+        arrays=tuple(arrays or ()),
+        histograms=tuple(histograms or ()),
         findings=findings,
         traces=traces,
     )

@@ -26,6 +26,7 @@ SEE_RULES = "see `orchestrator debug rules`"
 _TUNED = re.compile(
     r"(?P<rule>[A-Za-z_][\w.]*(?::[A-Za-z_]\w*(?=:|$))?)(?::(?P<values>\w+=.*))?", re.S
 )
+_WHOLE = re.compile(r"(?P<kind>[A-Za-z_][\w.-]*)(?::(?P<regex>.+))?=(?P<steps>[0-9]{1,9})", re.S)
 _NEXT_VALUE = re.compile(r",(?=\w+=)")  # a value may hold commas itself
 
 
@@ -38,6 +39,9 @@ class Wishes(NamedTuple):
         tuned: Rules with parameters.
         stop_on: Rules separated by commas, or ``all``.
         every: Series and steps, with ``=`` between them.
+        include: Regular expressions of the tensors that are recorded.
+        arrays: Kinds of tensors to keep whole: ``KIND=STEPS``, or ``KIND:REGEX=STEPS``.
+        histograms: The same, for histograms.
     """
 
     command: Sequence[str]
@@ -45,6 +49,9 @@ class Wishes(NamedTuple):
     tuned: Sequence[str] = ()
     stop_on: str | None = None
     every: Sequence[str] = ()
+    include: Sequence[str] = ()
+    arrays: Sequence[str] = ()
+    histograms: Sequence[str] = ()
     findings: Path | None = None
     traces: Path | None = None
 
@@ -59,9 +66,16 @@ def planned(wishes: Wishes) -> dict[str, Any]:
         raise InvalidSpec(
             "a command must follow --, got none; for example: orchestrator debug -- python train.py"
         )
+    if wishes.traces is None and (wishes.include or wishes.arrays or wishes.histograms):
+        raise InvalidSpec(
+            "--include, --arrays and --histograms say what is kept: give --traces DIR as well"
+        )
     return {
         "rules": _rules(wishes),
         "every": dict(map(_interval, wishes.every)),
+        "include": [_pattern("--include", word) for word in wishes.include],
+        "arrays": _whole("--arrays", wishes.arrays),
+        "histograms": _whole("--histograms", wishes.histograms),
         "findings": None if wishes.findings is None else _findings_file(wishes.findings),
         "directory": None if wishes.traces is None else _traces_directory(wishes.traces),
     }
@@ -125,6 +139,40 @@ def _interval(text: str) -> tuple[str, int]:
             f"--every must be COLLECTION/STATISTIC=STEPS, got {text!r}; for example gradients/l2=10"
         )
     return series, int(number)
+
+
+def _whole(option: str, texts: Sequence[str]) -> dict[str, Any]:
+    """Return wishes by kind of tensors; the patterns of one kind share their interval."""
+    wishes: dict[str, Any] = {}
+    for text in texts:
+        found = _WHOLE.fullmatch(text)
+        if found is None:
+            raise InvalidSpec(
+                f"{option} must be KIND=STEPS or KIND:REGEX=STEPS, got {text!r}; for example "
+                "weights=100, or weights:^fc=100"
+            )
+        kind, every = found["kind"], int(found["steps"])
+        patterns = [_pattern(option, found["regex"])] if found["regex"] else []
+        known = wishes.setdefault(kind, {"every": every, "patterns": patterns})
+        if known["patterns"] is patterns:
+            continue
+        if known["every"] != every or not (patterns and known["patterns"]):
+            raise InvalidSpec(
+                f"{option} must name {kind} once, or several expressions of it with the same "
+                f"steps, got {text!r} as well; leave one out"
+            )
+        known["patterns"] += patterns
+    return wishes
+
+
+def _pattern(option: str, text: str) -> str:
+    try:
+        re.compile(text)
+    except re.error as error:
+        raise InvalidSpec(
+            f"{option} must be a Python regular expression, got {text!r}: {error}; correct it"
+        ) from error
+    return text
 
 
 def _findings_file(path: Path) -> str:

@@ -10,12 +10,12 @@ import csv
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from contextlib import ExitStack, contextmanager
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from orchestrator.errors import InvalidSpec, Unavailable
+from orchestrator.errors import InvalidSpec
+from orchestrator.event_files import EventFiles, missing, replacing
 from orchestrator.metrics.points import MetricPoint
 
 COLUMNS = ("name", "step", "time", "value", "rank", "host", "attempt")
@@ -46,7 +46,7 @@ def export_points(points: Iterable[MetricPoint], path: Path, file_format: str) -
 def export_csv(points: Iterable[MetricPoint], path: Path) -> int:
     """Write a CSV file with a header; times in ISO 8601, values as Python prints them."""
     count = 0
-    with _replacing(path) as partial, partial.open("w", encoding="utf-8", newline="") as file:
+    with replacing(path) as partial, partial.open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file)
         writer.writerow(COLUMNS)
         for point in points:
@@ -72,7 +72,7 @@ def export_parquet(points: Iterable[MetricPoint], path: Path) -> int:
         import pyarrow as pa
         from pyarrow import parquet
     except ImportError as error:
-        raise _missing("Parquet", "pyarrow") from error
+        raise missing("Parquet", "pyarrow", ", or export CSV") from error
     schema = pa.schema(
         [
             ("name", pa.dictionary(pa.int32(), pa.string())),
@@ -86,7 +86,7 @@ def export_parquet(points: Iterable[MetricPoint], path: Path) -> int:
     )
     count = 0
     with (
-        _replacing(path) as partial,
+        replacing(path) as partial,
         parquet.ParquetWriter(partial, schema, compression="zstd") as writer,
     ):
         for block in _blocks(points):
@@ -104,31 +104,16 @@ def export_tensorboard(points: Iterable[MetricPoint], directory: Path) -> int:
 
     A metric without steps gets the number of the point as its step.
     """
-    try:
-        from tensorboard.compat.proto.event_pb2 import Event
-        from tensorboard.compat.proto.summary_pb2 import Summary
-        from tensorboard.summary.writer.record_writer import RecordWriter
-    except ImportError as error:
-        raise _missing("TensorBoard", "tensorboard") from error
-    directory.mkdir(parents=True, exist_ok=True)
-    writers: dict[str, Any] = {}
     places: Counter[tuple[str, str]] = Counter()
     count = 0
-    with ExitStack() as stack:
+    with EventFiles(directory) as files:
         for point in points:
             count += 1
-            run, seconds = _run_name(point), point.time_us / 1_000_000
-            if run not in writers:
-                path = directory / run / f"events.out.tfevents.{int(seconds):010d}.orchestrator"
-                file = stack.enter_context(_event_file(path))
-                writers[run] = RecordWriter(file)
-                head = Event(wall_time=seconds, file_version="brain.Event:2")
-                writers[run].write(head.SerializeToString())
+            run = _run_name(point)
             step = places[run, point.name] if point.step is None else point.step
             places[run, point.name] += 1
-            value = Summary.Value(tag=point.name, simple_value=point.value)
-            event = Event(wall_time=seconds, step=step, summary=Summary(value=[value]))
-            writers[run].write(event.SerializeToString())
+            scalars = [(point.name, point.value)]
+            files.add(run, step, point.time_us / 1_000_000, scalars=scalars)
     return count
 
 
@@ -136,24 +121,6 @@ def _run_name(point: MetricPoint) -> str:
     host = re.sub(r"[^\w.-]", "_", point.source.host)
     rank = "" if point.rank is None else f"-rank-{point.rank}"
     return f"attempt-{point.source.attempt}-{host}{rank}"
-
-
-@contextmanager
-def _event_file(path: Path) -> Iterator[Any]:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with _replacing(path) as partial, partial.open("wb") as file:
-        yield file
-
-
-@contextmanager
-def _replacing(path: Path) -> Iterator[Path]:
-    """Give a path to write to that takes the place of ``path`` if all goes well."""
-    partial = path.with_name(f"partial-{path.name.removeprefix('events.out.tfevents.')}")
-    try:
-        yield partial
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
 
 
 def _blocks(points: Iterable[MetricPoint]) -> Iterator[list[MetricPoint]]:
@@ -172,11 +139,4 @@ def _row(point: MetricPoint) -> tuple[Any, ...]:
         point.rank,
         source.host,
         source.attempt,
-    )
-
-
-def _missing(what: str, package: str) -> Unavailable:
-    return Unavailable(
-        f"writing {what} needs the package {package}, which is not installed; "
-        "install it with: pip install 'orchestrator[export]', or export CSV"
     )

@@ -350,6 +350,25 @@ class TrainingJob:
         debugger = self._record.spec.debugger
         return Trial(self._recording(rank), debugger.collections if debugger is not None else None)
 
+    def export_tensors(self, directory: str | Path) -> Path:
+        """Write what was recorded for TensorBoard: curves, histograms, findings.
+
+        Args:
+            directory: Made if missing; files of an earlier call are replaced.
+
+        Raises:
+            Unavailable: The extra ``export`` is not installed.
+        """
+        from orchestrator.sdk.tensorboard import write_event_files  # noqa: PLC0415
+
+        place = Path(directory).expanduser()
+        recording = self._recording(None)
+        try:
+            write_event_files(recording, place)
+        finally:
+            recording.close()
+        return place
+
     def _recording(self, rank: int | None) -> Recording:
         from orchestrator.sdk.recording import Recording  # noqa: PLC0415  # keeps import light
 

@@ -7,17 +7,17 @@ import shutil
 import tempfile
 import weakref
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from orchestrator_runtime.trace import Reader, StepRecord
 from orchestrator_runtime.trace.record import HISTOGRAM_SUFFIX, Array
+from orchestrator_runtime.trace.writer import SUFFIX
 
+from orchestrator.errors import NotFound
 from orchestrator.spec.findings import TRACE_NAME_PATTERN
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-
-    from orchestrator.sdk.transport import Transport
 
 CHUNK_BYTES = 4 << 20
 LOSSES = "losses"
@@ -27,8 +27,61 @@ Curve = dict[int, float]
 """Values by step."""
 
 
-class _Process:
-    """The trace of one process."""
+class TraceSource(Protocol):
+    """Where traces come from: a transport, or a folder."""
+
+    def list_tensors(self, name: str, /) -> list[dict[str, Any]]:
+        """Return the files with what was recorded of a job: name, size_bytes."""
+        ...
+
+    def read_tensors(
+        self, name: str, file: str, /, *, offset: int, limit_bytes: int
+    ) -> dict[str, Any]:
+        """Return bytes of one of these: data, next_offset, finished."""
+        ...
+
+
+class TraceFolder:
+    """A folder of traces on this machine, of a program that was no job.
+
+    Args:
+        folder: The folder, or one of its files.
+
+    Raises:
+        NotFound: It has no trace.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._files = [folder] if folder.is_file() else sorted(folder.glob(f"*{SUFFIX}"))
+        if not self._files:
+            raise NotFound(
+                f"a folder of traces must hold files *{SUFFIX}, got {str(folder)!r}; give the "
+                "directory of `orchestrator debug --traces`"
+            )
+
+    def list_tensors(self, _name: str) -> list[dict[str, Any]]:
+        """Return the files."""
+        return [{"name": path.name, "size_bytes": path.stat().st_size} for path in self._files]
+
+    def read_tensors(
+        self, _name: str, file: str, *, offset: int, limit_bytes: int
+    ) -> dict[str, Any]:
+        """Return bytes of a file, which may still grow."""
+        (path,) = (path for path in self._files if path.name == file)
+        with path.open("rb") as stream:
+            stream.seek(offset)
+            data = stream.read(limit_bytes)
+        return {"data": data, "next_offset": offset + len(data), "finished": False}
+
+
+class Process:
+    """The trace of one process.
+
+    Attributes:
+        steps: All steps so far.
+        arrays: All whole tensors and histograms so far.
+        findings: What rules found, as the trace has it.
+    """
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -39,8 +92,10 @@ class _Process:
         self.started = 0.0
         self.steps: list[StepRecord] = []
         self.arrays: list[Array] = []
+        self.findings: list[dict[str, Any]] = []
 
     def read(self) -> None:
+        """Take what was fetched."""
         for item in self.reader.read():
             if isinstance(item, StepRecord):
                 self.steps.append(item)
@@ -48,6 +103,8 @@ class _Process:
                 self.arrays.append(item)
             elif isinstance(item, dict) and item.get("event") == "start":
                 self._start(item)
+            elif isinstance(item, dict) and item.get("event") == "finding":
+                self.findings.append(item)
 
     def _start(self, event: Mapping[str, Any]) -> None:
         rank, started = event.get("rank"), event.get("time")
@@ -63,7 +120,7 @@ class Recording:
     optimizer end in ``@1``, and so on.
 
     Args:
-        transport: How the service is reached.
+        source: Where the traces are; a transport, for example.
         job: The job's name.
         rank: Of which process; None = the lowest that was recorded.
 
@@ -75,13 +132,13 @@ class Recording:
         roles: What tensors are, by ``collection/name``: ``matrix``, ``relu``, …
     """
 
-    def __init__(self, transport: Transport, job: str, rank: int | None = None) -> None:
-        self._transport = transport
+    def __init__(self, source: TraceSource, job: str, rank: int | None = None) -> None:
+        self._source = source
         self._job = job
         self._rank = rank
         self._folder = Path(tempfile.mkdtemp(prefix="orchestrator-tensors-"))
         self._removal = weakref.finalize(self, shutil.rmtree, self._folder, ignore_errors=True)
-        self._processes: dict[str, _Process] = {}
+        self._processes: dict[str, Process] = {}
         self._taken: dict[str, tuple[int, int]] = {}
         self.scalars: dict[str, Curve] = {}
         self.series: dict[str, dict[str, Curve]] = {}
@@ -99,11 +156,11 @@ class Recording:
         Raises:
             NotFound: The job does not exist any more.
         """
-        for file in self._transport.list_tensors(self._job):
+        for file in self._source.list_tensors(self._job):
             name = file["name"]
             if not _NAME.fullmatch(name):  # it becomes a file here
                 continue
-            process = self._processes.setdefault(name, _Process(self._folder / name))
+            process = self._processes.setdefault(name, Process(self._folder / name))
             if not process.finished and file["size_bytes"] > process.offset:
                 self._fetch(name, process)
                 process.read()
@@ -116,10 +173,15 @@ class Recording:
         shown = self._shown()
         return (shown[-1][0], shown[-1][1].steps) if shown else ("", [])
 
-    def _fetch(self, name: str, process: _Process) -> None:
+    def processes(self) -> list[Process]:
+        """Return all processes, by rank, and in the order in which they began."""
+        read = [each for each in self._processes.values() if each.offset]
+        return sorted(read, key=lambda process: (process.rank, process.started))
+
+    def _fetch(self, name: str, process: Process) -> None:
         with process.path.open("ab") as stream:
             while True:
-                chunk = self._transport.read_tensors(
+                chunk = self._source.read_tensors(
                     self._job, name, offset=process.offset, limit_bytes=CHUNK_BYTES
                 )
                 stream.write(chunk["data"])
@@ -128,14 +190,14 @@ class Recording:
                 if not chunk["data"] or process.finished:
                     return
 
-    def _shown(self) -> list[tuple[str, _Process]]:
+    def _shown(self) -> list[tuple[str, Process]]:
         read = [(name, each) for name, each in self._processes.items() if each.offset]
         ranks = {each.rank for _, each in read}
         rank = min(ranks, default=0) if self._rank is None else self._rank
         mine = [(name, each) for name, each in read if each.rank == rank]
         return sorted(mine, key=lambda pair: (pair[1].started, pair[0]))
 
-    def _take(self, name: str, process: _Process) -> None:
+    def _take(self, name: str, process: Process) -> None:
         steps, arrays = self._taken.get(name, (0, 0))
         for record in process.steps[steps:]:
             self._add(record)

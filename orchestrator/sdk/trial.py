@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from orchestrator_runtime.rules.documented.tensors import aliases, is_bias
 
 from orchestrator.errors import NotFound
-from orchestrator.sdk.recording import LOSSES
+from orchestrator.sdk.recording import LOSSES, Recording, TraceFolder
 from orchestrator.sdk.tensors import compiled
 from orchestrator.sdk.whole import as_histogram, as_numpy
 from orchestrator.spec.recorded import KINDS
@@ -15,7 +16,7 @@ from orchestrator.spec.recorded import KINDS
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from orchestrator.sdk.recording import Curve, Recording
+    from orchestrator.sdk.recording import Curve
     from orchestrator.sdk.whole import Histogram
     from orchestrator.spec.recorded import TensorCollection
 
@@ -215,3 +216,16 @@ class Trial:
     def close(self) -> None:
         """Remove what was fetched; what was read can still be asked for."""
         self._recording.close()
+
+
+def create_trial(path: str | Path, *, rank: int | None = None) -> Trial:
+    """Return what was recorded of a program that was no job, as ``smdebug.trials`` does.
+
+    Args:
+        path: The directory of ``orchestrator debug --traces``, or of ``watch``.
+        rank: Of which process of a distributed run; by default the first.
+
+    Raises:
+        NotFound: No trace is there.
+    """
+    return Trial(Recording(TraceFolder(Path(path).expanduser()), "", rank))
