@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from tests.e2e.command import COMMAND, Terminal, cli, script
+from tests.e2e.command import COMMAND, Terminal, cli, cli_json, script
 
 if sys.platform == "win32":
     pytest.skip("Windows has no FIFOs", allow_module_level=True)
@@ -241,3 +241,22 @@ def test_what_comes_by_a_pipe_reaches_the_program():
         [*COMMAND, "debug", "--", "cat"], input="piped", capture_output=True, text=True, check=True
     )
     assert done.stdout == "piped"
+
+
+def test_what_was_kept_goes_to_tensorboard(tmp_path):
+    pytest.importorskip("tensorboard")
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    traces, runs = tmp_path / "traces", tmp_path / "runs"
+    asked = ("--arrays", "weights:^weight=10", "--histograms", "gradients=10", "--include", "bias")
+    code, summary, _ = debug(*asked, "--traces", str(traces), "--", PYTHON, trains(tmp_path))
+    assert (code, summary["steps"]) == (0, 30)
+    done = cli_json("debug", "export", "--traces", str(traces), "--tensorboard", str(runs))
+    assert done == {"job": None, "path": str(runs), "steps": 30}
+    run = EventAccumulator(str(runs / "rank-0"), {"histograms": 0}).Reload()
+    assert len(run.Scalars("loss")) == len(run.Scalars("gradients/l2/bias")) == 30
+    assert [each.step for each in run.Histograms("gradients/histogram/bias")] == [0, 10, 20]
+    assert "weights/histogram/weight" in run.Tags()["histograms"]
+    assert "gradients/l2/weight" not in run.Tags()["scalars"]
+    refused = cli("debug", "export", "--tensorboard", str(runs))
+    assert "either a job or --traces DIR must be given" in refused.stderr

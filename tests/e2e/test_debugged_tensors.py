@@ -46,7 +46,7 @@ def trained(transport: LocalTransport, folder: Path, **where: Any) -> TrainingJo
     return trainer.train(wait=False).wait(logs=False)
 
 
-def check(job: TrainingJob) -> None:
+def check(job: TrainingJob, folder: Path) -> None:
     found = job.tensors("weights/.*")
     arrays = found.arrays()
     assert {name: list(steps) for name, steps in arrays.items()} == {
@@ -66,6 +66,13 @@ def check(job: TrainingJob) -> None:
         assert tensor.value(10).shape == (8, 3)
         assert {"weights/0.bias", "weights/2.bias"} == set(trial.tensor_names(collection="biases"))
         assert trial.tensor("weights/0.bias").reduction_values(10).keys() >= {"mean", "l2"}
+    (events,) = job.export_tensors(folder / "runs").rglob("events.out.tfevents.*")
+    pytest.importorskip("tensorboard")
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    run = EventAccumulator(str(events), {"histograms": 0}).Reload()
+    assert len(run.Scalars("loss")) == len(run.Scalars("gradients/l2/2.bias")) == 30
+    assert [each.step for each in run.Histograms("weights/histogram/0.weight")] == [0, 10, 20]
     (note,) = job.findings().notes
     assert note.startswith("pattern 'typo' of whole tensors or histograms matches no tensor")
 
@@ -74,11 +81,11 @@ def test_what_a_job_asks_for_is_read_back(
     orchestrator_transport: LocalTransport, tmp_path: Path
 ) -> None:
     compute = Compute(python=running.interpreter("digits_cnn"))
-    check(trained(orchestrator_transport, tmp_path, compute=compute))
+    check(trained(orchestrator_transport, tmp_path, compute=compute), tmp_path)
 
 
 @pytest.mark.docker
 def test_what_a_job_in_docker_asks_for_is_read_back(
     orchestrator_transport: LocalTransport, tmp_path: Path, pytorch_image: str
 ) -> None:
-    check(trained(orchestrator_transport, tmp_path, training_image=pytorch_image))
+    check(trained(orchestrator_transport, tmp_path, training_image=pytorch_image), tmp_path)

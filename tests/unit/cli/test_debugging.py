@@ -15,6 +15,7 @@ from orchestrator.cli.debugging import Wishes, planned
 from orchestrator.errors import InvalidSpec
 
 COMMAND = ("python", "train.py")
+HERE = Path()
 
 
 def plan(**wishes: Any) -> dict[str, Any]:
@@ -46,6 +47,21 @@ class TestAPlan:
         assert read.directory == str(tmp_path / "t")
         assert read.findings == str(tmp_path / "f.jsonl")
         assert all(rule.stop for rule in read.rules)
+
+    def test_has_tensors_that_are_kept_whole(self, tmp_path):
+        made = plan(
+            traces=tmp_path,
+            include=("^fc",),
+            arrays=("weights:^fc=10", "weights:conv|a=b=10", "labels=3"),
+            histograms=("gradients=50",),
+        )
+        read = plan_from(json.loads(json.dumps(made)))
+        assert read.include == ("^fc",)
+        assert read.arrays == {
+            "weights": {"every": 10, "patterns": ["^fc", "conv|a=b"]},
+            "labels": {"every": 3, "patterns": []},
+        }
+        assert read.histograms == {"gradients": {"every": 50, "patterns": []}}
 
     def test_has_the_rules_that_were_chosen(self):
         assert rules_of(rules=" non_finite, ") == {"non_finite": ({}, False)}
@@ -104,6 +120,14 @@ class TestARefusal:
             ({"every": ("gradients=3",)}, ["--every", "'gradients=3'"]),
             ({"every": ("gradients/l2=-1",)}, ["--every", "'gradients/l2=-1'"]),
             ({"findings": Path("/no/such/f")}, ["--findings", "'/no/such/f'", "No such file"]),
+            ({"arrays": ("weights=3",)}, ["--arrays", "--traces DIR"]),
+            (
+                {"arrays": ("weights",), "traces": HERE},
+                ["--arrays", "'weights'", "weights:^fc=100"],
+            ),
+            ({"arrays": ("weights:(=3",), "traces": HERE}, ["regular expression", "'('"]),
+            ({"include": ("(",), "traces": HERE}, ["--include", "'('"]),
+            ({"histograms": ("a=3", "a=4"), "traces": HERE}, ["--histograms", "a once", "'a=4'"]),
             ({"traces": Path("/dev/null/t")}, ["--traces", "'/dev/null/t'", "name another"]),
         ],
     )

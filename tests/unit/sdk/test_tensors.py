@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import re
 import struct
+import sys
 from pathlib import Path
 from typing import Any, cast
 
@@ -12,11 +13,12 @@ import pytest
 from orchestrator_runtime.trace import Block, StepRecord, Table, Tensor, Writer
 from orchestrator_runtime.trace.record import Array
 
-from orchestrator.errors import InvalidSpec, NotFound
+from orchestrator.errors import InvalidSpec, NotFound, Unavailable
 from orchestrator.sdk.recording import Recording
+from orchestrator.sdk.tensorboard import write_event_files
 from orchestrator.sdk.tensors import chosen
 from orchestrator.sdk.transport import Transport
-from orchestrator.sdk.trial import Trial
+from orchestrator.sdk.trial import Trial, create_trial
 from orchestrator.sdk.whole import Histogram
 from orchestrator.spec.recorded import TensorCollection
 
@@ -285,3 +287,75 @@ def test_a_trial_knows_collections_of_the_user_s(tmp_path: Path, transport: Fold
     assert tensor.histogram(1).counts == (3, 0, 0, 5)
     with pytest.raises(NotFound, match="its histogram must have been recorded at step 0"):
         tensor.histogram(0)
+
+
+class TestTensorBoard:
+    """What is written is read back with TensorBoard's own reader."""
+
+    @staticmethod
+    def read(folder: Path) -> Any:
+        pytest.importorskip("tensorboard")
+        from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+        return EventAccumulator(str(folder)).Reload()
+
+    def test_has_curves_histograms_and_findings(self, tmp_path: Path, transport: Folder) -> None:
+        numpy = pytest.importorskip("numpy")
+        writer = trace(tmp_path, "a", step(0), step(1, gap=True), step(1, optimizer=1))
+        writer.array(WHOLE)
+        writer.array(WHOLE._replace(name="none", data=struct.pack("<2f", math.nan, math.inf)))
+        writer.array(HISTOGRAM._replace(name="fc2.weight"))
+        empty = struct.pack("<6d", math.inf, -math.inf, 0, 0, 0, 0)
+        writer.array(HISTOGRAM._replace(name="empty", data=empty))
+        writer.event(event="finding", name="mine", step=1, message="too small", remedies=["more"])
+        writer.close()
+        trace(tmp_path, "b", step(1), time=9).close()
+        trace(tmp_path, "c", step(0), rank=1).close()
+        place = tmp_path / "runs"
+        assert write_event_files(recording(transport), place) == 5
+        assert write_event_files(recording(transport), place) == 5, "files are replaced"
+        assert sorted(path.name for path in place.iterdir()) == [
+            "rank-0",
+            "rank-0-start-2",
+            "rank-1",
+        ]
+        assert len(list((place / "rank-0").iterdir())) == 1
+        run = self.read(place / "rank-0")
+        values = [(each.step, each.value) for each in run.Scalars("gradients/l2/fc2.weight")]
+        assert values == [(0, 0.0)]
+        (loss, later) = run.Scalars("loss")
+        assert (loss.step, loss.value, loss.wall_time) == (0, 1.0, 100.0)
+        assert later.step == 1
+        assert run.Scalars("loss@1")[0].value == 0.5
+        assert set(run.Tags()["histograms"]) == {
+            "weights/histogram/fc1.weight",
+            "weights/histogram/fc2.weight",
+        }
+        (recorded,) = run.Histograms("weights/histogram/fc2.weight")
+        shown = recorded.histogram_value
+        assert (recorded.step, shown.min, shown.max, shown.num) == (1, -1.0, 1.0, 8.0)
+        assert list(shown.bucket_limit) == [-0.5, 0.0, 0.5, 1.0]
+        assert list(shown.bucket) == [3.0, 0.0, 0.0, 5.0]
+        made = run.Histograms("weights/histogram/fc1.weight")[0].histogram_value
+        assert (made.min, made.max, numpy.sum(made.bucket)) == (-1.0, 0.5, 2.0)
+        (text,) = run.Tensors("findings/mine")
+        assert b"too small" in text.tensor_proto.string_val[0]
+
+    def test_is_missing_with_the_remedy(
+        self, tmp_path: Path, transport: Folder, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setitem(sys.modules, "tensorboard.compat.proto.event_pb2", None)
+        with pytest.raises(Unavailable, match=r"pip install 'orchestrator\[export\]'"):
+            write_event_files(recording(transport), tmp_path / "runs")
+
+
+def test_a_folder_is_a_trial_too(tmp_path: Path) -> None:
+    writer = trace(tmp_path, "a", step(0))
+    trial = create_trial(tmp_path)
+    assert trial.steps() == [0]
+    writer.step(step(1))
+    writer.close()
+    assert trial.steps() == [0, 1]
+    assert create_trial(str(tmp_path / "a.trace")).tensor("loss").values() == {0: 1.0, 1: 0.5}
+    with pytest.raises(NotFound, match="must hold files"):
+        create_trial(tmp_path / "none")
