@@ -137,12 +137,16 @@ class TestThePublicNames:
             "ModelTrainer",
             "OutputDataConfig",
             "RetryStrategy",
+            "SaveInterval",
             "SourceCode",
             "StoppingCondition",
             "TensorBoardOutputConfig",
+            "TensorCollection",
             "TrainingJob",
             "TrainingResult",
+            "WholeTensors",
             "connect",
+            "create_trial",
         ]
 
     @pytest.mark.parametrize("name", orchestrator.__all__)

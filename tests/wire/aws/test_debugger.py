@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Callable
+from contextlib import closing
 from typing import Any
 
 import pytest
 
+from orchestrator import TrainingJob
+from orchestrator.sdk.http import HttpTransport
+from orchestrator.server import Server
 from tests.wire.aws.running import ended, refused, training_job
 
 pytestmark = [pytest.mark.e2e, pytest.mark.torch]
@@ -152,3 +156,26 @@ def listed(sagemaker: Any) -> list[dict[str, Any]]:
         "TrainingJobSummaries"
     ]
     return found
+
+
+def test_a_collection_of_the_users_is_found_by_its_name(
+    sagemaker: Any, aws: Client, bucket: str, aws_server: Server
+) -> None:
+    asked = debugged(aws, bucket, HEALTHY)
+    mine = {"include_regex": "gradient/weight,typo", "save_interval": "10", "end_step": "20"}
+    asked["DebugHookConfig"]["CollectionConfigurations"] += [
+        {"CollectionName": "mine", "CollectionParameters": mine}
+    ]
+    sagemaker.create_training_job(**asked)
+    assert ended(sagemaker, asked["TrainingJobName"])["TrainingJobStatus"] == "Completed"
+    with closing(HttpTransport(aws_server.url, token=aws_server.token)) as transport:
+        job = TrainingJob.get(asked["TrainingJobName"], transport)
+        with closing(job.trial()) as trial:
+            assert trial.tensor_names(collection="mine") == ["gradients/weight"]
+            tensor = trial.tensor("gradients/weight")
+            assert {step: each.shape for step, each in tensor.values().items()} == {
+                0: (1, 4),
+                10: (1, 4),
+            }
+            assert len(tensor.steps()) == 30, "the norm is recorded at each step all the same"
+        assert any("'typo'" in note for note in job.findings().notes)

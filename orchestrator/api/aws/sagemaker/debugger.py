@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from orchestrator_runtime.rules import RuleError, judge_of, rules
@@ -10,18 +10,19 @@ from orchestrator_runtime.rules.parameters import nearest
 from orchestrator_runtime.rules.rule import Need
 
 from orchestrator.api.aws.sagemaker.actions import ACTION, NoAction, action_text, actions_of
+from orchestrator.api.aws.sagemaker.tensor_collections import (
+    DEFAULT_SAVE_INTERVAL,
+    broken_collections,
+    collections_of,
+    requested_collections,
+    save_interval,
+)
 from orchestrator.spec.debug import CUSTOM_RULE, Debugger
 from orchestrator.spec.job import TrainingJobSpec
 
 TO_INVOKE = "rule_to_invoke"
 DEFAULT_IMAGE = "DEFAULT_RULE_EVALUATOR_IMAGE"
-REDUCTIONS = frozenset({"l2", "abs_max", "abs_mean", "mean", "variance", "std", "min", "max"})
-"""Of smdebug's reductions and norms, those that are recorded here by the same names."""
-RECORDED_EVERY = {"gradients/l2": 1, "weights/l2": 10, "gradients/abs_max": 50}
-"""What the hook records unasked: steps between two values."""
-COLLECTIONS = frozenset({"gradients", "weights"})
 BUILT_IN = frozenset({"gradients", "weights", "biases", "losses", "inputs", "outputs"})
-DEFAULT_SAVE_INTERVAL = 500
 _OF_CONTAINERS = frozenset(
     {"base_trial", "training_job_name_prefix", "stop_training_on_fire", "source_s3_uri"}
 )
@@ -48,12 +49,13 @@ def debugger_of(request: Mapping[str, Any]) -> dict[str, Any] | None:
         "stop_on": [rule["name"] for rule, stops in asked if stops],
     }
     if hook is not None:
-        fields |= _hook(hook, fields["rules"])
+        fields |= _hook(hook)
     return fields
 
 
 def broken_debugger(request: Mapping[str, Any]) -> Iterator[str]:
     """Yield what is wrong with a request's debugger that the model allows."""
+    yield from broken_collections(request.get("DebugHookConfig") or {})
     for number, rule in enumerate(request.get("DebugRuleConfigurations", ()), 1):
         place = f"debugRuleConfigurations.{number}.member.ruleParameters"
         given = rule.get("RuleParameters", {})
@@ -142,45 +144,25 @@ def _parameters(given: Mapping[str, str]) -> dict[str, str]:
 # -- the hook ---------------------------------------------------------------------------------
 
 
-def _hook(hook: Mapping[str, Any], asked: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
+def _hook(hook: Mapping[str, Any]) -> dict[str, Any]:
     parameters = hook.get("HookParameters", {})
     fields: dict[str, Any] = {
         "s3_output_path": hook["S3OutputPath"],
         "all_ranks": parameters.get("include_workers") == "all",
-        "every": _every(hook, asked),
+        "collections": collections_of(hook),
     }
     if hook.get("LocalPath"):
         fields["local_path"] = hook["LocalPath"].rstrip("/")
     return fields
 
 
-def _every(hook: Mapping[str, Any], asked: Iterable[Mapping[str, Any]]) -> dict[str, int]:
-    """Return the series that a request wants more often than they are recorded anyway."""
-    anyway = dict(RECORDED_EVERY)
-    for rule in asked:
-        for need in _needs({TO_INVOKE: rule["rule"], **rule["parameters"]}, rule["save_interval"]):
-            anyway[need.series] = min(need.every, anyway.get(need.series, need.every))
-    general = _interval(hook.get("HookParameters", {}), DEFAULT_SAVE_INTERVAL)
-    wanted: dict[str, int] = {}
-    for collection in hook.get("CollectionConfigurations", ()):
-        name, parameters = (
-            collection.get("CollectionName"),
-            collection.get("CollectionParameters", {}),
-        )
-        if name in COLLECTIONS:
-            for statistic in _reductions(parameters):
-                wanted[f"{name}/{statistic}"] = _interval(parameters, general)
-    return {s: every for s, every in wanted.items() if s not in anyway or every < anyway[s]}
-
-
 def _save_interval(hook: Mapping[str, Any], rule: Mapping[str, Any]) -> int | None:
     """Return the interval of the collections that a rule reads; None where a request has none."""
     needs = _needs({TO_INVOKE: rule["rule"], **rule["parameters"]})
     read = {need.series.partition("/")[0] for need in needs} or {"losses"}
-    hooked = hook.get("HookParameters", {})
-    general = _interval(hooked, 0) or None
+    general = save_interval(hook.get("HookParameters", {}), 0) or None
     found = [
-        _interval(collection.get("CollectionParameters", {}), general or DEFAULT_SAVE_INTERVAL)
+        save_interval(collection.get("CollectionParameters", {}), general or DEFAULT_SAVE_INTERVAL)
         for collection in hook.get("CollectionConfigurations", ())
         if _concerns(collection.get("CollectionName", ""), read)
     ]
@@ -192,20 +174,6 @@ def _concerns(collection: str, read: set[str]) -> bool:
     if collection in BUILT_IN:
         return collection in read
     return collection == "all" or not read <= BUILT_IN - {"inputs", "outputs"}
-
-
-def _interval(parameters: Mapping[str, str], otherwise: int) -> int:
-    for name in ("train.save_interval", "save_interval"):
-        text = parameters.get(name, "")
-        if text.isascii() and text.isdigit() and int(text) > 0:
-            return int(text)
-    return otherwise
-
-
-def _reductions(parameters: Mapping[str, str]) -> list[str]:
-    """Return the statistics of a collection; where whole tensors are asked for, their size."""
-    words = f"{parameters.get('reductions', '')},{parameters.get('norms', '')}".split(",")
-    return [word.strip() for word in words if word.strip() in REDUCTIONS] or ["l2"]
 
 
 # -- and back ---------------------------------------------------------------------------------
@@ -224,10 +192,13 @@ def requested_debugger(spec: TrainingJobSpec) -> dict[str, Any]:
         }
         if debugger.all_ranks:
             hook["HookParameters"] = {"include_workers": "all"}
+        configurations = requested_collections(debugger.collections)
+        if configurations:
+            hook["CollectionConfigurations"] = configurations
         members["DebugHookConfig"] = hook
-    configurations = list(_configurations(debugger, spec.training_job_name))
-    if configurations:
-        members["DebugRuleConfigurations"] = configurations
+    judges = list(_configurations(debugger, spec.training_job_name))
+    if judges:
+        members["DebugRuleConfigurations"] = judges
     return members
 
 

@@ -147,10 +147,14 @@ MEMBERS = (
     _acts("CheckpointConfig", "restored before and kept while a job runs"),
     _acts(
         "DebugHookConfig",
-        "records beside the job and below S3OutputPath; `reductions` of gradients and weights at least "
-        "each `save_interval` steps, losses always, and never less than rules need; rules of SageMaker's "
-        "see values at each `save_interval` of what they read. HookParameters: "
-        "`include_workers`, `save_interval`. Patterns, start and end, whole tensors: kept",
+        "records beside the job and below S3OutputPath, never less than rules need; rules of "
+        "SageMaker's see values at each `save_interval` of what they read. CollectionParameters and "
+        "HookParameters: `save_interval`, `start_step`, `end_step`, `save_steps` (also `train.…`), "
+        "`reductions` (min, max, mean, std, variance, abs_max, abs_mean, l2_norm; others: l2_norm), "
+        "`save_raw_tensor`. `include_regex` makes a collection of whole tensors unless `reductions` "
+        "are named; built-in ones have l2_norm, whole tensors with `save_raw_tensor` only. At most "
+        "16 MiB a tensor, 64 MiB a step, 512 MiB a process. `save_histogram`, `include_workers`, "
+        "`save_all` act; `eval.…`, `predict.…`, collections of neither kind: kept",
     ),
     _acts(
         "DebugRuleConfigurations",

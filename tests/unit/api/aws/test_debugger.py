@@ -3,23 +3,24 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
 import pytest
-from orchestrator_runtime.hook.schedule import DEFAULT_INTERVALS
 
 from orchestrator.api.aws.sagemaker.actions import Actions, NoAction, action_text, actions_of
 from orchestrator.api.aws.sagemaker.create import specification
-from orchestrator.api.aws.sagemaker.debugger import RECORDED_EVERY
 from orchestrator.api.aws.sagemaker.describe import description, requested
 from orchestrator.api.aws.sagemaker.shapes import job_shapes
+from orchestrator.api.aws.sagemaker.tensor_collections import collections_of, requested_collections
 from orchestrator.debugger.evaluation import evaluate
 from orchestrator.debugger.lines import read_lines
 from orchestrator.errors import InvalidSpec
 from orchestrator.spec.debug import Debugger
 from orchestrator.spec.findings import Delivery
 from orchestrator.spec.job import TrainingJobSpec
+from orchestrator.spec.recorded import TensorCollection
 from tests.unit.cli.records import record
 from tests.unit.debugger.seen import ENDED, WATCHING, finding, write
 
@@ -139,32 +140,103 @@ def test_actions_are_written_as_they_are_read() -> None:
     assert action_text(False, (), "job") == ""
 
 
-def every(*collections: tuple[str, dict[str, str]], **hook: Any) -> dict[str, int]:
-    asked = [
-        {"CollectionName": name, "CollectionParameters": given} for name, given in collections
-    ]
+def collections(
+    *given: tuple[str, dict[str, str]], **hook: Any
+) -> dict[str, tuple[tuple[str, ...], int]]:
+    """Statistics and interval of each collection."""
+    return {
+        name: (each.statistics, each.every) for name, each in collected(*given, **hook).items()
+    }
+
+
+def collected(*given: tuple[str, dict[str, str]], **hook: Any) -> dict[str, TensorCollection]:
+    asked = [{"CollectionName": name, "CollectionParameters": words} for name, words in given]
     found = debugger(request(DebugHookConfig=HOOK | {"CollectionConfigurations": asked, **hook}))
     assert found is not None
-    return found.every
+    return found.collections
 
 
-def test_recording_is_never_rarer_than_it_is_anyway() -> None:
-    assert every(("gradients", {"save_interval": "500"}), ("losses", {})) == {}
-    assert every(("weights", {"save_interval": "5"})) == {"weights/l2": 5}
-    assert every(("gradients", {"reductions": "abs_mean,prod", "train.save_interval": "7"})) == {
-        "gradients/abs_mean": 7
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        (("gradients", {"save_interval": "7"}), (("l2",), 7)),
+        (("gradients", {"save_interval": "x"}), (("l2",), 500)),
+        (("weights", {"norms": "l2"}), (("l2",), 500)),
+        (("gradients", {"reductions": "abs_mean,prod", "train.save_interval": "7"}), (("abs_mean",), 7)),
+        (("weights", {"reductions": "abs_l2_norm, l2_norm,max"}), (("l2", "max"), 500)),
+        (("outputs", {"save_raw_tensor": "True"}), (("array",), 500)),
+        (("biases", {"reductions": "min", "save_raw_tensor": "true"}), (("min", "array"), 500)),
+        (("weights", {"save_histogram": "true"}), (("histogram",), 500)),
+        (("custom", {"include_regex": "relu"}), (("array",), 500)),
+        (("custom", {"include_regex": "relu", "reductions": "mean"}), (("mean",), 500)),
+        (("custom", {"include_regex": "relu", "reductions": "prod"}), (("l2",), 500)),
+        (("gradients", {"include_regex": "fc"}), (("array",), 500)),
+        (("all", {}), (("array",), 500)),
+        (("losses", {"save_interval": "2"}), None),
+        (("custom", {}), None),
+    ],
+)  # fmt: skip
+def test_a_collection_says_what_is_recorded_of_it(
+    given: tuple[str, dict[str, str]], expected: Any
+) -> None:
+    assert collections(given).get(given[0]) == expected
+
+
+def test_names_and_steps_of_a_collection_are_its_own_or_the_hook_s() -> None:
+    hook = {"save_interval": "9", "start_step": "3", "reductions": "std"}
+    own = {
+        "include_regex": "relu, ^fc",
+        "train.save_interval": "4",
+        "save_interval": "5",
+        "end_step": "90",
+        "save_steps": "1, 2,x",
     }
-    assert every(("weights", {"norms": "l2"}), HookParameters={"save_interval": "2"}) == {
-        "weights/l2": 2
-    }
-    assert every(("custom", {"include_regex": ".*", "save_interval": "1"})) == {}
-    assert every(("gradients", {"reductions": "std", "save_interval": "x"})) == {
-        "gradients/std": 500
+    found = collected(("mine", own), ("gradients", {}), HookParameters=hook)
+    assert found["mine"] == TensorCollection(
+        every=4, start=3, end=90, steps=(1, 2), include=("relu", "^fc"), statistics=("std",)
+    )
+    assert found["gradients"] == TensorCollection(every=9, start=3, statistics=("std",))
+    (never,) = collected(("gradients", {"start_step": "5", "end_step": "5"})).values()
+    assert (never.every, never.start, never.end) == (0, 0, None)
+
+
+def test_hook_parameters_can_ask_for_collections() -> None:
+    given = {"save_all": "true", "include_regex": "fc"}
+    found = collected(HookParameters=given)
+    assert {name: each.include for name, each in found.items()} == {
+        "all": (".*",),
+        "default": ("fc",),
     }
 
 
-def test_what_is_recorded_anyway_is_what_the_hook_says() -> None:
-    assert {name: DEFAULT_INTERVALS[name].every for name in RECORDED_EVERY} == RECORDED_EVERY
+def test_an_expression_that_is_none_is_refused() -> None:
+    place = "debugHookConfig.collectionConfigurations.2.member.collectionParameters.include_regex"
+    with pytest.raises(InvalidSpec, match=re.escape(f"Value '(' at '{place}'")):
+        collected(("gradients", {}), ("mine", {"include_regex": "fc,("}))
+
+
+def test_collections_are_described_by_the_request_that_would_ask_for_them() -> None:
+    asked = {
+        "mine": {
+            "include": ["relu", "^fc"],
+            "statistics": ["array", "std"],
+            "start": 3,
+            "end": 90,
+        },
+        "weights": {"statistics": ["histogram", "l2"], "every": 7},
+        "gradients": {"every": 0, "steps": [3, 4]},
+        "untold": {"include": ["a{1,2}"]},
+    }
+    ours = Debugger.parse({"rules": [], "collections": asked})
+    again = collections_of({"CollectionConfigurations": requested_collections(ours.collections)})
+    read = Debugger.parse({"rules": [], "collections": again})
+    for name in ("mine", "weights"):
+        mine, given = read.collections[name], ours.collections[name]
+        assert mine.model_copy(update={"statistics": given.statistics}) == given
+        assert set(mine.statistics) == set(given.statistics)
+    assert read.collections["gradients"].steps == (3, 4)
+    assert read.collections["gradients"].every == 0
+    assert "untold" not in again
 
 
 def test_all_workers_are_recorded_when_asked_for_elsewhere_in_the_program() -> None:
