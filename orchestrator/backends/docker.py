@@ -207,6 +207,8 @@ class DockerBackend(Backend):
                 notice = docker_outside.NOTICE.format(image=around.image.reference)
                 log = directory / contract.LOG_FILE
                 log.write_text(f"[orchestrator] {notice}\n", encoding="utf-8")
+                if context.spec.debugger is not None:
+                    docker_outside.tell_unmonitored(directory, around.image.reference)
         if around.installed is not None:
             self._make_environment(around.installed)
         failpoint("stage.after_inputs")

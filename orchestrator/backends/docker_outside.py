@@ -8,6 +8,7 @@ in the container's environment.
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import sys
@@ -15,6 +16,8 @@ import threading
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
+
+from orchestrator_runtime import contract
 
 from orchestrator.backends import claims, staging
 from orchestrator.backends.docker_values import DockerSettings, HostRequest
@@ -27,7 +30,18 @@ NOTICE = (
     "image {image} has no Python 3.9 or newer that a job may run: a stop reaches only its first "
     "process, and metrics can only be read from the log"
 )
+UNMONITORED = (
+    "image {image} has no Python 3.9 or newer that a job may run, and the debugger's hook lives in "
+    "programs of Python; use an image with Python"
+)
 _ENGINE_VARIABLES = ("DOCKER_HOST", "DOCKER_TLS_VERIFY", "DOCKER_CERT_PATH")
+
+
+def tell_unmonitored(directory: Path, image: str) -> None:
+    """Leave word that the debugger a job asks for sees nothing, as a supervisor within would."""
+    said = {"kind": "debugger", "state": "unmonitored", "reason": UNMONITORED.format(image=image)}
+    line = json.dumps(said) + "\n"
+    (directory / contract.DEBUG_RECORDS_FILE).write_text(line, encoding="utf-8")
 
 
 class OutsideSupervisors:

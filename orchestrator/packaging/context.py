@@ -54,7 +54,7 @@ def environment_digest(base_id: str, requirements: str, installer: bytes, source
     Args:
         base_id: Content digest of the base image.
         requirements: Text of the requirements file, normalised.
-        installer: The program that installs them.
+        installer: The program that installs them, and what it puts beside them.
         source: Content digest of the source if the requirements name files of it, else empty.
     """
     return _digest(
@@ -82,8 +82,8 @@ def environment_dockerfile(
 ) -> str:
     """Return the Dockerfile of an environment image.
 
-    The build context has ``build/`` with install.py, pip.conf, the certificates (ca.pem) if
-    ``trusts``, and the requirements file below ``build/source/``.
+    The build context has ``build/`` with install.py, the debugger's .pth, pip.conf, the
+    certificates (ca.pem) if ``trusts``, and the requirements file below ``build/source/``.
 
     Args:
         base: The base image.

@@ -36,6 +36,10 @@ MEMORY_BYTES = 16 * 1024 * 1024
 Output = Callable[[str], None]
 
 
+DEBUGGER_FILE = "hook/site/orchestrator_debugger.pth"
+"""Of the runtime: brings the debugger into programs that Python runs with -E or -I."""
+
+
 @dataclass(frozen=True, slots=True)
 class ImageRef:
     """An image that was built, or found."""
@@ -200,8 +204,10 @@ class ImageBuilder:
         requirements = request.requirements or ""
         check_requirements(requirements, request.requirements_name)
         local = source if names_local_files(requirements) else ""
-        installer = _installer()
-        digest = context.environment_digest(base_id, normalised(requirements), installer, local)
+        installer, debugger = _of_runtime("install.py"), _of_runtime(DEBUGGER_FILE)
+        digest = context.environment_digest(
+            base_id, normalised(requirements), installer + debugger, local
+        )
 
         def build(tag: str) -> None:
             stage = (
@@ -218,6 +224,7 @@ class ImageBuilder:
                 settings, constraints = _for_build(pip.with_places(server.url))
                 files = [
                     context.BuildFile("build/install.py", installer),
+                    context.BuildFile(f"build/{DEBUGGER_FILE}", debugger),
                     context.BuildFile("build/pip.conf", settings.encode()),
                     *constraints,
                     *_certificates(pip),
@@ -313,11 +320,11 @@ def _follow(events: Iterable[dict[str, Any]], output: Output, tail: deque[str]) 
     return error
 
 
-def _installer() -> bytes:
-    spec = find_spec("orchestrator_runtime.install")
+def _of_runtime(file: str) -> bytes:
+    spec = find_spec("orchestrator_runtime")
     assert spec is not None
     assert spec.origin is not None
-    return Path(spec.origin).read_bytes()
+    return (Path(spec.origin).parent / file).read_bytes()
 
 
 def _for_build(pip: PipSettings) -> tuple[str, list[context.BuildFile]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Iterator
 from typing import Any
@@ -84,6 +85,15 @@ def test_the_job_says_what_it_lacks(home: DockerHarness):
     run(home, context)
     first = (context.host_directory("algo-1") / contract.LOG_FILE).read_text().splitlines()[0]
     assert "has no Python" in first
+
+
+def test_a_debugger_that_sees_nothing_is_said_to(home: DockerHarness):
+    context = shell(home, "true", debugger={"rules": ["non_finite"]})
+    assert run(home, context)["exit_code"] == 0
+    path = context.host_directory("algo-1") / contract.DEBUG_RECORDS_FILE
+    said = json.loads(path.read_text())
+    assert (said["kind"], said["state"]) == ("debugger", "unmonitored")
+    assert "has no Python" in said["reason"]
 
 
 def test_the_exit_code_is_the_programs(home: DockerHarness):

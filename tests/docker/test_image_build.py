@@ -2,12 +2,14 @@
 
 import gc
 import uuid
+from pathlib import Path
 
 import pytest
+from orchestrator_runtime import install
 
 from orchestrator.errors import EngineUnreachable, ImageError, InputError, InvalidSpec
 from orchestrator.packaging.context import STAGE_LABEL
-from orchestrator.packaging.image import ImageBuilder, ImageRequest
+from orchestrator.packaging.image import DEBUGGER_FILE, ImageBuilder, ImageRequest
 from orchestrator.packaging.pip_settings import PipSettings
 from orchestrator.packaging.source import pack_source
 from tests.unit.packaging.wheels import make_sdist, make_wheel
@@ -174,6 +176,13 @@ def test_requirements_alone_make_an_image(builder, engine, name, base_image, pip
     assert run(engine, ref.tag, ["python3", "-c", "import small; print(small.version)"]) == "1.0"
     again = builder.build(ImageRequest(name, base_image, requirements="# same\nsmall\n"), pip=pip)
     assert (again.built, again.tag) == (False, ref.tag)
+
+
+def test_a_debugger_comes_into_isolated_programs_too(builder, engine, name, base_image, pip):
+    ref = builder.build(ImageRequest(name, base_image, requirements="small\n"), pip=pip)
+    shown = run(engine, ref.tag, ["sh", "-c", "ls $VIRTUAL_ENV/lib/*/site-packages/*.pth"])
+    assert Path(DEBUGGER_FILE).name in {Path(line).name for line in shown.split()}
+    assert DEBUGGER_FILE == install.DEBUGGER_FILE
 
 
 def test_odd_names_reach_the_image_as_they_are(

@@ -49,7 +49,7 @@ def test_a_rule_stops_a_run_which_says_cause_and_remedy_and_ends_with_3(tmp_path
 def test_a_script_that_trains_nothing_is_unmonitored(tmp_path: Path) -> None:
     done = cli("run", script(tmp_path, "print('hello')"), "--debug", "non_finite")
     assert done.returncode == 0
-    assert "debugger: unmonitored: the hook was never loaded" in done.stderr
+    assert "debugger: unmonitored: the program imported no framework" in done.stderr
     shown = cli("findings", "@last")
     assert shown.returncode == 0
     assert shown.stdout.startswith("debugger: unmonitored: ")

@@ -103,6 +103,7 @@ class TestNothingWatched:
         ("command", "words"),
         [
             (["python3.11", "-uI", "x.py"], "option -I"),
+            (["python3.11", "-S", "x.py"], "option -S keeps the debugger out; leave it out"),
             (["/usr/bin/python", "x.py"], "the program imported no framework"),
             (["make", "-S", "train"], "no Python that make started imported"),
         ],

@@ -85,6 +85,7 @@ class HostRun:
             if self._scratch is not None:
                 self._scratch.close()
         self._intake.drain()
+        self._tell_unseen()
         self._status.enter(contract.PHASE_UPLOADING)
         artifacts, problem = self._pack()
         self._pump.sync()
@@ -108,6 +109,20 @@ class HostRun:
         self._start_relay()
         launch = self._launch(self._plan["argv"], self._environment)
         return self._watch.run(launch, self._feeders)
+
+    def _tell_unseen(self) -> None:
+        """Say why nothing was watched, where the program's hook has said nothing at all."""
+        if (
+            self._plan.get("debug") is None
+            or self._started_at is None
+            or self._intake.knows_debugger
+        ):
+            return
+        from orchestrator_runtime.watched.account import why_unseen  # noqa: PLC0415 -- seldom
+
+        argv = self._plan["argv"]
+        ours = contract.RUNTIME in argv  # `train` of the runtime, which runs the program as it is
+        self._intake.unmonitored(why_unseen(argv[:1] if ours else argv), now())
 
     def _start_relay(self) -> None:
         """Let the program reach the service; it ends with the program, as all below this process."""

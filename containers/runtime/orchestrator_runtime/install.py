@@ -239,7 +239,7 @@ def _make_venv(venv: str) -> None:
     with open(os.path.join(_site_packages(venv), PARENT_FILE), "w", encoding="utf-8") as stream:
         stream.writelines(lines)
     debugger = os.path.join(os.path.dirname(__file__), DEBUGGER_FILE)
-    if os.path.isfile(debugger):  # the build of an image has this file alone
+    if os.path.isfile(debugger):  # whoever runs this file alone goes without
         shutil.copy(debugger, _site_packages(venv))
 
 

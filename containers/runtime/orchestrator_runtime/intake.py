@@ -62,6 +62,16 @@ class RecordIntake:
             self._put(self._records, kept)
         return len(chunk) == CHUNK_BYTES
 
+    @property
+    def knows_debugger(self) -> bool:
+        """Whether anything of a debugger has come."""
+        return self._debug is not None
+
+    def unmonitored(self, reason: str, time: float) -> None:
+        """Keep that nothing was watched, and why."""
+        said = {"kind": "debugger", "state": "unmonitored", "reason": reason, "time": time}
+        self._take_debug(jsonlite.dumps(said).encode(), said)
+
     def drain(self) -> None:
         """Take all that is left, and let go of the FIFO. No program may be alive."""
         while self.read():

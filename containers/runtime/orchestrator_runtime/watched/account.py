@@ -89,18 +89,7 @@ class Account:
             return "; ".join(self.reasons)
         if self._idle:
             return f"{' and '.join(self._idle)} was imported, but no optimizer of it took a step"
-        option = isolating_option(command)
-        if option is not None:
-            return (
-                f"Python's option {option} keeps the debugger out, which comes in by PYTHONPATH; "
-                "leave it out"
-            )
-        if is_python(command):
-            return f"the program imported no framework that is watched ({', '.join(FRAMEWORKS)})"
-        return (
-            f"no Python that {command[0]} started imported a framework that is watched "
-            f"({', '.join(FRAMEWORKS)})"
-        )
+        return why_unseen(command)
 
     def _find(self, finding: dict[str, Any]) -> None:
         self.findings.append(finding)
@@ -122,6 +111,30 @@ def _add(texts: list[str], text: str) -> None:
 
 def _count(value: Any) -> int:
     return value if isinstance(value, int) and value > 0 else 0
+
+
+def why_unseen(command: Sequence[str]) -> str:
+    """Return why nothing of a program was seen that has ended without a word of the hook.
+
+    Args:
+        command: What was run.
+    """
+    frameworks = ", ".join(FRAMEWORKS)
+    option = isolating_option(command)
+    if option == "-S":
+        return "Python's option -S keeps the debugger out; leave it out"
+    if option is not None:
+        return (
+            f"Python's option {option} keeps the debugger out, which comes in by PYTHONPATH unless "
+            "the program's environment has orchestrator_debugger.pth; leave it out (or the program "
+            f"imported no framework that is watched: {frameworks})"
+        )
+    if is_python(command):
+        return f"the program imported no framework that is watched ({frameworks})"
+    return (
+        f"no Python that {command[0]} started imported a framework that is watched ({frameworks}), "
+        "or its options -I, -E or -S kept the debugger out"
+    )
 
 
 def is_python(command: Sequence[str]) -> bool:
