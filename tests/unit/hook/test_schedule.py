@@ -12,6 +12,7 @@ INTERVALS = st.builds(
     st.integers(0, 20),
     st.none() | st.integers(0, 40),
     st.lists(st.integers(0, 50), max_size=3).map(tuple),
+    st.just(()),
 )
 
 

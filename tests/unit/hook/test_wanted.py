@@ -56,11 +56,16 @@ def test_intervals_and_whole_tensors():
         Wanted(
             every={"gradients/l2": 0, "weights/l2": {"every": 5, "end": 100, "steps": [1]}},
             arrays={"weights": {"every": 10, "patterns": "fc"}},
+            collections={"mine": {"include": "relu", "statistics": "l2"}, "biases": {"every": 5}},
             histograms={"gradients": 20},
             include=["fc"],
         )
     )
     assert plan.every == {"gradients/l2": 0, "weights/l2": {"every": 5, "end": 100, "steps": [1]}}
+    assert plan.collections == {
+        "mine": {"every": 500, "include": ("relu",), "statistics": ("l2",), "steps": []},
+        "biases": {"every": 5, "include": (), "statistics": (), "steps": []},
+    }
     assert plan.arrays == {"weights": {"every": 10, "patterns": ("fc",), "steps": []}}
     assert plan.histograms == {"gradients": 20}
     assert plan.include == ("fc",)
@@ -85,6 +90,10 @@ def test_intervals_and_whole_tensors():
         ({"every": {"weights/l2": {"every": 0.5}}}, TypeError, "whole number of steps"),
         ({"include": ["("]}, ValueError, "no regular expression"),
         ({"arrays": {"weights/array": 3}}, ValueError, "by collection"),
+        ({"collections": {"mine": {}}}, ValueError, "must have include"),
+        ({"collections": {"mine": 5}}, TypeError, "must be a mapping"),
+        ({"collections": {"weights": {"every": -1}}}, ValueError, "0 or more steps"),
+        ({"collections": {"weights": {"evry": 1}}}, ValueError, "no member 'evry'"),
         ({"arrays": {"weights": {"every": 3, "patterns": "("}}}, ValueError, "arrays"),
         ({"histograms": {"weights": None}}, TypeError, "whole number of steps"),
         ({"directory": 3}, TypeError, "must be a path"),

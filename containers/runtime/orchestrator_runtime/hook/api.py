@@ -33,6 +33,7 @@ def watch(
     include: Iterable[str] = (),
     arrays: Mapping[str, Any] | None = None,
     histograms: Mapping[str, Any] | None = None,
+    collections: Mapping[str, Any] | None = None,
 ) -> Watching:
     """Watch the training of a PyTorch model, from its optimizer's next step on.
 
@@ -57,6 +58,8 @@ def watch(
         include: Regular expressions: the trace has only the tensors that match. Rules see all.
         arrays: Whole tensors to record, by collection: steps, or a mapping with every and patterns.
         histograms: The same, for histograms.
+        collections: Tensors under names of your own: ``{"mine": {"include": ["relu"], "every": 50,
+            "statistics": ["array", "l2"]}}``; whole tensors without ``statistics``.
 
     Raises:
         TypeError: An argument has the wrong type.
@@ -64,7 +67,9 @@ def watch(
     """
     models, optimizers = _modules(model), _optimizers(optimizer)
     plan = plan_of(
-        Wanted(rules, stop_on, every, directory, findings, include, arrays or {}, histograms or {})
+        Wanted(
+            rules, stop_on, every, directory, findings, include, arrays, histograms, collections
+        )
     )
     if on_finding is not None and not callable(on_finding):
         raise TypeError(

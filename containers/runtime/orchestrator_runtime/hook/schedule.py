@@ -35,13 +35,13 @@ class Interval(NamedTuple):
         return self.end is None or step < self.end
 
     def joined(self, other: Interval) -> Interval:
-        """Return the steps of both."""
+        """Return the steps of both; the other one has no others."""
         if self._covers(other):
             return self
         return self._replace(others=(*self.others, other))
 
     def _covers(self, other: Interval) -> bool:
-        """Return whether the steps of another one without others are surely among these."""
+        """Return whether the steps of another one are surely among these."""
         if not all(map(self.holds, other.steps)):
             return False
         if other.every < 1:

@@ -8,7 +8,12 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from orchestrator_runtime.hook.plan import DebugPlan, RulePlan
-from orchestrator_runtime.hook.wishes import compiled_patterns
+from orchestrator_runtime.hook.wishes import (
+    BIASES_COLLECTION,
+    KINDS,
+    WHOLE_ONLY,
+    compiled_patterns,
+)
 from orchestrator_runtime.rules import DEFAULT_RULES
 from orchestrator_runtime.rules.parameters import RuleError, nearest
 from orchestrator_runtime.rules.registry import judge_of
@@ -18,6 +23,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
 ALL = "all"
+DEFAULT_SAVE_INTERVAL = 500
+"""Steps between two values of a collection's; SageMaker's."""
 _MEMBERS = ("every", "start", "end", "steps")
 
 
@@ -32,6 +39,7 @@ class Wanted(NamedTuple):
     include: Any = ()
     arrays: Any = None
     histograms: Any = None
+    collections: Any = None
 
 
 def plan_of(wanted: Wanted) -> DebugPlan:
@@ -55,6 +63,7 @@ def plan_of(wanted: Wanted) -> DebugPlan:
         include=_patterns("include", wanted.include),
         arrays=_whole("arrays", wanted.arrays),
         histograms=_whole("histograms", wanted.histograms),
+        collections=_collections(wanted.collections),
     )
 
 
@@ -128,6 +137,23 @@ def _whole(name: str, given: Any) -> dict[str, Any]:
         wishes[collection] = _interval(place, wish, (*_MEMBERS, "patterns"))
         if isinstance(wish, Mapping):
             wishes[collection]["patterns"] = _patterns(place, wish.get("patterns", ()))
+    return wishes
+
+
+def _collections(given: Any) -> dict[str, Any]:
+    wishes = {}
+    for name, wish in _mapping("collections", given).items():
+        place = f"collections[{name!r}]"
+        members = dict(_mapping(place, wish))
+        include = _patterns(place, members.get("include", ()))
+        if not include and name not in (*KINDS, BIASES_COLLECTION, *WHOLE_ONLY):
+            raise ValueError(
+                f"{place} must have include, regular expressions of its tensors' names, or be "
+                f"called {', '.join(KINDS)}"
+            )
+        wish = {"every": DEFAULT_SAVE_INTERVAL, **members}
+        wishes[name] = _interval(place, wish, (*_MEMBERS, "include", "statistics"))
+        wishes[name].update(include=include, statistics=_words(place, wish.get("statistics", ())))
     return wishes
 
 

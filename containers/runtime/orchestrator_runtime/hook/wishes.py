@@ -20,8 +20,8 @@ WHOLE_ONLY = (LABELS, PREDICTIONS, IMAGES, SEQUENCES)
 """Collections of what a program feeds its model with; rules take all that is in them."""
 KINDS = ("weights", "gradients", "outputs", "inputs")
 """Collections that a collection of the user's is chosen from."""
-BIASES = "bias"
-"""What the names of biases have in them; they are recorded with the weights."""
+BIASES_COLLECTION, BIASES = "biases", "bias"
+"""A collection that is recorded with the weights, and what its tensors' names have in them."""
 _MOST_NAMES = 12
 
 
@@ -62,7 +62,7 @@ def collected(plan: DebugPlan) -> list[Collected]:
 
 def _kinds(name: str, include: tuple[str, ...]) -> Iterable[tuple[str, tuple[str, ...]]]:
     """Return the kinds of tensors that a collection is chosen from, with its patterns."""
-    if name == "biases":
+    if name == BIASES_COLLECTION:
         return (("weights", include or (BIASES,)),)
     if name in KINDS or name in WHOLE_ONLY:
         return ((name, include),)
