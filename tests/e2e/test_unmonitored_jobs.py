@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator import Compute, Debugger, ModelTrainer, SourceCode, TrainingJob
+from orchestrator import Compute, Debugger, DebugRule, ModelTrainer, SourceCode, TrainingJob
 from orchestrator.embedded import LocalTransport
 from orchestrator.packaging.image import ImageBuilder, ImageRequest
 from orchestrator.packaging.source import pack_source
@@ -17,7 +17,7 @@ from tests.jobs import running
 
 pytestmark = [pytest.mark.e2e, pytest.mark.torch, pytest.mark.timeout(240)]
 
-WATCHES = Debugger(rules=("non_finite",))
+WATCHES = Debugger(rules=(DebugRule(rule="non_finite"),))
 TRAINS = """
 import torch
 model = torch.nn.Linear(3, 1)
