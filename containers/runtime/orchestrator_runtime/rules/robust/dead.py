@@ -22,6 +22,8 @@ REMEDIES = (
     "use LeakyReLU, GELU or ELU, whose gradient is never zero everywhere",
     "check the initial biases, and scale the inputs to about zero mean and unit variance",
 )
+IDLE = 0.9
+"""Share of a layer's units beyond which zeros are those of dead units."""
 
 
 class DeadUnits(CourseRule):
@@ -54,8 +56,10 @@ class DeadUnits(CourseRule):
             return None
         outputs = record.blocks.get("outputs/idle_units")
         if outputs is not None:  # gradients also become zero by underflow, with units alive
-            idle = [value for tensor, value in outputs.present() if tensor.role == "relu"]
-            self._alive = bool(idle) and max(idle) < 0.9
+            seen = list(outputs.present())
+            idle = [value for tensor, value in seen if tensor.role == "relu"]
+            # Where all activations are others, e.g. tanh, units saturate but do not die.
+            self._alive = bool(seen) and max(idle, default=0.0) < IDLE
         if self._alive:
             return None
         matrices = [(t.name, value) for t, value in block.present() if t.role == "matrix"]

@@ -25,6 +25,12 @@ REMEDIES = (
 )
 
 
+EARLY = 10
+"""Steps in which a loss is high by the luck of its batch, if the weights have hardly moved."""
+MOVED = 0.02
+"""Update ratio of some weight below which steps do not make a loss explode."""
+BAD_START = 40
+"""Steps that count as the start: later, a loss near its floor makes any gradient look large."""
 DRIFT = 0.3
 """Evidence that is forgotten each step: what doubles and stays there has not exploded."""
 
@@ -48,6 +54,13 @@ class ExplodingGradient(CourseRule):
             "elasticity", 1e3, "float", 10, help="|g||w|/|loss| beyond which a start is bad"
         ),
         Parameter("patience", 5, "int", 1, help="steps at that elasticity"),
+        Parameter("clip", 2e-3, "float", 0, 1, help="clipping by which a bad start is hidden"),
+        Parameter(
+            "clipped_elasticity", 200.0, "float", 1, help="|g||w|/|loss| that is bad if so clipped"
+        ),
+        Parameter(
+            "lost", 0.5, "float", 0.01, 2, help="share of its gain that a run lost as steps grew"
+        ),
         Parameter(
             "update", 0.5, "float", 0.01, help="update ratio of most weights, twice in a row"
         ),
@@ -61,6 +74,8 @@ class ExplodingGradient(CourseRule):
         self._wild = 0
         self._last_update = 0.0
         self._relapsed = 0
+        self._hidden = 0
+        self._moved = math.inf
         self._rate_at_best = 0.0
         self._norm_at_best = 0.0
 
@@ -70,6 +85,9 @@ class ExplodingGradient(CourseRule):
         loss = record.scalars.get("loss")
         if record.skipped or loss is None:
             return None
+        ratios = self._ratios(record)
+        if ratios and (run.steps == 1 or max(ratios) > self._moved):
+            self._moved = max(ratios)
         if not (math.isfinite(loss) and math.isfinite(run.norm)):
             return self._on_overflow(record, loss)
         self._evidence = max(0.0, self._evidence + self._excess())
@@ -80,13 +98,16 @@ class ExplodingGradient(CourseRule):
             )
         return (
             self._on_elasticity(record)
-            or self._on_update(record)
+            or self._on_clip(record)
+            or self._on_update(record, ratios)
             or self._on_relapse(record, loss)
         )
 
     def _excess(self) -> float:
         """Return log10 of how far this step is beyond what is tolerated; negative if it is not."""
         run = self._run
+        if run.steps < EARLY and self._moved < MOVED:
+            return -DRIFT
         rise = run.loss.rise
         grown = run.norm / run.usual_norm if run.usual_norm > 0 else 1.0
         if grown > self.number("norm_rise") and rise > 1.2:
@@ -112,25 +133,48 @@ class ExplodingGradient(CourseRule):
             f"(gradient norm {run.norm:.3g}), and it has not improved",
         )
 
+    def _on_clip(self, record: StepRecord) -> Finding | None:
+        """Find a start so steep that only heavy clipping keeps it from overflowing.
+
+        Clipping alone tells nothing, for sums of losses are clipped as heavily and train well. But
+        they are not steep; and a loss that falls from 1e13 to 1e10, clipped, has learnt nothing.
+        """
+        run = self._run
+        if run.steps > BAD_START:
+            return None
+        steep = run.norm * run.weight > self.number("clipped_elasticity") * abs(run.loss.fast)
+        hidden = steep and record.scalars.get("clip", 1.0) < self.number("clip")
+        self._hidden = self._hidden + 1 if hidden else max(self._hidden - 1, 0)
+        if self._hidden < 4 * self.whole("patience"):
+            return None
+        return self._finding(
+            record,
+            f"the gradient norm is {run.norm:.3g} and is clipped to a part of "
+            f"{record.scalars['clip']:.1g}; a change of the weights by 1 % may change the loss by "
+            f"{run.norm * run.weight / abs(run.loss.fast):.3g} %",
+        )
+
     def _on_relapse(self, record: StepRecord, loss: float) -> Finding | None:
         """Find a run that had learnt and fell back to its start as the steps grew."""
         run, rate = self._run, record.scalars.get("learning_rate", 0.0)
         if run.loss.slow <= run.loss.best:
             self._rate_at_best, self._norm_at_best = rate, run.usual_norm
-        grown = rate > 3.0 * self._rate_at_best or run.usual_norm > 10.0 * self._norm_at_best
-        fell = run.loss.best_gain > 0.4 and run.loss.fast > run.loss.start - 0.1 * run.loss.scale
+        grown = rate > 2.0 * self._rate_at_best or run.usual_norm > 10.0 * self._norm_at_best
+        fell = run.loss.best_gain > 0.3 and run.loss.lost > self.number("lost")
         self._relapsed = self._relapsed + 1 if fell and grown else 0
         if self._relapsed < 2 * self.whole("patience"):
             return None
         return self._finding(
             record,
-            f"the loss had come down to {run.loss.best:.3g} and is back at {loss:.3g}, where it "
-            f"began ({run.loss.start:.3g}), as steps grew",
+            f"the loss had come down from {run.loss.start:.3g} to {run.loss.best:.3g} and is back "
+            f"at {loss:.3g} since steps grew",
         )
 
-    def _on_update(self, record: StepRecord) -> Finding | None:
+    def _ratios(self, record: StepRecord) -> list[float]:
         block = record.blocks.get("weights/update_ratio")
-        ratios = [value for _, value in block.present()] if block is not None else []
+        return [value for _, value in block.present()] if block is not None else []
+
+    def _on_update(self, record: StepRecord, ratios: list[float]) -> Finding | None:
         if not ratios:
             return None
         typical = self._last_update = statistics.median(ratios)

@@ -15,6 +15,9 @@ if TYPE_CHECKING:
     from orchestrator_runtime.trace.record import StepRecord, Tensor
 
 ONCE = 10**9
+LOOKS = 8
+"""How often a start is judged; what has trained for longer suffers from something else."""
+MATRICES = frozenset({"matrix", "embedding"})
 CAUSE = (
     "units that begin equal get equal gradients and stay equal: a layer of them is worth one unit, "
     "or none where all begins with zero"
@@ -26,73 +29,115 @@ REMEDIES = (
 
 
 class PoorInitialization(CourseRule):
-    """Fires when most weight matrices begin constant, or activations grow with depth.
+    """Fires when many weight matrices begin constant, far too small or far too large.
 
-    Only where the loss shows that it hurts.
+    Also when activations grow with depth. Only where the loss shows that it hurts. Zeros may be
+    meant, as in adapters and at the ends of branches: training fills those. Other constants and
+    zeros that stay are not.
     """
 
     name = "poor_initialization"
     parameters = (
         Parameter(
-            "share", 0.6, "float", 0.01, 1, help="share of weight matrices that are constant"
+            "share", 0.3, "float", 0.01, 1, help="share of weight matrices that are constant"
+        ),
+        Parameter(
+            "most", 0.6, "float", 0.01, 1, help="share of weight matrices too small or too large"
         ),
         Parameter("patience", 15, "int", 1, help="steps in which nothing is learnt"),
         Parameter("gain", 0.1, "float", 0, 1, help="share of the loss gained that means health"),
         Parameter(
             "smallest", 0.02, "float", 0, 1, help="gain of a layer whose weights are too small"
         ),
+        Parameter(
+            "largest", 3.0, "float", 0, help="gain of a layer whose weights are too large"
+        ),
         Parameter("growth", 1e3, "float", 1, help="activations of last over first layers"),
     )
-    needs = (Need("weights/std", ONCE), Need("weights/l2", 10), Need("outputs/abs_max", 50))
+    needs = (
+        Need("weights/std", ONCE),
+        Need("gradients/l2"),
+        Need("weights/l2", 10),
+        Need("outputs/abs_max", 50),
+    )
 
     def __init__(self, **given: Any) -> None:
         super().__init__(**given)
-        self._constant: list[str] = []
+        self._constant: dict[str, bool] = {}
         self._matrices = 0
         self._small: list[str] = []
-        self._meant = True
+        self._large: list[str] = []
         self._growth: tuple[float, list[str]] = (0.0, [])
 
     def judge(self, record: StepRecord) -> Finding | None:
-        """Look at the first weights once, then at the loss."""
+        """Look at the first weights once, then now and then at the loss."""
         block = record.blocks.get("weights/std")
         if block is not None and not self._matrices:
-            matrices = [(t, v) for t, v in block.present() if t.role in {"matrix", "embedding"}]
-            self._matrices = len(matrices)
-            self._constant = [
-                tensor.name for tensor, value in matrices if self._is_one(tensor, value)
-            ]
-            self._small = [
-                t.name for t, _ in matrices if 0 < self._gain(t) < self.number("smallest")
-            ]
-            # Zeros may be meant, as in adapters and in the ends of branches; other constants never.
-            zeros = [name for name in self._constant if not self._run.weights.get(name)]
-            self._meant = len(zeros) == len(self._constant)
+            self._look_at([(t, v) for t, v in block.present() if t.role in MATRICES])
         outputs = record.blocks.get("outputs/abs_max")
         if outputs is not None and not self._growth[1]:
             self._growth = growth_of(list(outputs.present()))
-        if record.skipped:
+        looks, between = divmod(self._run.steps, self.whole("patience"))
+        if record.skipped or between or not 1 <= looks <= LOOKS:
             return None
-        if self._run.steps == self.whole("patience"):
-            return self._on_constant(record) or self._on_growth(record)
-        # Adaptive optimizers make small weights grow: they get twice the time.
-        return self._on_small(record) if self._run.steps == 2 * self.whole("patience") else None
+        found = self._on_growth(record) if looks == 1 else None
+        if self._run.loss.best_gain > self.number("gain"):
+            return found
+        # Adaptive optimizers make small weights grow, and large ones shrink: they get more time.
+        late = looks > 1 and not self._run.loss.is_moving
+        return (
+            self._on_constant(record) or found or (self._on_size(record) if late else None)
+        )
 
-    def _on_small(self, record: StepRecord) -> Finding | None:
-        many = max(self.number("share") * self._matrices, 2)
-        loss = self._run.loss
-        if len(self._small) < many or loss.best_gain > self.number("gain") or loss.is_moving:
-            return None
+    def _look_at(self, matrices: list[tuple[Tensor, float]]) -> None:
+        self._matrices = len(matrices)
+        self._constant = {
+            tensor.name: not self._run.weights.get(tensor.name)
+            for tensor, deviation in matrices
+            if self._is_one(tensor, deviation)
+        }
+        gains = {tensor.name: self._gain(tensor) for tensor, _ in matrices}
+        smallest, largest = self.number("smallest"), self.number("largest")
+        self._small = [name for name, gain in gains.items() if 0 < gain < smallest]
+        self._large = [
+            tensor.name
+            for tensor, _ in matrices
+            if tensor.role == "matrix" and gains[tensor.name] > largest
+        ]
+
+    def _on_size(self, record: StepRecord) -> Finding | None:
+        many = max(self.number("most") * self._matrices, 2)
+        steps = self._run.steps
+        if len(self._small) >= many:
+            return self._about(
+                record,
+                self._small,
+                f"began so small that a layer passes on less than {self.number('smallest'):.0%}, "
+                f"and nothing was learnt in {steps} steps",
+                "every layer shrinks what goes through it, and the gradient on its way back",
+            )
+        if len(self._large) >= many:
+            return self._about(
+                record,
+                self._large,
+                f"began so large that a layer multiplies by more than {self.number('largest'):.3g}, "
+                f"and nothing was learnt in {steps} steps",
+                "such weights put units at the ends of their ranges, and a usual step hardly "
+                "changes them",
+            )
+        return None
+
+    def _about(
+        self, record: StepRecord, layers: list[str], message: str, cause: str
+    ) -> Finding:
         return Finding(
             self.name,
             record.step,
-            f"{len(self._small)} of {self._matrices} weight matrices began so small that a layer "
-            f"passes on less than {self.number('smallest'):.0%}, and nothing was learnt in "
-            f"{self._run.steps} steps",
-            "every layer shrinks what goes through it, and the gradient on its way back",
-            REMEDIES[:1],
-            tuple(self._small),
-            {"small": len(self._small), "matrices": self._matrices},
+            f"{len(layers)} of {self._matrices} weight matrices {message}",
+            cause,
+            REMEDIES,
+            tuple(layers),
+            {"layers": len(layers), "matrices": self._matrices},
         )
 
     def _gain(self, tensor: Tensor) -> float:
@@ -122,21 +167,21 @@ class PoorInitialization(CourseRule):
         )
 
     def _on_constant(self, record: StepRecord) -> Finding | None:
-        share = self.number("share") if self._meant else self.number("share") / 2
-        many = max(share * self._matrices, 2)  # one alone has no symmetry to break
-        if len(self._constant) < many:
-            return None
-        if self._run.loss.best_gain > self.number("gain"):
-            return None
-        return Finding(
-            self.name,
-            record.step,
-            f"{len(self._constant)} of {self._matrices} weight matrices began constant, and "
-            f"nothing was learnt in {self._run.steps} steps",
+        block = record.blocks.get("gradients/l2")
+        # Without a gradient it is not the start that is wrong: see `unchanged_weights`.
+        reached = {tensor.name for tensor, _ in block.present()} if block is not None else ()
+        stuck = [
+            name
+            for name, is_zero in self._constant.items()
+            if name in reached and not (is_zero and self._run.weights.get(name))
+        ]
+        if len(stuck) < max(self.number("share") * self._matrices, 2):
+            return None  # one alone has no symmetry to break
+        return self._about(
+            record,
+            stuck,
+            f"began constant, and nothing was learnt in {self._run.steps} steps",
             CAUSE,
-            REMEDIES,
-            tuple(self._constant),
-            {"constant": len(self._constant), "matrices": self._matrices},
         )
 
 

@@ -88,6 +88,24 @@ class LossTrack:
         gained = self._past[0] - self.slow
         return gained > max(0.01 * self.scale, 0.8 * self.noise)
 
+    @property
+    def lost(self) -> float:
+        """Return which share of what was gained at best is lost again; nan before any gain."""
+        gained = self.start - self.best
+        return (self.fast - self.best) / gained if gained > 0 else math.nan
+
+    @property
+    def kept_gain(self) -> float:
+        """Return what is left of the best gain: a run that fell back has not learnt."""
+        return min(self.gain, self.best_gain)
+
+    @property
+    def is_still(self) -> bool:
+        """Whether the last BACK steps changed the loss by no more than noise, up or down."""
+        if not self._past:
+            return False
+        return abs(self._past[0] - self.slow) <= max(0.01 * self.scale, 0.8 * self.noise)
+
     def _rise(self, loss: float) -> float:
         if not self.steps:
             return 1.0

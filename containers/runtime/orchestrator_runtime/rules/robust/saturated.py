@@ -21,6 +21,8 @@ REMEDIES = (
     "initialise with less gain (Xavier), or lower the learning rate",
     "use a loss that takes logits instead of a sigmoid output with a squared error",
 )
+ALL = 0.9
+"""Share of the loss whose gain means that it has converged."""
 
 
 class SaturatedActivation(CourseRule):
@@ -28,9 +30,12 @@ class SaturatedActivation(CourseRule):
 
     name = "saturated_activation"
     parameters = (
-        Parameter("share", 0.7, "float", 0.01, 1, help="share of a layer's units"),
+        Parameter("share", 0.6, "float", 0.01, 1, help="share of a layer's units"),
         Parameter("samples", 2, "int", 1, help="samples in a row"),
         Parameter("gain", 0.3, "float", 0, 1, help="share of the loss gained that means health"),
+        Parameter(
+            "gone", 1e-3, "float", 0, 1, help="norm over the first one at which no gradient is left"
+        ),
     )
     needs = (Need("outputs/saturated", 50),)
 
@@ -46,8 +51,7 @@ class SaturatedActivation(CourseRule):
         full = {t.name: value for t, value in block.present() if value >= self.number("share")}
         self._held = {name: self._held.get(name, 0) + 1 for name in full}
         layers = [name for name, count in self._held.items() if count >= self.whole("samples")]
-        loss = self._run.loss
-        if not layers or loss.best_gain > self.number("gain") or loss.is_moving:
+        if not layers or self._learns():
             return None
         layers.sort(key=lambda name: -full[name])
         return Finding(
@@ -59,3 +63,13 @@ class SaturatedActivation(CourseRule):
             tuple(layers),
             {name: full[name] for name in layers[:5]},
         )
+
+    def _learns(self) -> bool:
+        """Return whether it does no harm: the loss falls, or fell and stays there.
+
+        Once no gradient is left nothing more can come, unless it was all there was to gain.
+        """
+        run = self._run
+        is_gone = run.norm < self.number("gone") * run.first_norm
+        enough = ALL if is_gone else self.number("gain")
+        return run.loss.kept_gain > enough or (run.loss.is_moving and run.norm > 0.0)

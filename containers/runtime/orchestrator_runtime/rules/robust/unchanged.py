@@ -7,16 +7,20 @@ from typing import TYPE_CHECKING, Any
 from orchestrator_runtime.rules.finding import Finding
 from orchestrator_runtime.rules.parameters import Parameter
 from orchestrator_runtime.rules.robust.base import CourseRule
+from orchestrator_runtime.rules.robust.dead import IDLE
+from orchestrator_runtime.rules.robust.reach import Reach
 from orchestrator_runtime.rules.rule import Need
 
 if TYPE_CHECKING:
-    from orchestrator_runtime.trace.record import Block, StepRecord
+    from orchestrator_runtime.trace.record import Block, StepRecord, Tensor
 
 REMEDIES = (
     "make the optimizer after the model is complete, with the parameters of that same model",
     "check requires_grad, detach(), and that zero_grad() is not called between backward and step",
     "check the learning rate and its schedule",
 )
+ALL = 0.9
+"""Share of the loss whose gain means that it has converged."""
 
 
 class UnchangedWeights(CourseRule):
@@ -32,7 +36,11 @@ class UnchangedWeights(CourseRule):
         ),
         Parameter("gain", 0.1, "float", 0, 1, help="share of the loss gained that means health"),
     )
-    needs = (Need("gradients/l2"), Need("weights/update_ratio", 10))
+    needs = (
+        Need("gradients/l2"),
+        Need("weights/update_ratio", 10),
+        Need("outputs/idle_units", 50),
+    )
 
     def __init__(self, **given: Any) -> None:
         super().__init__(**given)
@@ -40,7 +48,9 @@ class UnchangedWeights(CourseRule):
         self._small = 0
         self._at_zero = 0
         self._rate = 0.0
-        self._ever: set[str] = set()
+        self._at_zero_gradient = 0
+        self._is_dead = False
+        self._reach = Reach()
 
     def judge(self, record: StepRecord) -> Finding | None:
         """Look at who has a gradient, and at what changed."""
@@ -57,12 +67,28 @@ class UnchangedWeights(CourseRule):
 
     def _on_gradients(self, record: StepRecord) -> Finding | None:
         block = record.blocks.get("gradients/l2")
-        missing = self._missing(block)
-        if missing is None or (block is not None and self._learns()):
+        if block is None:
+            return self._on_missing(record, (), self.whole("patience"))
+        self._reach.take(block)
+        if not self._reach.matrices:  # a few biases, where a model is meant
+            return self._on_missing(record, (), 2 * self.whole("patience"))
+        missing = self._reach.unreached
+        if not missing or self._reach.share(missing) < self.number("share"):
             self._without = 0
+            return self._on_cut(record, block)
+        return self._on_missing(record, missing, self.whole("patience"))
+
+    def _on_missing(
+        self, record: StepRecord, missing: tuple[Tensor, ...], patience: int
+    ) -> Finding | None:
+        """Count the steps in which the loss stands still; what shakes may yet settle and learn."""
+        loss = self._run.loss
+        has_gradient = "gradients/l2" in record.blocks
+        if has_gradient and (self._learns() or not loss.is_still):
+            self._without = max(self._without - 1, 0)
             return None
         self._without += 1
-        if self._without < self.whole("patience") * (1 if block is None or missing else 2):
+        if self._without < patience:
             return None
         return Finding(
             self.name,
@@ -72,25 +98,45 @@ class UnchangedWeights(CourseRule):
             else f"no weight matrix of the optimizer has had a gradient for {self._without} steps",
             "backward() does not reach the weights that the optimizer was given",
             REMEDIES,
-            tuple(missing),
+            tuple(tensor.name for tensor in missing),
             {"steps": self._without},
         )
 
-    def _missing(self, block: Block | None) -> list[str] | None:
-        """Return the matrices that should have had a gradient and never did; None = enough did."""
-        if block is None:
-            return []
-        matrices = [
-            (tensor, value)
-            for tensor, value in zip(block.table.tensors, block.values)
-            if tensor.role in {"matrix", "embedding"} and tensor.trainable
-        ]
-        self._ever.update(tensor.name for tensor, value in matrices if value is not None)
-        if not matrices:
-            return []  # a few biases, where a model is meant
-        missing = [tensor.name for tensor, _ in matrices if tensor.name not in self._ever]
-        enough = len(missing) < max(self.number("share") * len(matrices), 1)
-        return None if enough else missing
+    def _on_cut(self, record: StepRecord, block: Block) -> Finding | None:
+        """Find first layers that never get anything but zeros, though units behind them live.
+
+        What lies behind the cut learns what can be learnt without inputs, which may be much; so
+        only the end of progress counts, and not how far it went.
+        """
+        outputs = record.blocks.get("outputs/idle_units")
+        if outputs is not None:
+            idle = [value for tensor, value in outputs.present() if tensor.role == "relu"]
+            self._is_dead = bool(idle) and max(idle) >= IDLE
+        cut = () if self._is_dead else self._reach.cut(block)
+        loss = self._run.loss
+        if not cut or self._reach.share(cut) < self.number("share"):
+            self._at_zero_gradient = 0
+            return None
+        if loss.is_moving or not loss.is_still or loss.kept_gain > ALL:
+            self._at_zero_gradient = max(self._at_zero_gradient - 1, 0)
+            return None
+        self._at_zero_gradient += 1
+        if self._at_zero_gradient < 2 * self.whole("patience"):
+            return None
+        return Finding(
+            self.name,
+            record.step,
+            f"the gradient of {len(cut)} of {len(self._reach.matrices)} weight matrices has always "
+            "been exactly zero: nothing comes back to the first layers",
+            "a function whose derivative is zero (round, sign, comparison) or a product with zero "
+            "lies between them and the loss",
+            (
+                "let the gradient pass: x + (round(x) - x).detach(), or a soft function",
+                "find the place: look for the first tensor behind which gradients are not zero",
+            ),
+            tuple(tensor.name for tensor in cut),
+            {"steps": self._at_zero_gradient, "matrices": len(self._reach.matrices)},
+        )
 
     def _on_rate(self, record: StepRecord) -> Finding | None:
         if record.scalars.get("learning_rate") != 0.0 or self._learns():

@@ -13,6 +13,8 @@ from orchestrator_runtime.rules.robust.run import ZERO
 from orchestrator_runtime.rules.rule import Need
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from orchestrator_runtime.trace.record import StepRecord
 
 CAUSE = (
@@ -28,6 +30,11 @@ EVERY = 4
 """Steps between two looks: what vanishes stays away, and logarithms of all layers cost time."""
 HOPELESS = 6.0
 """Decades over which nothing is learnt below the last layers, whatever the loss says."""
+SINGLE = 1.5
+"""Decades by which a single layer may differ from its neighbours for reasons of its own.
+
+Its shape, a head that begins with zero: a median of so many layers is off by that over their number.
+"""
 FLOOR = -45.0
 """log10 that stands for an exact zero in medians: below the smallest single precision number."""
 
@@ -36,12 +43,15 @@ class VanishingGradient(CourseRule):
     """Fires when gradients relative to their weights fall by decades towards the first layers.
 
     Or when they are tiny everywhere. Only while the loss does not fall: what learns is healthy.
+    The fewer layers, the more they must fall: a third of three layers is one, and one means little.
     """
 
     name = "vanishing_gradient"
     parameters = (
-        Parameter("decades", 2.3, "float", 0.5, 40, help="log10 of last over first layers"),
-        Parameter("smallest", 1e-6, "float", 0, 1, help="|g|/|w| that is tiny for all layers"),
+        Parameter(
+            "decades", 1.3, "float", 0.1, 40, help="log10 of last over first layers, if very many"
+        ),
+        Parameter("smallest", 3e-3, "float", 0, 1, help="|g||w|/|loss| of a typical layer that is tiny"),
         Parameter("patience", 20, "int", 1, help="steps for which it must hold"),
         Parameter("warm_up", 8, "int", 0, help="steps that are not judged"),
         Parameter("gain", 0.3, "float", 0, 1, help="share of the loss gained that means health"),
@@ -60,28 +70,37 @@ class VanishingGradient(CourseRule):
             return None
         if run.steps % EVERY:
             return None
+        if run.loss.is_moving and run.norm > 0.0:  # without a gradient it is but noise
+            self._held = max(self._held - 2 * EVERY, 0)  # a look or two may be chance
+            return None
         profile = run.relative_gradients(block)
         if len(profile) < 3:
             return None
         fall, middle = depth_profile([value for _, value in profile])
-        if self._learns(fall):
-            self._held = 0
-            return None
-        if not (fall > self.number("decades") or middle < math.log10(self.number("smallest"))):
-            self._held = 0
+        limit = self.number("decades") + SINGLE / third_of(profile)
+        is_small = fall > limit or self._importance(profile) < self.number("smallest")
+        if not is_small or self._learns(fall):
+            self._held = max(self._held - 2 * EVERY, 0)
             return None
         self._held += EVERY
         if self._held < self.whole("patience") or not _is_graded(profile):
             return None
         return self._finding(record, profile, fall, middle)
 
+    def _importance(self, profile: list[tuple[str, float]]) -> float:
+        """Return by which part of itself the loss changes, at most, if half of the layers double.
+
+        As gradients it falls with depth; unlike them it knows no scale of the loss.
+        """
+        run = self._run
+        products = [value + 2.0 * math.log10(run.weights[name]) for name, value in profile]
+        middle = max(statistics.median(max(value, FLOOR) for value in products), FLOOR)
+        return 10.0**middle / max(abs(run.loss.fast), run.loss.noise, 1e-30)
+
     def _learns(self, fall: float) -> bool:
-        loss = self._run.loss
-        if loss.is_moving and self._run.norm > 0.0:  # without a gradient it is but noise
-            return True
         # A last layer alone can learn the mean of the targets, which may be most of the loss.
         hopeless = fall > HOPELESS
-        return not hopeless and loss.best_gain > self.number("gain")
+        return not hopeless and self._run.loss.kept_gain > self.number("gain")
 
     def _finding(
         self, record: StepRecord, profile: list[tuple[str, float]], fall: float, middle: float
@@ -108,10 +127,15 @@ class VanishingGradient(CourseRule):
 
 def depth_profile(values: list[float]) -> tuple[float, float]:
     """Return by how many decades the first third is below the last, and the median of all."""
-    third = max(len(values) // 3, 1)
+    third = third_of(values)
     seen = [max(value, FLOOR) for value in values]
     fall = statistics.median(seen[-third:]) - statistics.median(seen[:third])
     return fall, statistics.median(seen)
+
+
+def third_of(layers: Sequence[object]) -> int:
+    """Return how many of some layers count as the first, and as the last."""
+    return max(len(layers) // 3, 1)
 
 
 def _is_graded(profile: list[tuple[str, float]]) -> bool:

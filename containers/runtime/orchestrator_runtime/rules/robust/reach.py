@@ -1,0 +1,83 @@
+"""Which weight matrices the gradient reaches."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from orchestrator_runtime.trace.record import Block, Table, Tensor
+
+ROUNDED_AWAY = 1e-10
+"""Gradient over the largest one beside which exact zeros may be rounding of tiny numbers."""
+
+
+class Reach:
+    """The weight matrices that were meant to have a gradient, and those that never had one.
+
+    Only what is still missing is looked at: nothing, once every matrix had its gradient.
+
+    Attributes:
+        matrices: All that were meant to have one, in the order of the model.
+        unreached: Those that have had none at all, not even zero.
+    """
+
+    def __init__(self) -> None:
+        self.matrices: tuple[Tensor, ...] = ()
+        self.unreached: tuple[Tensor, ...] = ()
+        self._table: Table | None = None
+        self._without: list[int] = []
+        self._zero: list[int] = []
+        self._seen: set[str] = set()
+        self._not_zero: set[str] = set()
+
+    def take(self, block: Block) -> None:
+        """Look at the gradients of a step."""
+        if block.table is not self._table:
+            self._start(block.table)
+        values = block.values
+        if any(values[i] is not None for i in self._without):
+            self._seen.update(block.table.tensors[i].name for i in self._without if values[i] is not None)
+            self._without = [i for i in self._without if values[i] is None]
+            self.unreached = self._of(self._without)
+        if any(values[i] for i in self._zero):
+            self._not_zero.update(block.table.tensors[i].name for i in self._zero if values[i])
+            self._zero = [i for i in self._zero if not values[i]]
+
+    def _start(self, table: Table) -> None:
+        self._table = table
+        meant = [
+            i
+            for i, tensor in enumerate(table.tensors)
+            if tensor.role in {"matrix", "embedding"} and tensor.trainable
+        ]
+        self.matrices = tuple(table.tensors[i] for i in meant)
+        self._without = [i for i in meant if table.tensors[i].name not in self._seen]
+        self._zero = [i for i in meant if table.tensors[i].name not in self._not_zero]
+        self.unreached = self._of(self._without)
+
+    def cut(self, block: Block) -> tuple[Tensor, ...]:
+        """Return the first layers whose gradient has always been exactly zero behind others' that is not.
+
+        Empty if zeros lie elsewhere, as those of experts do, or where tiny numbers became zero.
+        """
+        zero = self._of(self._zero)
+        if not zero or zero != self.matrices[: len(zero)]:
+            return ()
+        present = [value for value in block.values if value]
+        is_rounded = not present or min(present) < ROUNDED_AWAY * max(present)
+        return () if is_rounded or self._without else zero
+
+    def _of(self, indices: Iterable[int]) -> tuple[Tensor, ...]:
+        tensors = self._table.tensors if self._table is not None else ()
+        return tuple(tensors[i] for i in indices)
+
+    def share(self, some: tuple[Tensor, ...]) -> float:
+        """Return which part of the matrices some are: by number or by elements, whichever is more."""
+        if not self.matrices:
+            return 1.0
+        elements = sum(tensor.size for tensor in self.matrices) or 1
+        return max(
+            len(some) / len(self.matrices), sum(tensor.size for tensor in some) / elements
+        )
