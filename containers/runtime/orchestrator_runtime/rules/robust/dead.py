@@ -35,7 +35,7 @@ class DeadUnits(CourseRule):
             "share", 0.5, "float", 0.01, 1, help="share of weight matrices without gradient"
         ),
         Parameter("patience", 15, "int", 1, help="steps for which it must hold"),
-        Parameter("gain", 0.5, "float", 0, 1, help="share of the loss gained that means health"),
+        Parameter("gain", 0.8, "float", 0, 1, help="share of the loss gained that means health"),
     )
     needs = (Need("gradients/l2"), Need("weights/l2", 10), Need("outputs/idle_units", 50))
 
@@ -44,23 +44,23 @@ class DeadUnits(CourseRule):
         self._held = 0
         self._losses: list[float] = []
         self._alive = False
+        self._immortal = False  # all activations are others, e.g. tanh: they saturate, not die
 
     def judge(self, record: StepRecord) -> Finding | None:
         """Count matrices whose gradient is exactly zero."""
         block = record.blocks.get("gradients/l2")
         if record.skipped or block is None:
             return None
+        outputs = record.blocks.get("outputs/idle_units")
+        if outputs is not None:  # gradients also become zero by underflow, with units alive
+            idle = [value for tensor, value in outputs.present() if tensor.role == "relu"]
+            self._alive = bool(idle) and max(idle) < IDLE
+            self._immortal = bool(outputs.table.tensors) and not idle
         if 0.0 not in block.values:
             self._held, self._alive = 0, False
             self._losses.clear()
             return None
-        outputs = record.blocks.get("outputs/idle_units")
-        if outputs is not None:  # gradients also become zero by underflow, with units alive
-            seen = list(outputs.present())
-            idle = [value for tensor, value in seen if tensor.role == "relu"]
-            # Where all activations are others, e.g. tanh, units saturate but do not die.
-            self._alive = bool(seen) and max(idle, default=0.0) < IDLE
-        if self._alive:
+        if self._alive or self._immortal:
             return None
         matrices = [(t.name, value) for t, value in block.present() if t.role == "matrix"]
         dead = [name for name, value in matrices if value == 0.0]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import statistics
+from collections import deque
 from typing import TYPE_CHECKING, Any
 
 from orchestrator_runtime.rules.finding import Finding
@@ -31,6 +32,10 @@ MOVED = 0.02
 """Update ratio of some weight below which steps do not make a loss explode."""
 BAD_START = 40
 """Steps that count as the start: later, a loss near its floor makes any gradient look large."""
+BEHIND = 10
+"""Steps by which the slow average of the loss is behind."""
+LEARNT = 0.3
+"""Share of its start that the loss of a run gained that can fall back."""
 DRIFT = 0.3
 """Evidence that is forgotten each step: what doubles and stays there has not exploded."""
 
@@ -44,14 +49,14 @@ class ExplodingGradient(CourseRule):
     name = "exploding_gradient"
     parameters = (
         Parameter(
-            "evidence", 4.0, "float", 0.5, 100, help="sum of log10 of the excess that fires"
+            "evidence", 5.0, "float", 0.5, 100, help="sum of log10 of the excess that fires"
         ),
         Parameter("loss_rise", 20.0, "float", 1.5, help="times the start, judged by loss alone"),
         Parameter(
             "norm_rise", 5.0, "float", 1.5, help="times the usual norm, judged with the loss"
         ),
         Parameter(
-            "elasticity", 1e3, "float", 10, help="|g||w|/|loss| beyond which a start is bad"
+            "elasticity", 1250.0, "float", 10, help="|g||w|/|loss| beyond which a start is bad"
         ),
         Parameter("patience", 5, "int", 1, help="steps at that elasticity"),
         Parameter("clip", 2e-3, "float", 0, 1, help="clipping by which a bad start is hidden"),
@@ -76,6 +81,7 @@ class ExplodingGradient(CourseRule):
         self._relapsed = 0
         self._hidden = 0
         self._moved = math.inf
+        self._rates: deque[float] = deque(maxlen=BEHIND)
         self._rate_at_best = 0.0
         self._norm_at_best = 0.0
 
@@ -157,10 +163,12 @@ class ExplodingGradient(CourseRule):
     def _on_relapse(self, record: StepRecord, loss: float) -> Finding | None:
         """Find a run that had learnt and fell back to its start as the steps grew."""
         run, rate = self._run, record.scalars.get("learning_rate", 0.0)
-        if run.loss.slow <= run.loss.best:
-            self._rate_at_best, self._norm_at_best = rate, run.usual_norm
+        self._rates.append(rate)
+        if run.loss.slow <= run.loss.best:  # an average that knows little of the newest rates
+            self._rate_at_best, self._norm_at_best = self._rates[0], run.usual_norm
         grown = rate > 2.0 * self._rate_at_best or run.usual_norm > 10.0 * self._norm_at_best
-        fell = run.loss.best_gain > 0.3 and run.loss.lost > self.number("lost")
+        gained = (run.loss.start - run.loss.best) / run.loss.scale
+        fell = gained > LEARNT and run.loss.lost > self.number("lost")
         self._relapsed = self._relapsed + 1 if fell and grown else 0
         if self._relapsed < 2 * self.whole("patience"):
             return None

@@ -49,9 +49,7 @@ class PoorInitialization(CourseRule):
         Parameter(
             "smallest", 0.02, "float", 0, 1, help="gain of a layer whose weights are too small"
         ),
-        Parameter(
-            "largest", 3.0, "float", 0, help="gain of a layer whose weights are too large"
-        ),
+        Parameter("largest", 3.0, "float", 0, help="gain of a layer whose weights are too large"),
         Parameter("growth", 1e3, "float", 1, help="activations of last over first layers"),
     )
     needs = (
@@ -81,13 +79,10 @@ class PoorInitialization(CourseRule):
         if record.skipped or between or not 1 <= looks <= LOOKS:
             return None
         found = self._on_growth(record) if looks == 1 else None
-        if self._run.loss.best_gain > self.number("gain"):
+        if self._run.loss.best_gain > self.number("gain") or self._run.loss.is_moving:
             return found
-        # Adaptive optimizers make small weights grow, and large ones shrink: they get more time.
-        late = looks > 1 and not self._run.loss.is_moving
-        return (
-            self._on_constant(record) or found or (self._on_size(record) if late else None)
-        )
+        # Adaptive optimizers make small weights grow, and large ones shrink: they get twice the time.
+        return self._on_constant(record) or found or (self._on_size(record) if looks > 1 else None)
 
     def _look_at(self, matrices: list[tuple[Tensor, float]]) -> None:
         self._matrices = len(matrices)
@@ -127,9 +122,7 @@ class PoorInitialization(CourseRule):
             )
         return None
 
-    def _about(
-        self, record: StepRecord, layers: list[str], message: str, cause: str
-    ) -> Finding:
+    def _about(self, record: StepRecord, layers: list[str], message: str, cause: str) -> Finding:
         return Finding(
             self.name,
             record.step,

@@ -9,6 +9,8 @@ START = 3
 """Losses whose median is the start."""
 FAST, SLOW = 0.3, 0.1
 """Weights of the newest loss in the two averages: about 3 and 10 steps."""
+LUCK = 2.0
+"""Noise by which a start may be too high by chance, and a best too low."""
 BACK = 20
 """Steps over which recent progress is measured."""
 
@@ -73,7 +75,7 @@ class LossTrack:
     @property
     def best_gain(self) -> float:
         """The most that has been gained so far, beyond what noise may pretend."""
-        return (self.start - self.best - 0.5 * self.noise) / self.scale
+        return (self.start - self.best - LUCK * self.noise) / self.scale
 
     @property
     def recent_gain(self) -> float:
@@ -101,9 +103,12 @@ class LossTrack:
 
     @property
     def is_still(self) -> bool:
-        """Whether the last BACK steps changed the loss by no more than noise, up or down."""
+        """Whether the last BACK steps changed the loss by no more than noise, up or down.
+
+        A program that shows no loss shows nothing against it.
+        """
         if not self._past:
-            return False
+            return not self.steps
         return abs(self._past[0] - self.slow) <= max(0.01 * self.scale, 0.8 * self.noise)
 
     def _rise(self, loss: float) -> float:

@@ -21,11 +21,13 @@ class Reach:
     Attributes:
         matrices: All that were meant to have one, in the order of the model.
         unreached: Those that have had none at all, not even zero.
+        unreached_share: Which part of all they are, see `share`.
     """
 
     def __init__(self) -> None:
         self.matrices: tuple[Tensor, ...] = ()
         self.unreached: tuple[Tensor, ...] = ()
+        self.unreached_share = 0.0
         self._table: Table | None = None
         self._without: list[int] = []
         self._zero: list[int] = []
@@ -38,9 +40,11 @@ class Reach:
             self._start(block.table)
         values = block.values
         if any(values[i] is not None for i in self._without):
-            self._seen.update(block.table.tensors[i].name for i in self._without if values[i] is not None)
+            self._seen.update(
+                block.table.tensors[i].name for i in self._without if values[i] is not None
+            )
             self._without = [i for i in self._without if values[i] is None]
-            self.unreached = self._of(self._without)
+            self._miss()
         if any(values[i] for i in self._zero):
             self._not_zero.update(block.table.tensors[i].name for i in self._zero if values[i])
             self._zero = [i for i in self._zero if not values[i]]
@@ -55,15 +59,21 @@ class Reach:
         self.matrices = tuple(table.tensors[i] for i in meant)
         self._without = [i for i in meant if table.tensors[i].name not in self._seen]
         self._zero = [i for i in meant if table.tensors[i].name not in self._not_zero]
+        self._miss()
+
+    def _miss(self) -> None:
         self.unreached = self._of(self._without)
+        self.unreached_share = self.share(self.unreached)
 
     def cut(self, block: Block) -> tuple[Tensor, ...]:
-        """Return the first layers whose gradient has always been exactly zero behind others' that is not.
+        """Return the first layers whose gradient was always exactly zero, unlike that of others.
 
         Empty if zeros lie elsewhere, as those of experts do, or where tiny numbers became zero.
         """
+        if not self._zero:
+            return ()
         zero = self._of(self._zero)
-        if not zero or zero != self.matrices[: len(zero)]:
+        if zero != self.matrices[: len(zero)]:
             return ()
         present = [value for value in block.values if value]
         is_rounded = not present or min(present) < ROUNDED_AWAY * max(present)
@@ -75,9 +85,7 @@ class Reach:
 
     def share(self, some: tuple[Tensor, ...]) -> float:
         """Return which part of the matrices some are: by number or by elements, whichever is more."""
-        if not self.matrices:
-            return 1.0
+        if not some:
+            return 0.0
         elements = sum(tensor.size for tensor in self.matrices) or 1
-        return max(
-            len(some) / len(self.matrices), sum(tensor.size for tensor in some) / elements
-        )
+        return max(len(some) / len(self.matrices), sum(tensor.size for tensor in some) / elements)

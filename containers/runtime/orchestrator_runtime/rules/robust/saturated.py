@@ -34,7 +34,12 @@ class SaturatedActivation(CourseRule):
         Parameter("samples", 2, "int", 1, help="samples in a row"),
         Parameter("gain", 0.3, "float", 0, 1, help="share of the loss gained that means health"),
         Parameter(
-            "gone", 1e-3, "float", 0, 1, help="norm over the first one at which no gradient is left"
+            "gone",
+            1e-3,
+            "float",
+            0,
+            1,
+            help="norm over the first one at which no gradient is left",
         ),
     )
     needs = (Need("outputs/saturated", 50),)

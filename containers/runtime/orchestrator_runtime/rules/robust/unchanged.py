@@ -73,7 +73,7 @@ class UnchangedWeights(CourseRule):
         if not self._reach.matrices:  # a few biases, where a model is meant
             return self._on_missing(record, (), 2 * self.whole("patience"))
         missing = self._reach.unreached
-        if not missing or self._reach.share(missing) < self.number("share"):
+        if not missing or self._reach.unreached_share < self.number("share"):
             self._without = 0
             return self._on_cut(record, block)
         return self._on_missing(record, missing, self.whole("patience"))

@@ -30,6 +30,10 @@ EVERY = 4
 """Steps between two looks: what vanishes stays away, and logarithms of all layers cost time."""
 HOPELESS = 6.0
 """Decades over which nothing is learnt below the last layers, whatever the loss says."""
+GONE = 1e-4
+"""Importance of a typical layer at which the loss will not fall any more."""
+ALL = 0.9
+"""Share of the loss whose gain means that it has converged."""
 SINGLE = 1.5
 """Decades by which a single layer may differ from its neighbours for reasons of its own.
 
@@ -51,7 +55,9 @@ class VanishingGradient(CourseRule):
         Parameter(
             "decades", 1.3, "float", 0.1, 40, help="log10 of last over first layers, if very many"
         ),
-        Parameter("smallest", 3e-3, "float", 0, 1, help="|g||w|/|loss| of a typical layer that is tiny"),
+        Parameter(
+            "smallest", 3e-3, "float", 0, 1, help="|g||w|/|loss| of a typical layer that is tiny"
+        ),
         Parameter("patience", 20, "int", 1, help="steps for which it must hold"),
         Parameter("warm_up", 8, "int", 0, help="steps that are not judged"),
         Parameter("gain", 0.3, "float", 0, 1, help="share of the loss gained that means health"),
@@ -78,8 +84,9 @@ class VanishingGradient(CourseRule):
             return None
         fall, middle = depth_profile([value for _, value in profile])
         limit = self.number("decades") + SINGLE / third_of(profile)
-        is_small = fall > limit or self._importance(profile) < self.number("smallest")
-        if not is_small or self._learns(fall):
+        importance = self._importance(record, profile)
+        is_small = fall > limit or importance < self.number("smallest")
+        if not is_small or self._learns(fall, importance):
             self._held = max(self._held - 2 * EVERY, 0)
             return None
         self._held += EVERY
@@ -87,7 +94,7 @@ class VanishingGradient(CourseRule):
             return None
         return self._finding(record, profile, fall, middle)
 
-    def _importance(self, profile: list[tuple[str, float]]) -> float:
+    def _importance(self, record: StepRecord, profile: list[tuple[str, float]]) -> float:
         """Return by which part of itself the loss changes, at most, if half of the layers double.
 
         As gradients it falls with depth; unlike them it knows no scale of the loss.
@@ -95,12 +102,15 @@ class VanishingGradient(CourseRule):
         run = self._run
         products = [value + 2.0 * math.log10(run.weights[name]) for name, value in profile]
         middle = max(statistics.median(max(value, FLOOR) for value in products), FLOOR)
-        return 10.0**middle / max(abs(run.loss.fast), run.loss.noise, 1e-30)
+        clipped = record.scalars.get("clip") or 1.0
+        return math.pow(10.0, middle) / clipped / max(abs(run.loss.fast), run.loss.noise, 1e-30)
 
-    def _learns(self, fall: float) -> bool:
+    def _learns(self, fall: float, importance: float) -> bool:
         # A last layer alone can learn the mean of the targets, which may be most of the loss.
-        hopeless = fall > HOPELESS
-        return not hopeless and self._run.loss.kept_gain > self.number("gain")
+        if fall > HOPELESS:
+            return False
+        enough = ALL if importance < GONE else self.number("gain")
+        return self._run.loss.kept_gain > enough
 
     def _finding(
         self, record: StepRecord, profile: list[tuple[str, float]], fall: float, middle: float

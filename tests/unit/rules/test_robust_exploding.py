@@ -1,0 +1,122 @@
+from __future__ import annotations
+
+import math
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tests.unit.rules.course import course, falling, first, flat, layers
+
+RULE = "exploding_gradient"
+
+
+def doubling(number, start=2.3):
+    return [start * 4.0**step for step in range(number)]
+
+
+def growing(step):
+    return [4.0**step] * 4
+
+
+class TestEvidence:
+    def test_a_loss_and_gradients_that_grow_have_exploded_within_ten_steps(self):
+        found = first(RULE, course(doubling(20), layers(), growing))
+        assert found is not None
+        assert found.step <= 10
+
+    @given(st.floats(-6, 6))
+    def test_no_scale_of_the_loss_matters(self, decades):
+        scale = 10.0**decades
+
+        def scaled(step):
+            return [scale * value for value in growing(step)]
+
+        plain = first(RULE, course(doubling(20), layers(), growing))
+        found = first(RULE, course(doubling(20, 2.3 * scale), layers(), scaled))
+        assert found.step == plain.step
+
+    def test_a_spike_of_some_steps_that_recovers_is_none(self):
+        # As of a density whose variance becomes small: 23 from 4, with a norm 200 times the usual.
+        losses = [3.9, 3.9, *[1.0] * 48, 2.8, 7.8, 23.2, 14.6, *[0.9] * 40]
+        norms = dict(zip(range(50, 54), (22.0, 63.0, 190.0, 145.0), strict=True))
+        found = first(RULE, course(losses, layers(), lambda step: norms.get(step, 1.0)))
+        assert found is None
+
+    def test_a_first_batch_that_is_easy_by_chance_is_no_start_to_rise_from(self):
+        losses = [0.011, 0.95, 19.0, 8.9, 1.7, 13.0, 6.9, 0.33, 12.0, 19.0] * 4
+        model = layers(1)
+        quiet = course(losses, model, lambda step: 5 * losses[step] ** 0.5, ratios=0.011)
+        moved = course(losses, model, lambda step: 5 * losses[step] ** 0.5, ratios=0.2)
+        assert first(RULE, quiet) is None
+        assert first(RULE, moved).step == 2
+
+
+class TestClippedStart:
+    losses = falling(60, 1e13, 1e10)
+
+    def of(self, norm, clip=1.0, losses=None):
+        """Norm: of each of four layers, as a multiple of the loss; weights have norm 4."""
+        losses = losses or self.losses
+        return course(losses, layers(), lambda step: norm * losses[step], clip=clip)
+
+    def test_what_only_clipping_holds_has_exploded_though_its_loss_falls(self):
+        found = first(RULE, self.of(20.0))
+        assert found.step == 19
+        assert "clipped" in found.message
+
+    def test_a_sum_of_losses_is_clipped_as_much_but_is_not_steep(self):
+        assert first(RULE, self.of(1.0)) is None
+
+    def test_what_is_clipped_moderately_is_judged_by_other_things(self):
+        mild = falling(60, 2.3, 0.3)
+        assert first(RULE, self.of(20.0, clip=1.0, losses=mild)) is None
+
+    def test_later_it_is_a_loss_near_its_floor_that_makes_gradients_large(self):
+        losses = falling(120, 1e6, 1e3)
+
+        def late(step):
+            return (20.0 if step > 50 else 1.0) * losses[step]
+
+        assert first(RULE, course(losses, layers(), late, clip=1.0)) is None
+
+    @pytest.mark.parametrize("elasticity", [700.0, 50.0])
+    def test_its_limit_is_a_parameter(self, elasticity):
+        found = first(RULE, self.of(20.0), clipped_elasticity=elasticity)
+        assert (found is None) == (elasticity == 700.0)
+
+
+class TestRelapse:
+    """A run that learns for 80 steps and then is back at chance, with ordinary norms."""
+
+    def relapse(self, rates, start=2.3, chance=2.3, noise=0.02):
+        losses = [*falling(80, start, 0.5), *flat(60, chance, noise)]
+        return first(RULE, course(losses, layers(), 1.0, rates=rates))
+
+    def test_it_is_found_where_steps_grew(self):
+        assert 85 < self.relapse(lambda step: 0.1 if step < 80 else 1.0).step < 110
+
+    def test_it_is_another_task_where_they_did_not(self):
+        assert self.relapse(0.1) is None
+
+    def test_the_average_is_late_so_its_best_may_be_after_the_rate_rose(self):
+        assert self.relapse(lambda step: 0.1 if step < 75 else 1.0) is not None
+
+    def test_chance_may_be_well_below_the_start(self):
+        found = self.relapse(lambda step: 0.1 if step < 80 else 1.0, start=3.2)
+        assert found is not None
+
+    def test_a_bump_after_a_restart_is_none(self):
+        losses = [*falling(80, 2.3, 0.5), *[0.9] * 60]
+        rates = {True: 0.1, False: 1.0}
+        records = course(losses, layers(), 1.0, rates=lambda step: rates[step < 80])
+        assert first(RULE, records) is None
+
+    def test_noise_of_the_relapse_does_not_hide_what_was_learnt(self):
+        assert self.relapse(lambda step: 0.1 if step < 80 else 1.0, chance=4.0, noise=0.4)
+
+
+def test_a_run_without_a_loss_is_not_judged():
+    records = course([math.nan] * 30, layers(), 1.0)
+    stripped = [record for record in records if record.scalars.pop("loss")]
+    assert first(RULE, stripped) is None

@@ -1,0 +1,129 @@
+"""Weights that no gradient reaches, and units that are dead."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+from orchestrator_runtime.rules.robust.reach import Reach
+from orchestrator_runtime.trace.record import Block, StepRecord
+
+from tests.unit.rules.course import Layers, course, falling, first, flat, layers
+
+UNCHANGED, DEAD = "unchanged_weights", "dead_units"
+
+
+def unchanged(gradients, losses=None, model=None, **rest):
+    return first(UNCHANGED, course(losses or flat(120), model or layers(), gradients, **rest))
+
+
+class TestMissing:
+    def test_half_of_the_matrices_is_enough(self):
+        found = unchanged([None, None, 0.1, 0.1])
+        assert found.layers == ("0.weight", "1.weight")
+        assert found.step < 30
+
+    def test_less_is_not(self):
+        assert unchanged([None, 0.1, 0.1, 0.1]) is None
+
+    def test_one_of_three_is_when_it_is_most_of_the_model(self):
+        table = Layers([(400, 16), (32, 16), (5, 32)], roles=["embedding", "matrix", "matrix"])
+        assert unchanged([None, 0.1, 0.1], model=table).layers == ("0.weight",)
+        assert unchanged([0.1, None, 0.1], model=table) is None
+
+    def test_a_loss_that_shakes_may_yet_settle_and_learn(self):
+        """As of a head on frozen features, under a large learning rate."""
+        losses = [2.5, 3.4, 7.1, 9.0, 11.0, *[13.0 - 0.5 * step for step in range(24)]]
+        losses += [0.9 * 0.98**step for step in range(60)]
+        assert unchanged([None, None, None, 1.0], losses) is None
+
+    def test_a_gradient_that_comes_later_counts(self):
+        assert unchanged(lambda step: [None if step < 10 else 0.1] * 2 + [0.1] * 2) is None
+
+    def test_a_program_that_shows_no_loss_is_judged_by_gradients(self):
+        records = list(course(flat(60), layers(), [None, None, None, 0.1]))
+        bare = [
+            StepRecord(r.step, r.time, 0, skipped=False, scalars={"norm": 0.1}, blocks=r.blocks)
+            for r in records
+        ]
+        assert first(UNCHANGED, bare).step == 19
+
+
+class TestCut:
+    """Exact zeros in all first layers, from the first step on: round() or sign() in the path."""
+
+    learnt_the_mean = (*falling(40, 0.26, 0.075), *flat(120, 0.075))
+
+    def test_it_is_found_once_nothing_more_is_gained(self):
+        found = unchanged([0.0, 0.0, 0.0, 0.1], self.learnt_the_mean)
+        assert 60 < found.step < 130
+        assert found.layers == ("0.weight", "1.weight", "2.weight")
+
+    @pytest.mark.parametrize(
+        "gradients",
+        [
+            [0.1, 0.0, 0.0, 0.0],  # experts that are not chosen
+            [0.0, 0.1, 0.1, 0.1],  # a small part
+            [0.0, 0.0, 1e-30, 0.1],  # rounding of tiny numbers
+            [0.0, 0.0, 0.0, 0.0],  # nothing at all: others know why
+            [0.0, 0.0, None, 0.1],
+        ],
+    )
+    def test_other_zeros_are_not(self, gradients):
+        assert unchanged(gradients, self.learnt_the_mean) is None
+
+    def test_zeros_of_the_first_step_are_none(self):
+        def adapter(step):
+            return [0.0 if step == 0 else 0.1] * 2 + [0.1] * 2
+
+        assert unchanged(adapter) is None
+
+    def test_nor_those_of_dead_units(self):
+        model = layers(units=("relu", "relu"))
+        of = {"outputs": {"idle_units": [0.2, 1.0]}, "model": model}
+        assert unchanged([0.0, 0.0, 0.1, 0.1], self.learnt_the_mean, **of) is None
+        of["outputs"] = {"idle_units": [0.2, 0.5]}
+        assert unchanged([0.0, 0.0, 0.1, 0.1], self.learnt_the_mean, **of) is not None
+
+    def test_a_run_that_has_gained_nearly_all_is_well(self):
+        losses = [*falling(60, 2.3, 0.05), *flat(100, 0.05)]
+        assert unchanged([0.0, 0.0, 0.0, 0.1], losses) is None
+
+
+class TestReach:
+    def test_a_table_that_changes_does_not_forget(self):
+        reach, whole, other = Reach(), layers(), layers()
+        reach.take(Block(whole.gradients, [0.1, None, 0.0, None]))
+        assert [tensor.name for tensor in reach.unreached] == ["1.weight", "3.weight"]
+        assert reach.unreached_share == 0.5
+        reach.take(Block(other.gradients, [None, 0.1, None, None]))
+        assert [tensor.name for tensor in reach.unreached] == ["3.weight"]
+
+    def test_without_matrices_nothing_is_missing(self):
+        reach = Reach()
+        reach.take(Block(Layers([(4,)], roles=["vector"]).gradients, [None]))
+        assert (reach.matrices, reach.unreached, reach.unreached_share) == ((), (), 0.0)
+
+
+class TestDead:
+    def of(self, kinds, idle, losses=None):
+        model = layers(units=kinds)
+        records = course(
+            losses or flat(100), model, [0.0, 0.0, 0.0, 0.1], outputs={"idle_units": idle}
+        )
+        return first(DEAD, records)
+
+    def test_units_that_are_off_are(self):
+        assert self.of(("relu", "relu"), [1.0, 1.0]).step == 14
+
+    def test_units_of_a_tanh_saturate_but_do_not_die(self):
+        assert self.of(("tanh", "sigmoid"), [0.0, 0.0]) is None
+
+    def test_the_mean_that_the_last_bias_learns_is_no_health(self):
+        losses = [*falling(20, 1.0, 0.3), *flat(80, 0.3)]
+        assert self.of(("relu", "relu"), [1.0, 1.0], losses) is not None
+
+    def test_a_loss_without_anything_left_is(self):
+        losses = [*falling(20, 1.0, 0.05), *flat(80, 0.05)]
+        assert math.isclose(losses[-1], 0.05, rel_tol=0.1)
+        assert self.of(("relu", "relu"), [1.0, 1.0], losses) is None

@@ -1,0 +1,74 @@
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tests.unit.rules.course import course, falling, first, flat, layers
+
+RULE = "vanishing_gradient"
+
+
+def graded(number, decades, last=1.0):
+    """Gradients that fall by so many decades from the last layer to the first."""
+    return [last * 10 ** (-decades * (number - 1 - i) / (number - 1)) for i in range(number)]
+
+
+def of(gradients, losses=None, **rest):
+    return first(RULE, course(losses or flat(100), layers(len(gradients)), gradients, **rest))
+
+
+class TestDepth:
+    @pytest.mark.parametrize(
+        ("number", "healthy", "vanished"), [(3, 2.7, 2.9), (6, 2.4, 2.8), (21, 1.8, 2.6)]
+    )
+    def test_the_more_layers_the_less_they_must_fall(self, number, healthy, vanished):
+        assert of(graded(number, healthy)) is None
+        assert of(graded(number, vanished)).step == 27
+
+    def test_a_loss_that_falls_is_health(self):
+        assert of(graded(20, 5.0), falling(100)) is None
+
+    def test_an_average_that_moves_once_by_chance_does_not_start_anew(self):
+        losses = flat(100, noise=0.001)
+        losses[15:18] = [loss * 0.8 for loss in losses[15:18]]
+        found = of(graded(20, 5.0), losses)
+        assert found is not None
+        assert found.step < 60
+
+    def test_what_fell_back_has_not_learnt(self):
+        losses = [*falling(60, 2.3, 0.5), *flat(80, 2.3)]
+        found = of(graded(20, 4.0), losses)
+        assert found.step > 60
+
+
+class TestImportance:
+    """Weights have norm 4: a gradient g of a layer means 4 g / loss."""
+
+    @pytest.mark.parametrize(("size", "is_found"), [(1e-3, True), (3e-3, False)])
+    def test_layers_that_do_not_matter_to_the_loss_are_found(self, size, is_found):
+        losses = flat(100, loss=2.3)
+        assert (of([size] * 6, losses) is not None) == is_found
+
+    @given(st.floats(-8, 8))
+    def test_no_scale_of_the_loss_matters(self, decades):
+        scale = 10.0**decades
+        assert of([3e-3 * scale] * 6, flat(60, 2.3 * scale)) is None
+        assert of([1e-3 * scale] * 6, flat(60, 2.3 * scale)).step == 27
+
+    def test_clipping_does_not_make_layers_unimportant(self):
+        assert of([1e3] * 6, flat(100, 2.3e3), clip=1e-3) is None
+
+    def test_a_mean_that_was_learnt_does_not_help_when_no_gradient_is_left(self):
+        """As behind a sigmoid that is at its end: the first steps went from 0.5 to 0.2."""
+        losses = [0.5, 0.5, 0.5, 0.3, 0.2, *flat(95, 0.2)]
+
+        def gone(step):
+            return [1.0 if step < 5 else 1e-7] * 4
+
+        assert of(gone(0)) is None
+        assert first(RULE, course(losses, layers(), gone)).step < 90
+
+    def test_it_is_health_when_all_was_gained(self):
+        losses = [*falling(50, 2.3, 0.01), *flat(60, 0.01)]
+        assert of([1e-8] * 4, losses) is None
