@@ -86,6 +86,26 @@ class TestClippedStart:
         assert (found is None) == (elasticity == 700.0)
 
 
+class TestHover:
+    """A loss that goes to three times its start and stays there."""
+
+    def of(self, clip, high=7.5, losses=None):
+        losses = losses or [*flat(20), *flat(60, high, 0.05)]
+        return first(RULE, course(losses, layers(), 1.0, clip=clip))
+
+    def test_clipping_holds_it(self):
+        assert 50 < self.of(0.5).step < 75
+
+    @pytest.mark.parametrize(("clip", "high"), [(None, 7.5), (1.5, 7.5), (0.5, 4.0)])
+    def test_without_clipping_or_not_so_high_it_may_be_meant(self, clip, high):
+        """The loss of a generator goes up as its judge gets better."""
+        assert self.of(clip, high) is None
+
+    def test_a_start_that_was_low_by_chance_is_none(self):
+        noise = [(-1.0) ** step for step in range(100)]
+        assert self.of(0.5, losses=[-1.5, -1.5, -1.5, *noise]) is None
+
+
 class TestRelapse:
     """A run that learns for 80 steps and then is back at chance, with ordinary norms."""
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from orchestrator_runtime.rules.finding import Finding
 from orchestrator_runtime.rules.parameters import Parameter
 from orchestrator_runtime.rules.robust.base import CourseRule
+from orchestrator_runtime.rules.robust.loss import LUCK
 from orchestrator_runtime.rules.rule import Need
 
 if TYPE_CHECKING:
@@ -32,6 +33,8 @@ MOVED = 0.02
 """Update ratio of some weight below which steps do not make a loss explode."""
 BAD_START = 40
 """Steps that count as the start: later, a loss near its floor makes any gradient look large."""
+HELD = 0.5
+"""Clipping that holds a run: steps are less than half of what gradients ask for."""
 BEHIND = 10
 """Steps by which the slow average of the loss is behind."""
 LEARNT = 0.3
@@ -80,6 +83,7 @@ class ExplodingGradient(CourseRule):
         self._last_update = 0.0
         self._relapsed = 0
         self._hidden = 0
+        self._hovers = 0
         self._moved = math.inf
         self._rates: deque[float] = deque(maxlen=BEHIND)
         self._rate_at_best = 0.0
@@ -105,6 +109,7 @@ class ExplodingGradient(CourseRule):
         return (
             self._on_elasticity(record)
             or self._on_clip(record)
+            or self._on_hover(record)
             or self._on_update(record, ratios)
             or self._on_relapse(record, loss)
         )
@@ -158,6 +163,20 @@ class ExplodingGradient(CourseRule):
             f"the gradient norm is {run.norm:.3g} and is clipped to a part of "
             f"{record.scalars['clip']:.1g}; a change of the weights by 1 % may change the loss by "
             f"{run.norm * run.weight / abs(run.loss.fast):.3g} %",
+        )
+
+    def _on_hover(self, record: StepRecord) -> Finding | None:
+        """Find a loss that went up and stays up, because clipping keeps it from going further."""
+        loss = self._run.loss
+        is_held = record.scalars.get("clip", 1.0) < HELD and loss.best_gain < 0.1
+        hovers = is_held and loss.fast - loss.start > loss.scale + LUCK * loss.noise
+        self._hovers = self._hovers + 1 if hovers else max(self._hovers - 1, 0)
+        if self._hovers < 6 * self.whole("patience"):
+            return None
+        return self._finding(
+            record,
+            f"the loss went from {loss.start:.3g} to {loss.slow:.3g} and stays there, with "
+            f"gradients of {self._run.norm:.3g} that clipping holds",
         )
 
     def _on_relapse(self, record: StepRecord, loss: float) -> Finding | None:
