@@ -72,3 +72,22 @@ class TestImportance:
     def test_it_is_health_when_all_was_gained(self):
         losses = [*falling(50, 2.3, 0.01), *flat(60, 0.01)]
         assert of([1e-8] * 4, losses) is None
+
+
+class TestConverged:
+    """Full batches of targets that are noise: gradients go to nothing, the loss stays."""
+
+    def of(self, gradient):
+        return first(RULE, course(flat(160), layers(), lambda step: [gradient(step)] * 4))
+
+    def test_gradients_that_become_small_by_and_by_are_those_of_a_minimum(self):
+        assert self.of(lambda step: 0.9**step) is None
+
+    def test_those_that_are_gone_at_once_are_not(self):
+        assert self.of(lambda step: 0.9**step if step < 30 else 1e-7).step < 70
+
+    def test_nor_those_that_are_exactly_zero_from_the_second_step_on(self):
+        assert self.of(lambda step: 1.0 if step == 0 else 0.0).step == 27
+
+    def test_nor_those_that_were_small_from_the_start(self):
+        assert self.of(lambda step: 1e-4).step == 27

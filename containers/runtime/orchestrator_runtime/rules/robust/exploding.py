@@ -37,7 +37,7 @@ HELD = 0.5
 """Clipping that holds a run: steps are less than half of what gradients ask for."""
 BEHIND = 10
 """Steps by which the slow average of the loss is behind."""
-LEARNT = 0.3
+LEARNT = 0.4
 """Share of its start that the loss of a run gained that can fall back."""
 DRIFT = 0.3
 """Evidence that is forgotten each step: what doubles and stays there has not exploded."""

@@ -34,6 +34,10 @@ GONE = 1e-4
 """Importance of a typical layer at which the loss will not fall any more."""
 ALL = 0.9
 """Share of the loss whose gain means that it has converged."""
+ARRIVED = 0.1
+"""Gradient norm over the first at which a run has come near a minimum."""
+SUDDEN = 1e-3
+"""Norm over the usual one that no way to a minimum has, but the loss of all gradients."""
 SINGLE = 1.5
 """Decades by which a single layer may differ from its neighbours for reasons of its own.
 
@@ -67,6 +71,7 @@ class VanishingGradient(CourseRule):
     def __init__(self, **given: Any) -> None:
         super().__init__(**given)
         self._held = 0
+        self._dropped = False
 
     def judge(self, record: StepRecord) -> Finding | None:
         """Compare the gradients of first and last layers."""
@@ -76,6 +81,7 @@ class VanishingGradient(CourseRule):
             return None
         if run.steps % EVERY:
             return None
+        self._dropped |= run.norm <= SUDDEN * run.usual_norm  # also if both are exactly zero
         if run.loss.is_moving and run.norm > 0.0:  # without a gradient it is but noise
             self._held = max(self._held - 2 * EVERY, 0)  # a look or two may be chance
             return None
@@ -85,7 +91,8 @@ class VanishingGradient(CourseRule):
         fall, middle = depth_profile([value for _, value in profile])
         limit = self.number("decades") + SINGLE / third_of(profile)
         importance = self._importance(record, profile)
-        is_small = fall > limit or importance < self.number("smallest")
+        is_tiny = importance < self.number("smallest") and not self._has_converged()
+        is_small = fall > limit or is_tiny
         if not is_small or self._learns(fall, importance):
             self._held = max(self._held - 2 * EVERY, 0)
             return None
@@ -93,6 +100,13 @@ class VanishingGradient(CourseRule):
         if self._held < self.whole("patience") or not _is_graded(profile):
             return None
         return self._finding(record, profile, fall, middle)
+
+    def _has_converged(self) -> bool:
+        """Return whether gradients became small by and by, as on the way to a minimum.
+
+        Full batches come to rest there, however much of the loss is noise that nobody can learn.
+        """
+        return self._run.norm < ARRIVED * self._run.first_norm and not self._dropped
 
     def _importance(self, record: StepRecord, profile: list[tuple[str, float]]) -> float:
         """Return by which part of itself the loss changes, at most, if half of the layers double.
