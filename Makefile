@@ -56,7 +56,7 @@ format: .venv-ready ## rewrite the code in the project's format
 	$(BIN)/ruff format .
 
 bench: .venv-ready ## speed beside bare processes, bare docker and TorchX (BENCH="--only job" for a part)
-	@$(ENVIRONMENT) bench
+	@$(ENVIRONMENT) bench smdebug
 	@$(BIN)/python -m tests.setup.prepare
 	$(BIN)/python -m tests.benchmarks $(BENCH)
 
@@ -76,7 +76,7 @@ clean: ## remove what tools left, not the environments
 	find orchestrator containers jobs tests -name __pycache__ -type d -prune -exec rm -rf {} +
 
 distclean: stop-engine clean ## remove the environments too
-	rm -rf .venv .venv-tensorflow .venv-trainers .venv-awscli .venv-sagemaker2 .venv-sagemaker3 .venv-bench .venv*.lock
+	rm -rf .venv .venv-tensorflow .venv-trainers .venv-awscli .venv-sagemaker2 .venv-sagemaker3 .venv-bench .venv-smdebug .venv*.lock
 
 .PHONY: .venv-ready
 .venv-ready:

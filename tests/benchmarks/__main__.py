@@ -29,6 +29,7 @@ GROUPS = {
     "restart": "tests.benchmarks.bench_restart",
     "s3": "tests.benchmarks.bench_s3",
     "aws": "tests.benchmarks.bench_aws",
+    "debugger": "tests.benchmarks.bench_debugger",
 }
 """Name and module of each group of rows; a module has `rows(options)`."""
 

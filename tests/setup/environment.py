@@ -1,6 +1,6 @@
 """Make the virtual environments of this repository; the second call finds them ready and returns at once.
 
-    python3 tests/setup/environment.py demo|dev|tensorflow|trainers|awscli|sagemaker2|sagemaker3|bench ...
+    python3 tests/setup/environment.py demo|dev|tensorflow|trainers|awscli|sagemaker2|sagemaker3|bench|smdebug ...
 
 `demo` and `dev` (tests and tools) add to `.venv`, with the versions of constraints.txt. The others are environments of their own, because TensorFlow,
 trainers' libraries, the aws command, the SageMaker SDKs and TorchX pin packages that the project needs in other versions.
@@ -114,6 +114,17 @@ GROUPS = {
             ),
         ),
         (SAGEMAKER3_CONSTRAINTS,),
+    ),
+    "smdebug": Group(
+        ".venv-smdebug",
+        (
+            TORCH,
+            Step(
+                "smdebug, to compare with, and what it imports without saying so",
+                ("smdebug==1.0.34", "numpy<2", "pandas<3", "requests", "psutil"),
+            ),
+        ),
+        (CONSTRAINTS, Path(__file__)),
     ),
     "bench": Group(
         ".venv-bench",

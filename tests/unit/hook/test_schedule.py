@@ -47,7 +47,7 @@ def test_collections_add_steps_but_what_was_given_wins() -> None:
 
 PLAIN = st.builds(
     Interval,
-    every=st.integers(0, 60),
+    every=st.sampled_from([0, 1, 2, 7, 10, 50, 61, 10**6]),
     start=st.sampled_from([0, 0, 0, 7]),
     end=st.sampled_from([None, None, 90]),
     steps=st.sampled_from([(), (), (3, 500)]),
@@ -64,3 +64,6 @@ def test_equal_answers_are_one():
     schedule = Schedule(DEFAULT_INTERVALS)
     assert schedule.due(1) is schedule.due(999)
     assert schedule.due(0) is schedule.due(150)
+    rarely = Schedule({**DEFAULT_INTERVALS, "weights/std": Interval(10**9)})
+    assert rarely.due(0) == tuple(sorted([*schedule.due(0), "weights/std"]))
+    assert rarely.due(1) is rarely.due(999)

@@ -76,20 +76,28 @@ class Schedule:
             known = self._by_interval.get(interval, frozenset())
             self._by_interval[interval] = known | {series}
         self._known: dict[tuple[Interval, ...], tuple[str, ...]] = {}
-        # It is asked at every step: where all repeat, the answers are made beforehand.
-        length = _cycle_of(self._by_interval)
-        self._cycle = [self._due(step) for step in range(length)]
+        # It is asked at every step: for what repeats soon the answers are made beforehand.
+        self._rare = [each for each in self._by_interval if not _is_frequent(each)]
+        frequent = [each for each in self._by_interval if _is_frequent(each)]
+        length = math.lcm(*(each.every for each in frequent))
+        self._cycle = [
+            self._of(tuple(each for each in frequent if each.holds(step)))
+            for step in range(length if length <= _LONGEST_CYCLE else 0)
+        ]
 
     def due(self, step: int) -> tuple[str, ...]:
         """Return the series that are due at a step, in an order that all processes share.
 
         Equal answers are one and the same tuple.
         """
-        cycle = self._cycle
-        return cycle[step % len(cycle)] if cycle else self._due(step)
+        if self._cycle and not any([each.holds(step) for each in self._rare]):
+            return self._cycle[step % len(self._cycle)]
+        return self._due(step)
 
     def _due(self, step: int) -> tuple[str, ...]:
-        holding = tuple(interval for interval in self._by_interval if interval.holds(step))
+        return self._of(tuple(each for each in self._by_interval if each.holds(step)))
+
+    def _of(self, holding: tuple[Interval, ...]) -> tuple[str, ...]:
         due = self._known.get(holding)
         if due is None:
             due = tuple(sorted(set().union(*(self._by_interval[each] for each in holding))))
@@ -112,14 +120,9 @@ class Schedule:
         )
 
 
-def _cycle_of(intervals: Iterable[Interval]) -> int:
-    """Return after how many steps all intervals begin anew; 0 where some never do, or late."""
-    length = 1
-    for interval in intervals:
-        if interval != Interval(interval.every):
-            return 0
-        length = math.lcm(length, interval.every) if length <= _LONGEST_CYCLE else length
-    return length if length <= _LONGEST_CYCLE else 0
+def _is_frequent(interval: Interval) -> bool:
+    """Return whether an interval holds each so many steps, soon and for ever."""
+    return interval == Interval(interval.every) and 0 < interval.every <= _LONGEST_CYCLE
 
 
 def intervals_of(
