@@ -2,7 +2,8 @@
 
 CPU seconds in one thread. *Alone*: the hook driven by itself over ready gradients, in turns with a
 bare ``_foreach_norm`` in the same process. *In training*: whole steps of processes with and without
-it, in turns; on a machine with others that differs by some percent from run to run.
+it, in turns; on a machine with others that differs by some percent from run to run. On a GPU, where
+there is one, seconds of the clock of whole steps.
 """
 
 from __future__ import annotations
@@ -13,6 +14,8 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+
+import torch
 
 from tests.benchmarks.measure import Contender, Line, Options, Row, Series, Skipped, take_turns
 from tests.benchmarks.world import ROOT, clean_variables
@@ -30,9 +33,10 @@ CALLED = {
 class Trained:
     """Runs of one model, each in a process of its own; what they said is kept."""
 
-    def __init__(self, model: str, options: Options) -> None:
+    def __init__(self, model: str, options: Options, device: str = "cpu") -> None:
         self._model = model
-        self._steps = options.of(STEPS[model], 5)
+        self._device = device
+        self._steps = options.of(STEPS[model] * (1 if device == "cpu" else 10), 5)
         self._folder = options.folder
         self.said: dict[str, list[dict[str, float]]] = {}
 
@@ -47,9 +51,11 @@ class Trained:
         return run
 
     def _run(self, method: str, python: str) -> dict[str, float]:
-        folder = self._folder / f"{self._model}-{method}-{len(self.said.get(method, ()))}"
+        number = len(self.said.get(method, ()))
+        folder = self._folder / f"{self._model}-{self._device}-{method}-{number}"
         folder.mkdir()
-        argv = [python, str(PROGRAM), self._model, method, str(self._steps), str(folder)]
+        words = [self._model, method, str(self._steps), str(folder), self._device]
+        argv = [python, str(PROGRAM), *words]
         variables = clean_variables() | {"PYTHONPATH": str(ROOT / "containers" / "runtime")}
         done = subprocess.run(argv, env=variables, capture_output=True, text=True, check=False)
         if done.returncode:
@@ -69,6 +75,16 @@ def rows(options: Options) -> Iterator[Line]:
         yield from _of(model, options)
     if not SMDEBUG.exists():
         yield Skipped("smdebug 1.0.34", "no .venv-smdebug; `make bench` makes it")
+    if not torch.cuda.is_available():
+        yield Skipped("debugger on a GPU", "PyTorch sees none")
+        return
+    for model in STEPS:
+        runs = Trained(model, options, "cuda")
+        contenders = {each: runs.contender(each) for each in ("plain", "orchestrator")}
+        found = take_turns(contenders, options.of(7, 2))
+        plain = {"without": found.pop("plain")}
+        name = f"debugger on a GPU, {CALLED[model]}"
+        yield Row(name, "s a step", found.pop("orchestrator"), plain)
 
 
 def _of(model: str, options: Options) -> Iterator[Line]:

@@ -2,11 +2,11 @@
 
 Run as a file, also by interpreters that have neither this project nor its tests:
 
-    python hooked.py mlp|cnn|transformer plain|orchestrator|every10|smdebug STEPS FOLDER
+    python hooked.py mlp|cnn|transformer plain|orchestrator|every10|smdebug STEPS FOLDER [cuda]
 
-Prints one JSON object: ``step``, CPU seconds of a training step, everything included; and of our
-own hook ``alone`` and ``norms``, CPU seconds of all that the hook does for a step and of a bare
-norm of the same gradients, both driven by themselves.
+Prints one JSON object: ``step``, CPU seconds of a training step, everything included (on a GPU
+seconds of the clock); and, not on a GPU, of our own hook ``alone`` and ``norms``, CPU seconds of all
+that the hook does for a step and of a bare norm of the same gradients, both driven by themselves.
 """
 
 from __future__ import annotations
@@ -118,12 +118,19 @@ def norms(weights: Sequence[torch.Tensor]) -> float:
     return time.thread_time() - begun
 
 
-def main(name: str, method: str, steps: int, folder: Path) -> None:
+def clock() -> float:
+    """Return the time at which the GPU has done all that it was given."""
+    torch.cuda.synchronize()
+    return time.perf_counter()
+
+
+def main(name: str, method: str, steps: int, folder: Path, device: str = "cpu") -> None:
     """Train, and print what it cost."""
     torch.set_num_threads(1)
     torch.manual_seed(0)
     model, x = MODELS[name]()
-    y = torch.randint(0, 10, (len(x),))
+    model, x = model.to(device), x.to(device)
+    y = torch.randint(0, 10, (len(x),), device=device)
     criterion = nn.CrossEntropyLoss()
     optimizer = torch.optim.Adam(model.parameters(), lr=1e-4)
     alone = None
@@ -139,11 +146,12 @@ def main(name: str, method: str, steps: int, folder: Path) -> None:
 
     for _ in range(min(WARM_UP, steps)):
         step()
-    begun = time.process_time()
+    now = time.process_time if device == "cpu" else clock
+    begun = now()
     for _ in range(steps):
         step()
-    found: dict[str, float] = {"step": (time.process_time() - begun) / steps}
-    if alone is not None:
+    found: dict[str, float] = {"step": (now() - begun) / steps}
+    if alone is not None and device == "cpu":
         weights = list(model.parameters())
         for _ in range(WARM_UP):
             alone()
@@ -157,4 +165,4 @@ def main(name: str, method: str, steps: int, folder: Path) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], sys.argv[2], int(sys.argv[3]), Path(sys.argv[4]))
+    main(sys.argv[1], sys.argv[2], int(sys.argv[3]), Path(sys.argv[4]), *sys.argv[5:])

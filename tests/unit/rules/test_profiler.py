@@ -180,7 +180,7 @@ class TestSteps:
         for number, duration in enumerate(durations):
             seen = durations[: number + 1]
             away = abs(duration - statistics.fmean(seen))
-            if away > 2 * statistics.pstdev(seen) + 1e-9:
+            if away > 2 * statistics.pstdev(seen) + 1e-6:
                 outliers += 1
                 if outliers > ignored:
                     expected = number + 1
@@ -189,6 +189,12 @@ class TestSteps:
         steps = [step(number, time=time) for number, time in enumerate(times)]
         parameters = {"stddev": 2, "n_outliers": ignored}
         assert fired_at("StepOutlier", steps, parameters) == expected
+
+    def test_what_is_just_at_the_limit_is_no_outlier(self):
+        """One step among four others is exactly two deviations away, whatever it took."""
+        times = [0.0, 0.1, 0.2, 0.30000000000000004, 0.4, 30.4]
+        steps = [step(number, time=time) for number, time in enumerate(times)]
+        assert fired_at("StepOutlier", steps, {"stddev": 2, "n_outliers": 0}) is None
 
     def test_an_evaluation_between_two_steps_is_no_outlier(self):
         times = [*range(50), 500, 501]

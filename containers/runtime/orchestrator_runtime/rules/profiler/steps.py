@@ -15,6 +15,9 @@ if TYPE_CHECKING:
     from orchestrator_runtime.rules.finding import Finding
     from orchestrator_runtime.trace.record import StepRecord
 
+EXACT_SECONDS = 1e-6
+"""To which times of steps are known: seconds since 1970 in double precision."""
+
 
 class Durations:
     """Durations of steps; a step at which metrics are reported is none: it holds an evaluation.
@@ -88,7 +91,7 @@ class StepOutlier(DocumentedRule):
         if duration is None:
             return None
         mean, limit = self._durations.mean, self.number("stddev") * self._durations.deviation
-        if abs(duration - mean) <= limit:
+        if abs(duration - mean) <= limit + EXACT_SECONDS:
             return None
         self._outliers += 1
         if self._outliers <= self.whole("n_outliers"):
