@@ -1,8 +1,8 @@
 """Runs the whole suite: ``python -m tests.suite [pytest's arguments]``.
 
-The SDKs of the wire tests sleep most of the time, so these run beside the tests that need no Docker
-engine. What stops and pauses the engine runs alone, afterwards. Each part is a pytest session of its
-own, with its own temporary folder and its own look at what was left behind.
+Each part is a pytest session of its own, with its own temporary folder and its own look at what was
+left behind. Two run at a time: the SDKs of the wire tests sleep most of the time, and so do the jobs
+of tests that stop and pause the Docker engine. Those are never beside other tests that need it.
 """
 
 from __future__ import annotations
@@ -10,23 +10,50 @@ from __future__ import annotations
 import subprocess
 import sys
 import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-BESIDE = ("tests/wire",)
-ALONE = ("tests/docker", "tests/e2e")
 NOTHING_CHOSEN = 5
 """pytest's exit code when the arguments choose no test of a part."""
 
 
-def command(arguments: list[str], *places: str) -> list[str]:
-    """The call of pytest for some folders."""
-    return [sys.executable, "-m", "pytest", *arguments, *places]
+@dataclass(frozen=True)
+class Part:
+    """Tests of one session.
+
+    Attributes:
+        places: Folders.
+        without: Folders in these that other parts have.
+        marked: An expression of markers.
+    """
+
+    places: tuple[str, ...]
+    without: tuple[str, ...] = ()
+    marked: str = ""
+
+    def __str__(self) -> str:
+        return " ".join((*self.places, *(f"less {each}" for each in self.without), self.marked))
+
+    def command(self, arguments: Sequence[str]) -> list[str]:
+        """Return the call of pytest."""
+        given, both = [*arguments], self.marked
+        if self.marked and "-m" in given:
+            at = given.index("-m")
+            both = f"({given[at + 1]}) and {self.marked}"
+            del given[at : at + 2]
+        chosen = ["-m", both] if both else []
+        left_out = [f"--ignore={place}" for place in self.without]
+        return [sys.executable, "-m", "pytest", *given, *chosen, *self.places, *left_out]
 
 
-def rest() -> list[str]:
-    """The whole suite less what has a part of its own."""
-    return ["tests", *(f"--ignore={place}" for place in (*BESIDE, *ALONE))]
+WIRE = Part(("tests/wire",))
+REST = Part(("tests",), ("tests/wire", "tests/docker", "tests/e2e"))
+ENGINE = Part(("tests/docker", "tests/e2e"), marked="docker")
+JOBS = Part(("tests/e2e",), marked="not docker")
+TURNS = ((REST, WIRE), (JOBS, ENGINE))
+"""What runs together."""
 
 
 def say(text: str) -> None:
@@ -35,27 +62,32 @@ def say(text: str) -> None:
     sys.stdout.flush()
 
 
-def main(arguments: list[str]) -> int:
-    """Run all parts; return 0 when none of them failed."""
+def run(shown: Part, beside: Part, arguments: list[str]) -> list[int]:
+    """Run two parts at once, print the second one's output behind the first one's; return codes."""
     with tempfile.TemporaryFile() as output:
-        beside = subprocess.Popen(
-            command(["-p", "no:cacheprovider", *arguments], *BESIDE),
+        other = subprocess.Popen(
+            beside.command(["-p", "no:cacheprovider", *arguments]),
             cwd=ROOT,
             stdout=output,
             stderr=output,
         )
         try:
-            say(f"all tests but {', '.join((*BESIDE, *ALONE))}; {', '.join(BESIDE)} beside them")
-            codes = [subprocess.run(command(arguments, *rest()), cwd=ROOT, check=False).returncode]
-            codes.append(beside.wait())
+            say(f"{shown}; beside them: {beside}")
+            code = subprocess.run(shown.command(arguments), cwd=ROOT, check=False).returncode
+            codes = [code, other.wait()]
         finally:
-            beside.kill()
-            beside.wait()
+            other.kill()
+            other.wait()
         output.seek(0)
-        say(", ".join(BESIDE))
+        say(str(beside))
         sys.stdout.buffer.write(output.read())
-    say(", ".join(ALONE))
-    codes.append(subprocess.run(command(arguments, *ALONE), cwd=ROOT, check=False).returncode)
+        sys.stdout.flush()
+    return codes
+
+
+def main(arguments: list[str]) -> int:
+    """Run all parts; return 0 when none of them failed."""
+    codes = [code for turn in TURNS for code in run(*turn, arguments)]
     return int(any(code not in {0, NOTHING_CHOSEN} for code in codes))
 
 
