@@ -125,3 +125,16 @@ def test_gradients_of_a_step_that_was_left_out_are_none():
     )
     receiver.burst.put(sample)  # type: ignore[arg-type]
     assert receiver.arrays == [("batch", 0)]
+
+
+def test_a_signal_handler_may_flush_in_the_middle_of_a_burst():
+    receiver = Receiver(gather_seconds=0.0)
+    take = receiver.take
+
+    def interrupted(steps: Any) -> None:
+        take(steps)
+        receiver.burst.flush()
+
+    receiver.burst._report = interrupted
+    receiver.put(0, 100.0)
+    assert receiver.bursts == [[0]]

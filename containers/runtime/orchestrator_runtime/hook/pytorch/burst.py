@@ -39,7 +39,7 @@ class Burst:
         self._waiting: deque[Sample] = deque()
         self._with_arrays = 0
         self._last = 0.0
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()  # a handler of signals may flush in the middle of a burst
 
     def put(self, sample: Sample) -> None:
         """Take a sample; hand on what has arrived, if it is time."""
