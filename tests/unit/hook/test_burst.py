@@ -128,13 +128,11 @@ def test_gradients_of_a_step_that_was_left_out_are_none():
 
 
 def test_a_signal_handler_may_flush_in_the_middle_of_a_burst():
-    receiver = Receiver(gather_seconds=0.0)
-    take = receiver.take
+    class Interrupted(Receiver):
+        def take(self, steps: Any) -> None:
+            super().take(steps)
+            self.burst.flush()
 
-    def interrupted(steps: Any) -> None:
-        take(steps)
-        receiver.burst.flush()
-
-    receiver.burst._report = interrupted
+    receiver = Interrupted(gather_seconds=0.0)
     receiver.put(0, 100.0)
     assert receiver.bursts == [[0]]

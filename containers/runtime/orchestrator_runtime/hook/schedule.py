@@ -90,7 +90,7 @@ class Schedule:
 
         Equal answers are one and the same tuple.
         """
-        if self._cycle and not any([each.holds(step) for each in self._rare]):
+        if self._cycle and not any(each.holds(step) for each in self._rare):
             return self._cycle[step % len(self._cycle)]
         return self._due(step)
 
