@@ -23,11 +23,17 @@ class OnItsWay:
 
     record: StepRecord
     there: bool = True
+    of_device: bool = False
     arrays: list[Any] = field(default_factory=list)
     waited_for: bool = False
+    asked: int = 0
 
     def arrived(self) -> bool:
+        self.asked += 1
         return self.there
+
+    def is_here(self) -> bool:
+        return self.there and not self.of_device
 
     def finish(self) -> StepRecord:
         self.waited_for = not self.there
@@ -115,6 +121,42 @@ def test_flush_waits_for_all():
     assert receiver.bursts == []
     receiver.burst.flush()
     assert late.waited_for
+    assert receiver.bursts == [[0]]
+
+
+def test_only_the_thread_that_trains_asks_a_device():
+    receiver = Receiver()
+    samples = [receiver.put(step, 100.0, there=False, of_device=True) for step in range(3)]
+    for sample in samples:
+        sample.there = True
+        sample.asked = 0
+    receiver.burst.look()
+    assert receiver.bursts == []
+    assert not any(sample.asked for sample in samples)
+    receiver.burst.flush()
+    assert len(receiver.bursts) == 1
+
+
+def test_a_clock_that_is_set_back_delays_nothing():
+    receiver = Receiver()
+    receiver.put(0, 10_000.0)
+    receiver.put(1, 100.0)
+    receiver.put(2, 100.05)
+    assert receiver.bursts == [[0], [1]]
+
+
+@pytest.mark.timeout(20)
+def test_a_handler_may_end_the_watch_within_a_hand_over():
+    """The signal of a stop comes while what was found is being told."""
+    receiver = Receiver()
+    take = receiver.take
+
+    def told(steps: Any) -> None:
+        take(steps)
+        receiver.burst.flush()
+
+    receiver.burst._report = told
+    receiver.put(0, 100.0)
     assert receiver.bursts == [[0]]
 
 

@@ -48,3 +48,29 @@ def test_the_interval_of_a_collection_reaches_its_rule(tmp_path):
     assert "gradients/abs_mean" in schedule.due(7)
     assert "weights/zeros" in schedule.due(500)
     assert "weights/zeros" not in schedule.due(7)
+
+
+class FewWaits:
+    """Instead of the event that ends the watching thread: so many waits are not interrupted."""
+
+    def __init__(self, waits: int) -> None:
+        self.waited: list[float] = []
+        self._waits = waits
+
+    def wait(self, seconds: float) -> bool:
+        self.waited.append(seconds)
+        return len(self.waited) > self._waits
+
+    def is_set(self) -> bool:
+        return True
+
+
+def test_gathered_steps_that_none_follows_are_looked_for_each_second():
+    monitor = Monitor(plan_from({"directory": None}))
+    looks: list[int] = []
+    monitor.before_looking(lambda: looks.append(len(waits.waited)))
+    waits = FewWaits(3)
+    monitor._over = waits  # type: ignore[assignment]
+    monitor._watch()
+    assert looks == [1, 2, 3]
+    assert max(waits.waited) <= 1.0  # a stop follows within two seconds

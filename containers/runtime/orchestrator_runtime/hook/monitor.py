@@ -31,7 +31,8 @@ if TYPE_CHECKING:
 LOOK_SECONDS = 5.0
 """How often rules are told how long ago the last step was."""
 SAMPLE_SECONDS = 1.0
-"""How often the host is sampled, if a rule watches it."""
+"""How often the host is sampled, if a rule watches it, and gathered steps are looked for that none
+follows: a stop may not wait longer."""
 GATHER_SECONDS = 0.1
 """For how long short steps may be gathered before they are judged and recorded."""
 MOST_FINDINGS = 1000
@@ -173,7 +174,7 @@ class Monitor:
         self._endings.append(ending)
 
     def before_looking(self, look: Callable[[], None]) -> None:
-        """Have something done every LOOK_SECONDS, in a thread of its own."""
+        """Have something done every SAMPLE_SECONDS, in a thread of its own."""
         self._looks.append(look)
 
     def end(self) -> None:
@@ -291,13 +292,13 @@ class Monitor:
         """Look at the time and, if a rule needs it, at the host, until the end."""
         sampler = Sampler() if self._watches_system else None
         looked = time.monotonic()
-        while not self._over.wait(LOOK_SECONDS if sampler is None else SAMPLE_SECONDS):
+        while not self._over.wait(SAMPLE_SECONDS):
             sample = None if sampler is None else sampler.sample()
-            late = sampler is None or time.monotonic() - looked >= LOOK_SECONDS
+            late = time.monotonic() - looked >= LOOK_SECONDS
             if late:
                 looked = time.monotonic()
             try:
-                for look in self._looks if late else ():
+                for look in self._looks:
                     look()
                 self._look(sample, late=late)
             except Exception as error:  # noqa: BLE001

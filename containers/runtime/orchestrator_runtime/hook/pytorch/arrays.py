@@ -46,6 +46,10 @@ class Copy:
         """Return whether reading would not have to wait."""
         return self._done is None or bool(self._done.query())  # type: ignore[no-untyped-call]
 
+    def is_here(self) -> bool:
+        """Return whether it comes from main memory."""
+        return self._done is None
+
     def finish(self, step: int) -> Array:
         """Wait for it, and return it as the trace has it."""
         if self._done is not None:

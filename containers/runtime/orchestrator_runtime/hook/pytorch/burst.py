@@ -39,7 +39,9 @@ class Burst:
         self._waiting: deque[Sample] = deque()
         self._with_arrays = 0
         self._last = 0.0
-        self._lock = threading.RLock()  # a handler of signals may flush in the middle of a burst
+        # Taken again where a signal's handler ends the watch within a step's hand-over: what is
+        # found there is what makes a supervisor send one.
+        self._lock = threading.RLock()
 
     def put(self, sample: Sample) -> None:
         """Take a sample; hand on what has arrived, if it is time."""
@@ -47,23 +49,28 @@ class Burst:
             self._waiting.append(sample)
             self._with_arrays += bool(sample.arrays)
             now = sample.record.time
-            if now - self._last >= self._monitor.gather_seconds or self._is_late():
+            since = now - self._last  # below zero where the clock was set back
+            if not 0 <= since < self._monitor.gather_seconds or self._is_late():
                 self._last = now
-                self._hand_on()
+                self._hand_on(lambda oldest: oldest.arrived() or self._is_late())
 
     def look(self) -> None:
-        """Hand on what has arrived."""
+        """Hand on what is here. Safe in a thread that does not train.
+
+        A device is not asked: while one thread captures a CUDA graph, the question of another
+        one, even after an event from before, makes the capture fail.
+        """
         with self._lock:
-            self._hand_on()
+            self._hand_on(lambda oldest: oldest.is_here())
 
     def flush(self) -> None:
         """Wait for all, and hand them on."""
         with self._lock:
-            self._hand_on(all_of_them=True)
+            self._hand_on(lambda _: True)
 
-    def _hand_on(self, *, all_of_them: bool = False) -> None:
+    def _hand_on(self, is_ready: Callable[[Sample], bool]) -> None:
         steps = []
-        while self._waiting and (all_of_them or self._waiting[0].arrived() or self._is_late()):
+        while self._waiting and is_ready(self._waiting[0]):
             sample = self._waiting.popleft()
             self._with_arrays -= bool(sample.arrays)
             steps.append(_finished(sample))

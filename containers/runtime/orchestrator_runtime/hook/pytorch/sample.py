@@ -99,6 +99,12 @@ class Sample:
             array.arrived() for array in self.arrays
         )
 
+    def is_here(self) -> bool:
+        """Return whether nothing of it was on a device: no question to one is needed."""
+        return all(copy.done is None for _, copy in self._copies) and all(
+            array.is_here() for array in self.arrays
+        )
+
     def finish(self) -> StepRecord:
         """Wait for the copy, and return the step."""
         if len(self._copies) == 1:
