@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 MOST_ENTRIES = 10_000
-"""So many names are looked at, of the directory and again in each directory below."""
+"""So many names are looked at, of the directory and again in all below each of its directories."""
 _UNFINISHED = (".tmp", ".temp", ".part", ".partial", ".new")
 
 
@@ -48,18 +48,21 @@ def _listed(directory: str | Path) -> list[os.DirEntry[str]]:
 def _modified_at(item: os.DirEntry[str]) -> float | None:
     """Return when a file, or the newest file in a directory, was written; None for others."""
     if item.is_dir(follow_symlinks=False):
-        return max(islice(_times_in(item.path), MOST_ENTRIES), default=None)
+        seen = islice(_times_in(item.path), MOST_ENTRIES)
+        return max((at for at in seen if at is not None), default=None)
     return _time_of(item)
 
 
-def _times_in(directory: str) -> Iterator[float]:
+def _times_in(directory: str) -> Iterator[float | None]:
+    """Yield the time of each file below, and None for each name that is something else."""
     waiting = [directory]
     while waiting:
         for item in _listed(waiting.pop()):
             if item.is_dir(follow_symlinks=False):
                 waiting.append(item.path)
-            elif (at := _time_of(item)) is not None:
-                yield at
+                yield None
+            else:
+                yield _time_of(item)
 
 
 def _time_of(item: os.DirEntry[str]) -> float | None:

@@ -5,6 +5,9 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+import pytest
+
+from orchestrator.debugger import checkpoint_files
 from orchestrator.debugger.best_checkpoint import Entry
 from orchestrator.debugger.checkpoint_files import entries_of
 
@@ -42,6 +45,17 @@ def test_links_and_pipes_are_not_followed(tmp_path: Path) -> None:
     (checkpoints / "only-links").mkdir()
     (checkpoints / "only-links" / "more").symlink_to(secret)
     assert entries_of(checkpoints, 50) == []
+
+
+def test_endless_directories_are_not_all_looked_at(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(checkpoint_files, "MOST_ENTRIES", 5)
+    (tmp_path / "a" / "b" / "c" / "d" / "e" / "f").mkdir(parents=True)
+    put(tmp_path / "a" / "b" / "c" / "d" / "e" / "f" / "weights", 100)
+    assert entries_of(tmp_path, 0) == []
+    monkeypatch.setattr(checkpoint_files, "MOST_ENTRIES", 6)
+    assert entries_of(tmp_path, 0) == [Entry("a", 100)]
 
 
 def test_a_directory_that_is_gone_is_empty(tmp_path: Path) -> None:
