@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+import struct
 from collections import Counter
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from orchestrator_runtime.trace.record import HISTOGRAM_SUFFIX
@@ -22,6 +24,8 @@ if TYPE_CHECKING:
 
 BINS = 64
 """Of histograms that are made of whole tensors."""
+_SENSELESS = (ValueError, TypeError, OverflowError, struct.error)
+"""What is raised of steps, times and texts that no event has: a program may write its trace itself."""
 
 
 def write_event_files(recording: Recording, directory: Path) -> int:
@@ -29,7 +33,7 @@ def write_event_files(recording: Recording, directory: Path) -> int:
 
     Scalars are called ``loss``, ``learning_rate``, … and ``gradients/l2/fc.weight``; histograms,
     those of whole tensors as well, ``weights/histogram/fc.weight``. Files of an earlier call are
-    replaced.
+    replaced. What makes no sense is left out.
 
     Raises:
         Unavailable: The package ``tensorboard`` is not installed.
@@ -50,18 +54,17 @@ def _write(files: EventFiles, run: str, process: Process) -> None:
     times: dict[int, float] = {}
     for record in process.steps:
         times.setdefault(record.step, record.time)
-        files.add(run, record.step, record.time, scalars=_scalars(record))
+        with suppress(*_SENSELESS):
+            files.add(run, record.step, record.time, scalars=_scalars(record))
     for array in process.arrays:
-        bins = _bins(array)
-        if bins is not None:
-            collection = array.collection.removesuffix(HISTOGRAM_SUFFIX)
-            named = (f"{collection}/histogram/{array.name}", bins)
-            at = times.get(array.step, process.started)
-            files.add(run, array.step, at, histograms=[named])
+        at = times.get(array.step, process.started)
+        with suppress(*_SENSELESS):
+            files.add(run, array.step, at, histograms=_histograms(array))
     for finding in process.findings:
-        step, tag = int(finding.get("step", 0)), f"findings/{finding.get('name', '')}"
-        at = times.get(step, process.started)
-        files.add(run, step, at, texts=[(tag, _told(finding))])
+        with suppress(*_SENSELESS):
+            step, tag = int(finding.get("step", 0)), f"findings/{finding.get('name', '')}"
+            at = times.get(step, process.started)
+            files.add(run, step, at, texts=[(tag, _told(finding))])
 
 
 def _scalars(record: StepRecord) -> Iterator[tuple[str, float]]:
@@ -71,6 +74,13 @@ def _scalars(record: StepRecord) -> Iterator[tuple[str, float]]:
     for series, block in record.blocks.items():
         for tensor, value in block.present():
             yield f"{series}/{tensor.name}{suffix}", value
+
+
+def _histograms(array: Array) -> Iterator[tuple[str, Bins]]:
+    bins = _bins(array)
+    if bins is not None:
+        collection = array.collection.removesuffix(HISTOGRAM_SUFFIX)
+        yield f"{collection}/histogram/{array.name}", bins
 
 
 def _bins(array: Array) -> Bins | None:

@@ -341,6 +341,26 @@ class TestTensorBoard:
         (text,) = run.Tensors("findings/mine")
         assert b"too small" in text.tensor_proto.string_val[0]
 
+    def test_leaves_out_what_makes_no_sense(self, tmp_path: Path, transport: Folder) -> None:
+        """A program may write its trace itself."""
+        pytest.importorskip("numpy")
+        late = step(2)
+        late.time = math.nan
+        writer = trace(tmp_path, "a", late, step(0), step(1))
+        for wrong in ({"step": "one"}, {"step": 1 << 80}, {"remedies": 5}, {"name": "\ud800"}):
+            writer.event(event="finding", **{"step": 1, "name": "wrong", **wrong})
+        writer.event(event="finding", name="mine", step=1, message="too small")
+        writer.array(WHOLE._replace(step=1 << 80))
+        writer.array(HISTOGRAM._replace(shape=(1,), data=struct.pack("<d", 0.0)))
+        writer.array(HISTOGRAM._replace(data=struct.pack("<6d", 0.0, 1.0, *[math.nan] * 4)))
+        writer.close()
+        trace(tmp_path, "b", step(1), rank=1, time=math.inf).close()
+        write_event_files(recording(transport), tmp_path / "runs")
+        run = self.read(tmp_path / "runs" / "rank-0")
+        assert [each.step for each in run.Scalars("loss")] == [0, 1]
+        assert run.Tags()["tensors"] == ["findings/mine"]
+        assert run.Tags()["histograms"] == []
+
     def test_is_missing_with_the_remedy(
         self, tmp_path: Path, transport: Folder, monkeypatch: pytest.MonkeyPatch
     ) -> None:
