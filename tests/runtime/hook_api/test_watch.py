@@ -258,6 +258,21 @@ def test_compiled_losses_are_left_alone():
         torch.func.vmap(torch.func.grad(nn.functional.mse_loss))(scores, scores)
 
 
+def test_sparse_gradients_of_a_parameter_that_is_in_no_embedding():
+    import torch
+
+    table = torch.nn.Parameter(torch.ones(100, 8))
+    optimizer = torch.optim.SGD([table], 0.1)
+    with watch(torch.nn.ParameterList([table]), optimizer) as watching:
+        for _ in range(60):
+            optimizer.zero_grad()
+            torch.nn.functional.embedding(
+                torch.tensor([3, 3]), table, sparse=True
+            ).sum().backward()
+            optimizer.step()
+    assert watching.steps == 60
+
+
 def test_steps_at_which_nothing_is_due_are_only_counted(tmp_path):
     model, optimizer = made()
     tenth = dict.fromkeys(DEFAULT_INTERVALS, 10)

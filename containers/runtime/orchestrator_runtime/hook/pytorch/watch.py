@@ -177,7 +177,9 @@ class Watch:
         self._takes_part = self._monitor.records or self._spread
         kinds = {(parameter.device, parameter.dtype) for parameter in parameters}
         self._alike = len(kinds) == 1 and parameters[0].dtype is torch.float32
-        self._may_be_sparse = any(each.tensor.role == "embedding" for each in named)
+        self._may_be_sparse = any(each.tensor.role == "embedding" for each in named) or any(
+            each.grad is not None and each.grad.is_sparse for each in parameters
+        )
 
     def _group(self, named: Sequence[Any]) -> _Group:
         tensors = tuple(each.tensor for each in named)
