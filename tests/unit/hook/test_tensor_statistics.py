@@ -168,6 +168,14 @@ class TestZeros:
         tensor[:: 10 // rows] = 0.0
         assert self.share(tensor) == pytest.approx(rows / 10, abs=0.02)
 
+    @pytest.mark.parametrize("columns", [33, 513])
+    def test_columns_do_not_mislead_it(self, columns):
+        import torch
+
+        tensor = torch.zeros(16_384, columns)
+        tensor[:, :3] = 1.0
+        assert self.share(tensor) == pytest.approx(1 - 3 / columns, abs=0.01)
+
     @pytest.mark.parametrize("at", [0, 1, 77_777, 255_999])
     def test_one_element_in_a_large_one_is_never_overlooked(self, at):
         import torch

@@ -51,16 +51,35 @@ def test_a_norm_of_a_sample_is_near_that_of_the_whole():
     assert float(changes[0][0] / changes[1][0]) == pytest.approx(0.1, rel=0.1)
 
 
+def test_what_lies_apart_in_memory_is_followed():
+    apart = torch.nn.Parameter(parameter(40, 30, 6).data[:, ::2, ::2])
+    line = torch.nn.Parameter(parameter(40, 30).data[:, 0])
+    assert ratio([apart, line], 0.01) == pytest.approx([0.01] * 2, rel=1e-3)
+
+
+@pytest.mark.parametrize("columns", [33, 49, 64, 75, 256, 784])
+def test_columns_that_alone_have_moved_are_seen_in_64_rows(columns):
+    weight = torch.nn.Parameter(torch.ones(64, columns))
+    updates = Updates([weight])
+    with torch.no_grad():
+        updates.take()
+        weight[:, 20:].add_(0.1)
+        changes = updates.changes()
+    assert changes is not None
+    expected = 0.1 * (1 - 20 / columns) ** 0.5
+    assert float(changes[0][0] / changes[1][0]) == pytest.approx(expected, rel=0.2)
+
+
 @pytest.mark.parametrize("columns", [64, 256, 1000, 1024])
 def test_every_column_of_a_matrix_is_seen(columns):
     which = torch.arange(columns).repeat(4096)
-    seen = blocks(which)
+    seen = blocks(which, columns)
     assert seen.numel() == MOST_ELEMENTS
     assert len(seen.unique()) >= columns / 2
 
 
 def test_a_sample_reaches_from_the_first_to_the_last_rows():
-    seen = blocks(torch.arange(1000 * 300))
+    seen = blocks(torch.arange(1000 * 300), 300)
     assert seen.min() == 0
     assert seen.max() >= 980 * 300
 

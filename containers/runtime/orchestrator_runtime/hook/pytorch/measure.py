@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 import torch
@@ -170,5 +171,16 @@ def _sample(tensor: Tensor) -> Tensor:
     flat = tensor.view(-1) if tensor.is_contiguous() else tensor.flatten()
     if flat.numel() <= MOST_ELEMENTS:
         return flat
-    # An odd step: with an even one whole columns of a matrix would never be seen.
-    return flat[:: flat.numel() // MOST_ELEMENTS | 1]
+    return flat[:: _step(flat.numel() // MOST_ELEMENTS, row_of(tensor))]
+
+
+def _step(least: int, row: int) -> int:
+    """Return a step that has no factor with a row's length: else columns would never be seen."""
+    while math.gcd(least, row) > 1:
+        least += 1
+    return least
+
+
+def row_of(tensor: Tensor) -> int:
+    """Return how many elements of a tensor belong to one place of its first axis."""
+    return tensor.numel() // tensor.shape[0] if tensor.dim() > 1 and tensor.numel() else 1

@@ -7,6 +7,7 @@ runs, because a processor reads memory in such.
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, NamedTuple
 
 import torch
@@ -84,13 +85,14 @@ def _norms(values: Tensor, sizes: list[int] | None) -> Sequence[Tensor]:
 def _batches(parameters: Sequence[torch.nn.Parameter]) -> list[_Batch]:
     batches: dict[tuple[torch.device, torch.dtype, bool], _Batch] = {}
     for index, parameter in enumerate(parameters):
-        flat = _flat(local(parameter.detach()))
+        tensor = local(parameter.detach())
+        flat = _flat(tensor)
         is_sampled = flat.numel() >= 2 * MOST_ELEMENTS
         batch = batches.setdefault(
             (flat.device, flat.dtype, is_sampled), _Batch([], [], None if is_sampled else [])
         )
         batch.indices.append(index)
-        batch.views.append(blocks(flat) if is_sampled else flat)
+        batch.views.append(blocks(flat, measure.row_of(tensor)) if is_sampled else flat)
         if batch.sizes is not None:
             batch.sizes.append(flat.numel())
     return list(batches.values())
@@ -101,15 +103,24 @@ def _flat(tensor: Tensor) -> Tensor:
     if tensor.is_contiguous():
         return tensor.view(-1)
     if not _is_dense(tensor):
-        return tensor.flatten(1)[:MOST_ELEMENTS, 0]
+        for axis in range(tensor.dim() - 1, 0, -1):  # to flatten it would be to copy it
+            tensor = tensor.select(axis, 0)
+        return tensor[:MOST_ELEMENTS]
     # Dense in another order (channels last): the order does not matter for a norm.
     return tensor.as_strided((tensor.numel(),), (1,), tensor.storage_offset())
 
 
-def blocks(flat: Tensor) -> Tensor:
-    """Return a view of evenly spread runs of elements."""
+def blocks(flat: Tensor, row: int) -> Tensor:
+    """Return a view of evenly spread runs of elements.
+
+    Args:
+        flat: The elements.
+        row: How many of them make a row.
+    """
     step = (flat.numel() - LENGTH) // (BLOCKS - 1)
-    step -= 1 - step % 2  # with an even one some columns of a matrix would never be seen
+    # With a factor in common some columns of a matrix would never be seen.
+    while math.gcd(step, row) > 1 and step > LENGTH:
+        step -= 1
     return flat.as_strided((BLOCKS, LENGTH), (step, 1), flat.storage_offset())
 
 
