@@ -16,12 +16,12 @@ DEFAULT_SAVE_INTERVAL = 500
 EVERYTHING = frozenset({"all", "default"})
 """Collections that hold any tensor."""
 REDUCTIONS = {
-    "l2_norm": "l2",
-    "abs_l2_norm": "l2",
     "l2": "l2",
+    "abs_l2_norm": "l2",
+    "l2_norm": "l2",
     **{name: name for name in ("min", "max", "mean", "std", "variance", "abs_max", "abs_mean")},
 }
-"""Those of smdebug's that are recorded here, and their names."""
+"""Those of smdebug's that are recorded here, and their names; of several the last is told back."""
 _MOST = 20  # collections, as AWS's model has it
 
 

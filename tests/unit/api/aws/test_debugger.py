@@ -239,6 +239,12 @@ def test_collections_are_described_by_the_request_that_would_ask_for_them() -> N
     assert "untold" not in again
 
 
+def test_reductions_are_told_back_by_the_names_that_smdebug_has() -> None:
+    ours = {"weights": TensorCollection(statistics=("l2", "abs_max"))}
+    (told,) = requested_collections(ours)
+    assert told["CollectionParameters"]["reductions"] == "l2_norm,abs_max"
+
+
 def test_all_workers_are_recorded_when_asked_for_elsewhere_in_the_program() -> None:
     hook = HOOK | {"LocalPath": "/opt/ml/elsewhere/", "HookParameters": {"include_workers": "all"}}
     found = debugger(request(DebugHookConfig=hook))
