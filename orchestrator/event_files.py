@@ -147,4 +147,4 @@ def _imported(module: str) -> Any:
     try:
         return importlib.import_module(module)
     except ImportError as error:
-        raise missing("TensorBoard", "tensorboard", ", or export CSV") from error
+        raise missing("TensorBoard", "tensorboard") from error
