@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 MARGIN_SECONDS = 0.1
 
 _NUMBER = re.compile(r"\d+")
+_DESCRIPTIONS = (".json", ".yaml", ".yml", ".toml", ".txt", ".csv", ".log")
 _PART = re.compile(r"\d+-of-\d+|rank[_-]?\d+", re.IGNORECASE)
 """What only tells the parts of one checkpoint apart."""
 
@@ -44,6 +45,12 @@ class Entry:
     def numbers(self) -> tuple[int, ...]:
         """The numbers that tell this checkpoint from others of its kind."""
         return tuple(map(int, _NUMBER.findall(_PART.sub("", self.name))))
+
+    @property
+    def says_best(self) -> bool:
+        """Whether the name says that it is the best one; ``best_params.json`` is no checkpoint."""
+        name = self.name.lower()
+        return "best" in name and not name.endswith(_DESCRIPTIONS)
 
     @property
     def kind(self) -> str:
@@ -75,7 +82,7 @@ def best_checkpoint(entries: Sequence[Entry], values: Sequence[Value], best: int
     if not entries:
         return None
     ordered = sorted(entries, key=lambda entry: (entry.modified_at, entry.name))
-    named = [entry for entry in ordered if "best" in entry.name.lower()]
+    named = [entry for entry in ordered if entry.says_best]
     if named:
         last = named[-1].numbers
         return Choice(tuple(each for each in named if each.numbers == last), "its name says so")

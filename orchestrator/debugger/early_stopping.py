@@ -33,7 +33,7 @@ class Course:
 
     Attributes:
         best: Index of the best value; None while there is none.
-        since: Values since the best.
+        since: Values since the best, of those that are judged.
         ends: Why the run shall end, in words; None while it goes on.
     """
 
@@ -62,10 +62,10 @@ def course_of(
         if score < best_score - config.min_delta or best is None:
             best, best_score, since, worse = index, score, 0, 0
             continue
-        since += 1
-        worse = worse + 1 if _overfits(values[best], value, config, known) else 0
         if index < config.start:
             continue
+        since += 1
+        worse = worse + 1 if _overfits(values[best], value, config, known) else 0
         if worse >= config.patience:
             return Course(best, since, _says(config, values[best], "overfits", worse))
         if since >= config.patience:

@@ -1,7 +1,8 @@
 """What the debugger's hook costs a training step, beside a bare norm of the gradients and smdebug.
 
 CPU seconds in one thread. *Alone*: the hook driven by itself over ready gradients, in turns with a
-bare ``_foreach_norm`` in the same process. *In training*: whole steps of processes with and without
+bare ``_foreach_norm`` in the same process; with no forward pass between, activations are not in it,
+and caches are warmer than in training. *In training*: whole steps of processes with and without
 it, in turns; on a machine with others that differs by some percent from run to run. On a GPU, where
 there is one, seconds of the clock of whole steps.
 """
@@ -104,6 +105,7 @@ def _of(model: str, options: Options) -> Iterator[Line]:
         runs.shares("orchestrator", "alone"),
         {"a bare norm of the gradients": bare},
         round(limit, 2),
+        note="without statistics of activations, which need a forward pass",
     )
     yield Row(
         "the same, everything a tenth as often",

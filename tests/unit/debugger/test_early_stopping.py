@@ -47,7 +47,8 @@ class TestARun:
     def test_is_not_judged_by_its_first_values(self):
         steady = values(1, 1, 1, 1)
         assert course_of(steady, config(patience=2, start=10)).ends is None
-        assert course_of(steady, config(patience=2, start=3)).ends is not None
+        assert course_of(steady, config(patience=2, start=3)).ends is None
+        assert course_of(steady, config(patience=2, start=2)).ends is not None
 
     def test_gets_no_better_by_what_is_not_finite(self):
         course = course_of(values(2, math.nan, -math.inf), config(patience=2))
@@ -91,6 +92,10 @@ class TestTheBestCheckpoint:
 
     def test_is_the_one_that_is_called_so(self):
         assert self.best(Entry("last.pt", 35), Entry("Best_model.pt", 12)) == "Best_model.pt"
+
+    def test_is_no_description_of_the_best(self):
+        described = Entry("best_params.json", 36)
+        assert self.best(described, Entry("epoch=001.ckpt", 15)) == "epoch=001.ckpt"
 
     def test_is_the_one_with_the_number_of_the_step(self):
         entries = [Entry(f"epoch={n:03}.ckpt", 10.0 * n + 5) for n in range(4)]

@@ -169,12 +169,17 @@ def test_gradients_of_a_step_that_was_left_out_are_none():
     assert receiver.arrays == [("batch", 0)]
 
 
-def test_a_signal_handler_may_flush_in_the_middle_of_a_burst():
-    class Interrupted(Receiver):
-        def take(self, steps: Any) -> None:
-            super().take(steps)
-            self.burst.flush()
+def test_a_step_that_cannot_be_read_takes_no_other_along():
+    class Broken(OnItsWay):
+        def finish(self) -> StepRecord:
+            raise RuntimeError("the device is gone")
 
-    receiver = Interrupted(gather_seconds=0.0)
+    receiver = Receiver()
     receiver.put(0, 100.0)
-    assert receiver.bursts == [[0]]
+    receiver.put(1, 100.01)
+    receiver.burst.put(Broken(StepRecord(2, 100.02)))  # type: ignore[arg-type]
+    receiver.put(3, 100.03)
+    with pytest.raises(RuntimeError, match="gone"):
+        receiver.burst.flush()
+    receiver.burst.flush()
+    assert receiver.bursts == [[0], [1], [3]]

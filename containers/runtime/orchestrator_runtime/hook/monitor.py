@@ -173,6 +173,15 @@ class Monitor:
         """Have something done before the trace is closed."""
         self._endings.append(ending)
 
+    def hurry(self) -> Callable[[], None]:
+        """Gather no steps any more; return what undoes that."""
+        before, self.gather_seconds = self.gather_seconds, 0.0
+
+        def undo() -> None:
+            self.gather_seconds = before
+
+        return undo
+
     def before_looking(self, look: Callable[[], None]) -> None:
         """Have something done every SAMPLE_SECONDS, in a thread of its own."""
         self._looks.append(look)

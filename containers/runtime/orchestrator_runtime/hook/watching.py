@@ -57,7 +57,6 @@ class Watching:
             self._of_a_job(job) if job is not None else self._own(plan, optimizers)
         )
         self._monitor: Monitor = self._adapter.monitor
-        self._monitor.gather_seconds = 0.0  # a finding is to be raised by the step that it is of
         self._adapter.models.extend(models)
         self._models = list(models)
         self._listen(optimizers)
@@ -162,6 +161,7 @@ class Watching:
                 self._hand_on()
 
         self._undo.append(self._adapter.after_steps(after))
+        self._undo.append(self._monitor.hurry())  # a finding is raised by the step that it is of
         _open.append(self)
         atexit.register(self.close)
 

@@ -70,12 +70,14 @@ class Burst:
 
     def _hand_on(self, is_ready: Callable[[Sample], bool]) -> None:
         steps = []
-        while self._waiting and is_ready(self._waiting[0]):
-            sample = self._waiting.popleft()
-            self._with_arrays -= bool(sample.arrays)
-            steps.append(_finished(sample))
-        if steps:
-            self._report(steps)
+        try:
+            while self._waiting and is_ready(self._waiting[0]):
+                sample = self._waiting.popleft()
+                self._with_arrays -= bool(sample.arrays)
+                steps.append(_finished(sample))
+        finally:  # one that cannot be read must not take the others along
+            if steps:
+                self._report(steps)
 
     def _is_late(self) -> bool:
         """Return whether the oldest step must be waited for; whole tensors are large."""
