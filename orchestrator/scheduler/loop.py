@@ -469,6 +469,8 @@ class Driver:
                     self._effects.keep(job)
             except (OrchestratorError, OSError) as error:
                 logger.warning("metrics and checkpoints of %s: %s", job.name, error)
+            except Exception:  # nobody reads the future
+                logger.exception("metrics and checkpoints of %s", job.name)
             finally:
                 attempt.measuring = False
 
