@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 pytest_plugins = [
     "tests.plugins.needs",
@@ -18,6 +19,11 @@ pytest_plugins = [
     "tests.plugins.leaks",
     "orchestrator.testing.plugin",
 ]
+
+# No test passes or fails by the clock; with CI set Hypothesis has such a profile by itself.
+settings.register_profile("here", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+if "CI" not in os.environ:
+    settings.load_profile("here")
 
 # Variables of the developer's shell that would change what a test sees.
 OURS = ("ORCHESTRATOR_", "ORCH_", "AWS_", "SAGEMAKER_", "SM_", "TRAINING_", "OPTUNA_")
