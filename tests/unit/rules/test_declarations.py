@@ -244,3 +244,9 @@ def test_any_parameters_are_taken_or_explained(parameters):
             judge_of(rule.name, parameters)
         except RuleError as error:
             assert rule.name in str(error)  # noqa: PT017
+
+
+@pytest.mark.parametrize("value", ["many", "nan", "", True])
+def test_what_is_no_number_is_told_in_our_words(value):
+    with pytest.raises(RuleError, match="'evidence' is .*: a number is needed"):
+        judge_of("exploding_gradient", {"evidence": value})

@@ -49,6 +49,15 @@ class TestMissing:
         assert first(UNCHANGED, bare).step == 19
 
 
+class TestStill:
+    """Weights that do not change."""
+
+    @pytest.mark.parametrize(("ratio", "is_found"), [(1e-9, True), (math.nan, False)])
+    def test_only_what_is_known_stands_still(self, ratio, is_found):
+        """Weights that are no numbers are the matter of another rule."""
+        assert (unchanged([0.1] * 4, ratios=ratio) is not None) == is_found
+
+
 class TestCut:
     """Exact zeros in all first layers, from the first step on: round() or sign() in the path."""
 

@@ -81,7 +81,10 @@ def nearest(word: str, words: Sequence[str]) -> str:
 def _number(parameter: Parameter, value: Any) -> float:
     if isinstance(value, bool):
         raise TypeError("a number is needed")
-    number = float(value)
+    try:
+        number = float(value)
+    except ValueError:  # Python's own words name no remedy
+        number = math.nan
     if math.isnan(number):
         raise ValueError("a number is needed")
     if not parameter.low <= number <= parameter.high:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any
 
 from orchestrator_runtime.rules.finding import Finding
@@ -158,7 +159,8 @@ class UnchangedWeights(CourseRule):
         block = record.blocks.get("weights/update_ratio")
         if block is None:
             return None
-        ratios = [value for _, value in block.present()]
+        # Of weights that are not finite nobody can say that they stand still.
+        ratios = [value for _, value in block.present() if not math.isnan(value)]
         rate, before = record.scalars.get("learning_rate", 0.0), self._rate
         self._rate = rate
         still = record.scalars.get("norm") == 0.0  # others know why
