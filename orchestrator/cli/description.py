@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from orchestrator.cli.output import safe
-from orchestrator.cli.summary import ending_lines, total_seconds
+from orchestrator.cli.summary import EARLY_STOPPING, ending_lines, total_seconds
 from orchestrator.report.words import duration
 
 if TYPE_CHECKING:
@@ -34,7 +34,8 @@ def description_lines(record: TrainingJobRecord, now: datetime) -> Iterator[str]
     yield from _section("environment", _environment(record))
     yield from _section("channels", _channels(record))
     yield from _section("early stopping", _early_stopping(record))
-    yield from _section("notes", _pairs(record.notes))
+    notes = {name: text for name, text in record.notes.items() if name != EARLY_STOPPING}
+    yield from _section("notes", _pairs(notes))
 
 
 def _section(title: str, lines: Iterator[str]) -> Iterator[str]:

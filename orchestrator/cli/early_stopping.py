@@ -25,7 +25,7 @@ def early_stopping(given: EarlyStopping | None, words: str | None) -> EarlyStopp
     from orchestrator.spec.early import EarlyStopping
 
     metric, *rest = (word.strip() for word in words.split(","))
-    if "=" in metric:
+    if "=" in metric or not metric:
         raise InvalidSpec(
             f"--early-stop must begin with a metric, got {words!r}; write "
             "--early-stop validation:loss,patience=5"
@@ -40,6 +40,11 @@ def early_stopping(given: EarlyStopping | None, words: str | None) -> EarlyStopp
             raise InvalidSpec(
                 f"--early-stop takes NAME=VALUE of {shown} after its metric, got {word!r}; "
                 "correct that part"
+            )
+        if name in fields:
+            raise InvalidSpec(
+                f"--early-stop takes {name.replace('_', '-')} once, got {word!r} as well; "
+                "leave one out"
             )
         fields[name] = value.strip()
     return EarlyStopping.parse(fields)

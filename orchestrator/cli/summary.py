@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
 PHASES = ("Pending", "Starting", "Downloading", "Training", "Stopping", "Uploading", "Restarting")
 FILE_PREFIX = "file://"
+EARLY_STOPPING = "early stopping"
+"""The note that says which model was taken, or why nothing was judged."""
 
 
 def phase_seconds(record: TrainingJobRecord) -> dict[str, float]:
@@ -66,6 +68,8 @@ def ending_lines(record: TrainingJobRecord, *, with_log_tail: bool) -> Iterator[
     yield from metric_lines(record)
     for kind, artifact in record.artifacts.items():
         yield f"  {kind:9} {safe(place(artifact.uri))} ({size(artifact.bytes)})"
+    if EARLY_STOPPING in record.notes:
+        yield f"  {EARLY_STOPPING}: {safe(record.notes[EARLY_STOPPING])}"
 
 
 def failure_lines(

@@ -39,7 +39,8 @@ def test_everything_can_be_said() -> None:
     ("words", "message"),
     [
         ("patience=3", "must begin with a metric, got 'patience=3'"),
-        ("", "metric"),
+        ("", "--early-stop must begin with a metric, got ''"),
+        ("loss,patience=3,patience=4", "takes patience once, got 'patience=4' as well"),
         ("loss,patients=3", "takes NAME=VALUE of mode, patience, min-delta"),
         ("loss,3", "got '3'"),
         ("loss,patience=0", "patience"),

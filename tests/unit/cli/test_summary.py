@@ -64,6 +64,13 @@ def test_a_stopped_job_says_by_what():
     assert ending(job).startswith("Stopped after 4.0 s: stopped as asked for\n")
 
 
+def test_a_job_that_was_not_judged_says_so_once():
+    said = "the job was not judged: it must report 'loss', it reported no metric"
+    job = record(notes={"early stopping": said, "sandbox": "bubblewrap"})
+    assert ending(job).endswith(f"  early stopping: {said}")
+    assert description(job).count(said) == 1
+
+
 def test_nothing_of_others_steers_the_terminal():
     job = failed(summary="\x1b[2Jgone", log_tail=["\x1b]0;x\x07tail"], hint="\x1bchint")
     assert "\x1b" not in ending(job, with_log_tail=True)
