@@ -25,10 +25,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlparse
 
-from orchestrator.errors import OrchestratorError, Unavailable, error_from_code
+from orchestrator.errors import OrchestratorError, Unavailable, error_from_code, no_artifact
 from orchestrator.home import DRIVER_SOCKET, METRICS_FILE, prepare_home, socket_path
 from orchestrator.sdk import ignored
-from orchestrator.sdk.transport import check_artifact_kind, check_export_format, no_artifact
+from orchestrator.sdk.transport import check_artifact_kind, check_export_format
 
 if TYPE_CHECKING:
     from collections.abc import Callable

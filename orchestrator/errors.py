@@ -26,7 +26,10 @@ Messages have three parts: the rule, the offending value and the remedy.
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 
 class OrchestratorError(Exception):
@@ -201,3 +204,12 @@ def error_from_code(
             return JobFailed(message, explanation=details)
         return cls(message, details=details)
     return OrchestratorError(message, details=details)
+
+
+def no_artifact(name: str, kind: str, artifacts: Iterable[str], status: str) -> NotFound:
+    """Return the error for an artifact that a job does not have."""
+    there = ", ".join(sorted(artifacts))
+    said = f"it has {there}" if there else "its program saved nothing"
+    if not there and status == "InProgress":
+        said = "artifacts come at its end"
+    return NotFound(f"training job {name!r} has no {kind} artifact; {said} (status {status})")

@@ -7,11 +7,10 @@ import os
 import sys
 from typing import TYPE_CHECKING, Any, Protocol
 
-from orchestrator.errors import InvalidSpec, NotFound
+from orchestrator.errors import InvalidSpec
 from orchestrator.home import home_directory
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
     from pathlib import Path
 
 URL_VARIABLE = "ORCHESTRATOR_URL"
@@ -176,11 +175,3 @@ def check_export_format(file_format: str) -> None:
             f"the format must be one of {', '.join(EXPORT_FORMATS)}, got {file_format!r}; "
             "choose one of them"
         )
-
-
-def no_artifact(name: str, kind: str, artifacts: Iterable[str], status: str) -> NotFound:
-    """Return the error for an artifact that a job does not have."""
-    there = ", ".join(sorted(artifacts)) or "none"
-    return NotFound(
-        f"training job {name!r} has no {kind} artifact; it has {there} (status {status})"
-    )

@@ -23,7 +23,7 @@ from orchestrator.api.rest.jobs import JOB
 from orchestrator.api.views import StoredSource, response
 from orchestrator.blobs.base import Blob
 from orchestrator.blobs.files import disk_errors
-from orchestrator.errors import InputError, NotFound
+from orchestrator.errors import InputError, no_artifact
 from orchestrator.packaging.archive import check_archive
 
 SOURCE = "/sources/{digest}"
@@ -92,10 +92,7 @@ class FileRoutes:
         job = await self._context.job(name)
         found = job.artifacts.get(kind)
         if found is None:
-            raise NotFound(
-                f"training job {name!r} has no {kind} artifact; it has "
-                f"{', '.join(sorted(job.artifacts)) or 'none'} (status {job.status})"
-            )
+            raise no_artifact(name, kind, job.artifacts, job.status)
         stored: Stored = await self._context.files.run(
             open_location, self._context.service.blobs, found.uri
         )
