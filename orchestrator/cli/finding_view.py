@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from orchestrator.cli.output import print_json, safe, styled
 from orchestrator.sdk.findings import finding_lines, report_lines, rule_lines, state_line
-from orchestrator.spec.findings import DebugState, FindingsReport
+from orchestrator.spec.findings import DebugState, FindingsReport, RuleStatus
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -78,6 +78,10 @@ def ending_findings(transport: Transport, record: TrainingJobRecord) -> Iterator
         yield from (f"    {safe(line)}" for line in finding_lines(finding))
     if len(report.findings) > 3:
         yield f"    and more: orchestrator findings {record.name}"
+    if report.state is not DebugState.UNMONITORED:  # else the first line says why, for all
+        for rule in report.rules:
+            if rule.status is RuleStatus.ERROR:
+                yield f"    {safe(rule.name)}: {safe(rule.details)}"
 
 
 def _style(report: FindingsReport) -> str:

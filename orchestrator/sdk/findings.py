@@ -4,7 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from orchestrator.spec.findings import DebugState, Finding, FindingsReport, RuleEvaluation
+from orchestrator.spec.findings import (
+    DebugState,
+    Finding,
+    FindingsReport,
+    RuleEvaluation,
+    RuleStatus,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -83,7 +89,7 @@ def state_line(report: FindingsReport) -> str:
     parts = [report.framework] if report.framework else []
     if report.steps is not None:
         parts.append(f"{report.steps} steps")
-    parts.append(_counted(len(report.findings) + report.left_out))
+    parts.append(_counted(report))
     partly = f"; {report.reason}" if report.reason else ""
     return f"debugger: {report.state.value}: {', '.join(parts)}{partly}"
 
@@ -112,9 +118,12 @@ def rule_lines(report: FindingsReport) -> Iterator[str]:
         yield f"{rule.name:{width}}  {rule.status.value:13}  {rule.details}".rstrip()
 
 
-def _counted(count: int) -> str:
+def _counted(report: FindingsReport) -> str:
+    """Return what was found; where nobody looked nothing can be found."""
+    count = len(report.findings) + report.left_out
     if not count:
-        return "nothing found"
+        judging = any(rule.status is not RuleStatus.ERROR for rule in report.rules)
+        return "nothing found" if judging else "no rule judged it"
     return f"{count} finding{'s' if count > 1 else ''}"
 
 

@@ -51,3 +51,12 @@ def test_a_job_without_a_debugger_says_so(tmp_path: Path) -> None:
     assert str(Findings(evaluate(job, read_lines(tmp_path, job)))) == (
         "debugger: off; this job asks for none"
     )
+
+
+def test_where_no_rule_judged_nothing_is_said_to_be_well(tmp_path: Path) -> None:
+    errors = [
+        {"kind": "debugger", "state": "rule_error", "rule": rule, "error": "Key"}
+        for rule in ("non_finite", "vanishing_gradient")
+    ]
+    seen = found(tmp_path, WATCHING, *errors, ENDED)
+    assert str(seen).startswith("debugger: ended: torch, 40 steps, no rule judged it")
