@@ -29,7 +29,7 @@ def plan_of(debugger: Debugger) -> dict[str, Any]:
                 "rule": rule.rule,
                 "name": rule.called,
                 "parameters": rule.parameters,
-                "stop": rule.called in debugger.stop_on,
+                "stop": debugger.ends_on(rule.called),
                 "save_interval": rule.save_interval,
             }
             for rule in debugger.judged_by()

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from orchestrator.errors import InvalidSpec
+
 if TYPE_CHECKING:
     from orchestrator.spec.debug import Debugger
 
-DEFAULT = "default"
 ALL = "all"
+DEFAULT = "default"
 
 
 def wished(given: Debugger | None, debug: str | None, stop_on: str | None) -> Debugger | None:
@@ -29,15 +31,24 @@ def wished(given: Debugger | None, debug: str | None, stop_on: str | None) -> De
     fields: dict[str, Any] = {} if given is None else given.model_dump(exclude_unset=True)
     if debug is not None:
         fields.pop("rules", None)
-        if (named := _words(debug)) != [DEFAULT]:
+        if (named := _words("--debug", debug, DEFAULT)) != [DEFAULT]:
             fields["rules"] = named
     if stop_on is not None:
-        fields["stop_on"] = _words(stop_on)
-    watched = Debugger.parse({**fields, "stop_on": ()})
-    if stop_on is not None and ALL in fields["stop_on"]:
-        fields["stop_on"] = [rule.called for rule in watched.rules]
+        fields["stop_on"] = _words("--stop-on", stop_on, ALL)
     return Debugger.parse(fields)
 
 
-def _words(text: str) -> list[str]:
-    return [word.strip() for word in text.split(",") if word.strip()]
+def _words(option: str, text: str, everything: str) -> list[str]:
+    """Return the names of an option: an empty variable of a shell must not switch it off."""
+    words = [word.strip() for word in text.split(",") if word.strip()]
+    if not words:
+        raise InvalidSpec(
+            f"{option} must name rules, got {text!r}; write {everything}, or leave it out"
+        )
+    for word in words:
+        if "=" in word:
+            raise InvalidSpec(
+                f"{option} takes names of rules without parameters, got {word!r}; set them in "
+                "[[debugger.rules]] of job.toml, or by ModelTrainer(debugger=...)"
+            )
+    return words

@@ -15,6 +15,8 @@ from orchestrator.spec.base import Spec
 from orchestrator.spec.places import LocalPath, Place
 from orchestrator.spec.recorded import FED, KINDS, EveryOr, Pattern, TensorCollection, WholeOr
 
+ALL = "all"
+"""In ``stop_on``: every rule that judges the run."""
 CUSTOM_RULE = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*")
 
 
@@ -86,7 +88,8 @@ class Debugger(Spec):
     )
     """Rules, or their names; by default all of ours."""
     stop_on: tuple[str, ...] = Field(default=(), max_length=100)
-    """Names of the rules whose finding ends the job; one that is not among the rules is added."""
+    """Names of the rules whose finding ends the job, or ``all``; one that is not among the rules
+    is added."""
     every: dict[Series, EveryOr] = Field(default_factory=dict, max_length=100)
     """Steps between two values of a series, such as ``{"gradients/l2": 10}``, or at which steps
     there are some, ``{"weights/std": {"every": 10, "start": 100}}``; 0 = never."""
@@ -123,7 +126,7 @@ class Debugger(Spec):
                 f"names of rules must be unique, got {twice[0]!r} twice; give one another name"
             )
         for name in self.stop_on:
-            if name not in names and not _is_rule(name):
+            if name != ALL and name not in names and not _is_rule(name):
                 raise ValueError(
                     f"stop_on must name rules, got {name!r}{nearest(name, sorted(names))}"
                 )
@@ -149,8 +152,13 @@ class Debugger(Spec):
     def judged_by(self) -> tuple[DebugRule, ...]:
         """Return all rules, those that only ``stop_on`` names included."""
         names = {rule.called for rule in self.rules}
-        more = (DebugRule(rule=name) for name in self.stop_on if name not in names)
+        more = (DebugRule(rule=name) for name in self.stop_on if name not in {*names, ALL})
         return (*self.rules, *more)
+
+    def ends_on(self, called: str) -> bool:
+        """Return whether a finding of the rule that is called so ends the job."""
+        everything = ALL in self.stop_on and all(rule.called != ALL for rule in self.rules)
+        return everything or called in self.stop_on
 
 
 def _is_rule(name: str) -> bool:

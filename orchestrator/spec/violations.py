@@ -28,6 +28,7 @@ _WORDS = {
     "less_than": ("must be less than {lt}", "give a smaller number"),
     "less_than_equal": ("must be at most {le}", "give a smaller number"),
     "literal_error": ("must be {expected}", "choose one of these"),
+    "tuple_type": ("must be a list", "put it in brackets"),
     "enum": ("must be {expected}", "choose one of these"),
 }
 _BEGINNINGS = {"Input should": "must", "String should": "must"}

@@ -96,6 +96,16 @@ def test_the_end_of_a_job_says_cause_and_remedies(service: Service) -> None:
     assert list(ending_findings(service.transport, record())) == []
 
 
+def test_the_end_of_a_job_says_which_rules_did_not_judge(service: Service) -> None:
+    broken = {"kind": "debugger", "state": "rule_error", "rule": "non_finite", "error": "Key"}
+    write(service.folder, WATCHING, broken, ENDED)
+    service.job = watched()
+    assert list(ending_findings(service.transport, service.job)) == [
+        "  debugger: ended: torch, 40 steps, nothing found",
+        "    non_finite: not evaluated: Key",
+    ]
+
+
 def names(debugger: Debugger | None) -> list[str]:
     assert debugger is not None
     return [rule.called for rule in debugger.rules]
@@ -115,7 +125,35 @@ def test_the_command_line_says_what_is_watched() -> None:
     assert names(stopping) == names(Debugger())
     everything = wished(None, "non_finite,dead_units", "all")
     assert everything is not None
-    assert everything.stop_on == ("non_finite", "dead_units")
+    assert [rule.called for rule in everything.judged_by() if everything.ends_on(rule.called)] == [
+        "non_finite",
+        "dead_units",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("debug", "stop_on", "message"),
+    [
+        (None, "all,non_finit", "got 'non_finit'; did you mean 'non_finite'"),
+        (None, "", "--stop-on must name rules, got ''; write all"),
+        (" , ", None, "--debug must name rules, got ' , '; write default"),
+        ("dead_units:share=0.3", None, "got 'dead_units:share=0.3'; set them in .*job.toml"),
+    ],
+)
+def test_rules_that_cannot_be_are_told(
+    debug: str | None, stop_on: str | None, message: str
+) -> None:
+    with pytest.raises(InvalidSpec, match=message):
+        wished(None, debug, stop_on)
+
+
+def test_all_is_every_rule_unless_one_is_called_so() -> None:
+    everything = Debugger.parse({"rules": ["non_finite"], "stop_on": ["all", "dead_units"]})
+    assert [rule.called for rule in everything.judged_by()] == ["non_finite", "dead_units"]
+    assert everything.ends_on("non_finite")
+    own = {"rule": "dead_units", "name": "all"}
+    named = Debugger.parse({"rules": ["non_finite", own], "stop_on": ["all"]})
+    assert (named.ends_on("all"), named.ends_on("non_finite")) == (True, False)
 
 
 def test_the_job_file_stays_but_for_what_the_command_line_says() -> None:

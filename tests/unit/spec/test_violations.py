@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from orchestrator.errors import InvalidSpec
+from orchestrator.spec.debug import Debugger
 from orchestrator.spec.job import TrainingJobSpec
 
 JOB: dict[str, Any] = {
@@ -119,3 +120,10 @@ def test_several_violations_are_sentences() -> None:
         "2 rules of the specification broken: priority: must be at most 1000, got 2000; give a "
         "smaller number. colour: is not known here; correct its name, or leave it out"
     )
+
+
+def test_a_word_instead_of_a_list_is_told_in_python_s_and_json_s_words() -> None:
+    with pytest.raises(
+        InvalidSpec, match="stop_on: must be a list, got 'all'; put it in brackets"
+    ):
+        Debugger.parse({"stop_on": "all"})

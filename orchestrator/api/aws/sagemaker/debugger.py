@@ -206,7 +206,7 @@ def _configurations(debugger: Debugger, job_name: str) -> Iterator[dict[str, Any
     for rule in debugger.judged_by():
         parameters = {TO_INVOKE: rule.rule}
         parameters |= {name: _text(value) for name, value in rule.parameters.items()}
-        action = action_text(rule.called in debugger.stop_on, rule.notify, job_name)
+        action = action_text(debugger.ends_on(rule.called), rule.notify, job_name)
         yield {
             "RuleConfigurationName": rule.called,
             "RuleEvaluatorImage": DEFAULT_IMAGE,
