@@ -4,6 +4,7 @@ from orchestrator_runtime.hook.monitor import Monitor
 from orchestrator_runtime.hook.plan import DebugPlan, RulePlan
 from orchestrator_runtime.hook.wishes import Patterns, collected, given_intervals
 from orchestrator_runtime.rules.rule import Need
+from orchestrator_runtime.trace.record import Array
 
 
 def test_arrays_and_histograms_have_intervals_like_any_series():
@@ -114,3 +115,25 @@ def test_a_pattern_without_a_tensor_is_reported_once_it_was_looked_for_everywher
     (left,) = patterns.remarks(final=True)
     assert left.startswith("pattern 'absent'")
     assert patterns.remarks(final=True) == []
+
+
+def test_a_kind_of_which_nothing_came_is_reported_at_the_end():
+    patterns = Patterns(
+        DebugPlan(
+            None,
+            arrays={"weigths": 5, "weights": 5, "mine": {"every": 1}, "labels": 0},
+            histograms={"gradiens": 5, "outputs": {"every": 3, "patterns": ["typo"]}},
+        )
+    )
+    patterns.seen("weights")
+    patterns.seen("mine")
+    histograms, arrays = patterns.absent()
+    assert histograms.startswith("no histogram of 'gradiens' was recorded; there are weights, ")
+    assert arrays.startswith("no whole tensor of 'weigths' was recorded; there are weights, ")
+
+
+def test_the_monitor_knows_of_which_kinds_something_came():
+    monitor = Monitor(DebugPlan(None, arrays={"weights": 5, "weigths": 5}))
+    monitor.array(Array("fc", "weights", 0, "float32", (1,), b"    "))
+    (remark,) = monitor.patterns.absent()
+    assert "'weigths'" in remark

@@ -128,6 +128,7 @@ class Monitor:
     def array(self, array: Array, optimizer: int = 0) -> None:
         """Take a whole tensor."""
         with self._lock:
+            self.patterns.seen(array.collection)
             self._write(lambda writer: writer.array(array))
             self._act(self._engine.observe_array(array, optimizer))
 
@@ -223,7 +224,8 @@ class Monitor:
     def _tell_unmatched(self, *, final: bool) -> None:
         """Say which patterns have matched nothing; those of tensors at later steps at the end."""
         remarks = self._include.remarks() if self.steps <= SURE_AFTER else []
-        for remark in (*remarks, *self.patterns.remarks(final=final)):
+        absent = self.patterns.absent() if final else []
+        for remark in (*remarks, *self.patterns.remarks(final=final), *absent):
             self.note(remark)
 
     def _sum_up(self) -> None:

@@ -6,6 +6,7 @@ import re
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from orchestrator_runtime.rules.documented.tensors import aliases
+from orchestrator_runtime.trace.record import HISTOGRAM_SUFFIX
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -82,6 +83,7 @@ class Patterns:
         self._known: dict[tuple[str, str, str], bool] = {}
         self._unmatched: dict[str, set[str]] = {}
         self._names: dict[str, None] = {}
+        self._absent = set(_wanted_all(plan))
         for series in filter(is_whole, plan.every):
             self._add(series, ())
         for statistic, wishes in ((ARRAY, plan.arrays), (HISTOGRAM, plan.histograms)):
@@ -109,6 +111,19 @@ class Patterns:
             known = self._known[key] = bool(found)
             self._note(series, name, found)
         return known
+
+    def seen(self, collection: str) -> None:
+        """Know that there is a whole tensor, or a histogram, of a collection."""
+        self._absent.discard(collection)
+
+    def absent(self) -> list[str]:
+        """Return what to say at the end of collections of which nothing came, such as ``weigths``."""
+        return [
+            f"no {'histogram' if collection.endswith(HISTOGRAM_SUFFIX) else 'whole tensor'} of "
+            f"{collection.removesuffix(HISTOGRAM_SUFFIX)!r} was recorded; there are "
+            f"{', '.join((*KINDS, *WHOLE_ONLY))}, and what save_tensor gives"
+            for collection in sorted(self._absent)
+        ]
 
     def remarks(self, *, final: bool) -> list[str]:
         """Return what to say of patterns of the user's that have matched nothing so far.
@@ -145,6 +160,15 @@ class Patterns:
             self._by_series[series] = None
         elif self._by_series.get(series, compiled) is not None:
             self._by_series[series] = [*(self._by_series.get(series) or ()), *compiled]
+
+
+def _wanted_all(plan: DebugPlan) -> Iterable[str]:
+    """Yield the collections, as arrays name them, that are wanted without any pattern."""
+    for suffix, wishes in (("", plan.arrays), (HISTOGRAM_SUFFIX, plan.histograms)):
+        for collection, wish in wishes.items():
+            every = wish.get("every") if isinstance(wish, dict) else wish
+            if every != 0 and not _patterns(wish):
+                yield collection + suffix
 
 
 def is_whole(series: str) -> bool:
