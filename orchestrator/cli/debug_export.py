@@ -45,7 +45,7 @@ def command(
     Also while the job trains; call it again for what is new, it replaces the files.
     """
     from orchestrator.cli.lookup import connected, find_job
-    from orchestrator.cli.output import print_json
+    from orchestrator.cli.output import note, print_json
     from orchestrator.errors import InvalidSpec
     from orchestrator.sdk.recording import Recording, TraceFolder
     from orchestrator.sdk.tensorboard import write_event_files
@@ -66,3 +66,8 @@ def command(
         print_json({"job": None if job is None else name, "path": str(directory), "steps": steps})
         return
     print(directory)
+    if not steps:
+        note(
+            "no step was recorded"
+            + ("" if job is None else f"; see `orchestrator findings {name}`")
+        )

@@ -83,12 +83,12 @@ def planned(wishes: Wishes) -> dict[str, Any]:
 
 def _rules(wishes: Wishes) -> list[dict[str, Any]]:
     """Return the rules of a plan: those that were chosen, tuned, or that end the run."""
-    chosen = list(DEFAULT_RULES) if wishes.rules is None else _words(wishes.rules)
+    chosen = list(DEFAULT_RULES) if wishes.rules is None else _words("--rules", wishes.rules, NONE)
     parameters: dict[str, dict[str, str]] = {_known("--rules", name): {} for name in chosen}
     for text in wishes.tuned:
         name, values = _tuned(text)
         parameters.setdefault(name, {}).update(values)
-    ending = [] if wishes.stop_on is None else _words(wishes.stop_on)
+    ending = [] if wishes.stop_on is None else _words("--stop-on", wishes.stop_on, ALL)
     for name in ending:
         if name != ALL:
             parameters.setdefault(_known("--stop-on", name), {})
@@ -98,9 +98,14 @@ def _rules(wishes: Wishes) -> list[dict[str, Any]]:
     ]
 
 
-def _words(text: str) -> list[str]:
-    words = [word.strip() for word in text.split(",")]
-    return [word for word in words if word and word != NONE]
+def _words(option: str, text: str, other: str) -> list[str]:
+    """Return the names of an option: an empty variable of a shell must not switch it off."""
+    words = [word.strip() for word in text.split(",") if word.strip()]
+    if not words:
+        raise InvalidSpec(
+            f"{option} must name rules, got {text!r}; write {other}, or leave it out; {SEE_RULES}"
+        )
+    return [word for word in words if word != NONE]
 
 
 def _known(option: str, name: str) -> str:

@@ -186,8 +186,10 @@ def _usage_failed(error: Any, words: list[str]) -> int:
 
     said = error.format_message().rstrip(".")
     verb = words[0]
-    remedy = f"see `orchestrator {verb} --help`"
-    if verb in TAKES_REST and any(what in said for what in _STRAY):
+    parts = getattr(sys.modules.get(f"orchestrator.cli.cmd_{verb}"), "PARTS", {})
+    part = f" {words[1]}" if len(words) > 1 and words[1] in parts else ""
+    remedy = f"see `orchestrator {verb}{part} --help`"
+    if not part and verb in TAKES_REST and any(what in said for what in _STRAY):
         remedy = f"words for your own program go after `--`: orchestrator {verb} … -- ARGS"
     return _failed(InvalidSpec(f"{said}; {remedy}"), words)
 

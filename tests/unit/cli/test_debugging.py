@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from orchestrator_runtime.hook.plan import plan_from
 from orchestrator_runtime.rules import DEFAULT_RULES, Parameter, Rule, rules
+from orchestrator_runtime.trace import Writer
 
 from orchestrator.cli import debug_rules, exits, main
 from orchestrator.cli.debugging import Wishes, planned
@@ -109,6 +110,8 @@ class TestARefusal:
         [
             ({"rules": "non_finit"}, ["--rules", "'non_finit'", "did you mean 'non_finite'?"]),
             ({"stop_on": "nonsense"}, ["--stop-on", "'nonsense'", "orchestrator debug rules"]),
+            ({"stop_on": ""}, ["--stop-on", "got ''", "write all, or leave it out"]),
+            ({"rules": " , "}, ["--rules", "got ' , '", "write none, or leave it out"]),
             ({"stop_on": "m:R:x"}, ["--stop-on", "'m:R:x'", "module:Class"]),
             ({"tuned": ("nonsense:a=1",)}, ["--rule", "'nonsense'", "orchestrator debug rules"]),
             ({"tuned": ("non_finite:los=1",)}, ["no parameter 'los'", "loss_patience"]),
@@ -144,6 +147,22 @@ class TestARefusal:
     def test_of_a_command_without_dashes_says_where_it_goes(self, capsys):
         assert run("python", "train.py") == exits.WRONG_REQUEST
         assert "go after `--`" in capsys.readouterr().err
+
+    def test_of_a_word_too_many_for_its_own_verbs_points_to_their_help(self, capsys):
+        assert run("rules", "non_finite") == exits.WRONG_REQUEST
+        assert "see `orchestrator debug rules --help`" in capsys.readouterr().err
+
+
+def test_an_export_of_nothing_says_so(tmp_path, capsys):
+    pytest.importorskip("tensorboard")
+    writer = Writer(str(tmp_path / "a.trace"), 1 << 20)
+    writer.event(event="start", rank=0, time=1.0)
+    writer.close()
+    words = ("export", "--traces", str(tmp_path), "--tensorboard", str(tmp_path / "runs"))
+    assert run(*words) == exits.DONE
+    printed = capsys.readouterr()
+    assert printed.out == f"{tmp_path / 'runs'}\n"
+    assert "no step was recorded" in printed.err
 
     @pytest.mark.parametrize("value", ["nan", "-1", "inf", "soon"])
     def test_of_a_grace_that_is_none(self, value, capsys):
