@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -137,7 +138,7 @@ class TestTheFamilyWithoutProc:
 
     @staticmethod
     def members(*rows: tuple[int, int, int]) -> list[int]:
-        return sorted(members_of(list(rows), own=10, own_group=9, child=20, besides=99))
+        return sorted(members_of(list(rows), own=10, own_group=9, child=20, besides={8, 99}))
 
     def test_is_all_below_but_the_lister(self):
         rows = [(10, 5, 9), (20, 10, 9), (21, 20, 9), (22, 21, 22), (99, 10, 9)]
@@ -149,6 +150,10 @@ class TestTheFamilyWithoutProc:
     def test_has_its_orphans(self):
         rows = [(10, 5, 9), (20, 10, 20), (30, 1, 20), (31, 1, 9), (32, 31, 32), (40, 1, 40)]
         assert self.members(*rows) == [20, 30, 31, 32]
+
+    def test_is_not_the_script_that_started_it_though_that_is_an_orphan(self):
+        rows = [(8, 1, 9), (7, 8, 9), (10, 8, 9), (20, 10, 9), (31, 1, 9)]
+        assert self.members(*rows) == [20, 31]
 
     def test_never_has_this_process(self):
         assert self.members((10, 1, 9), (20, 10, 20)) == [20]
@@ -319,6 +324,26 @@ class TestACommand:
             assert process.stdout.readline() == f"heard {int(number)}\n"
             said = process.stdout.read()
         assert json.loads(said) == [int(number), False, 0]
+
+
+def test_an_orphaned_script_that_started_us_goes_on(tmp_path):
+    """As with nohup: what has lost its parent, and is in our group, need not be ours."""
+    watcher, done = tmp_path / "watcher.py", tmp_path / "done"
+    watcher.write_text(DRIVER)
+    finds = [*program(tmp_path, FINDS), str(tmp_path / "mark"), "saves"]
+    script = tmp_path / "script.sh"
+    words = [sys.executable, str(watcher), "ps", "60", *finds]
+    script.write_text(f"{shlex.join(words)}; echo $? > {done}.new; mv {done}.new {done}\n")
+    environment = {**os.environ, "PYTHONPATH": str(RUNTIME)}
+    subprocess.run(
+        ["sh", "-c", 'sh "$0" >/dev/null 2>&1 &', str(script)],
+        env=environment,
+        check=True,
+        start_new_session=True,
+    )
+    eventually(done.exists)
+    assert done.read_text() == "0\n"
+    eventually(lambda: not left(tmp_path / "mark"))
 
 
 def test_a_later_program_of_a_script_is_asked_too(tmp_path):

@@ -11,6 +11,7 @@ from orchestrator_runtime import stopper, tree
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import signal as _signal
+    from collections.abc import Container
 else:
     import _signal
 
@@ -26,8 +27,11 @@ class Family(stopper.Stopper):
     def __init__(self, *, by_kernel: bool = sys.platform.startswith("linux")) -> None:
         super().__init__()
         self._by_kernel = by_kernel
+        self._before: frozenset[int] = frozenset()
         if by_kernel:
             tree.adopt_orphans()
+        else:
+            self._before = frozenset(row[0] for row in _rows()[0])
 
     def ask_once(self, child: int) -> None:
         """Send SIGTERM to the user's programs, as `Stopper` does, without a deadline."""
@@ -39,7 +43,7 @@ class Family(stopper.Stopper):
         """Return the processes that live."""
         if self._by_kernel:
             return [process.pid for process in tree.walk(tree.roots_below(os.getpid()))]
-        return _listed(child)
+        return self._listed(child)
 
     def kill(self, child: int) -> None:
         """Send SIGKILL to everyone."""
@@ -50,26 +54,33 @@ class Family(stopper.Stopper):
             programs = tree.stop_targets(tree.roots_below(os.getpid()))
             found = [process.identity for process in programs]
         else:  # neither what a process handles nor how it was made is known: all are asked
-            found = [(pid, 0) for pid in _listed(child)]
+            found = [(pid, 0) for pid in self._listed(child)]
         new = [identity for identity in found if identity not in self._asked]
         self._asked.update(new)
         tree.send((pid for pid, _ in new), _signal.SIGTERM)
 
+    def _listed(self, child: int) -> list[int]:
+        """Return the living processes below this one, and orphans of its group."""
+        rows, lister = _rows()
+        besides = self._before | {lister}
+        return members_of(
+            rows, own=os.getpid(), own_group=os.getpgrp(), child=child, besides=besides
+        )
 
-def _listed(child: int) -> list[int]:
-    """Return the living processes below this one, and orphans of its group, as ``ps`` lists them."""
+
+def _rows() -> tuple[list[tuple[int, ...]], int]:
+    """Return pid, parent and process group of all processes that live, and the pid of ``ps``."""
     command = ("ps", "-A", "-o", "pid=,ppid=,pgid=,stat=")
     with subprocess.Popen(command, stdout=subprocess.PIPE, stdin=subprocess.DEVNULL) as lister:
         text, _ = lister.communicate()
     rows = [line.split() for line in text.decode("ascii", "replace").splitlines()]
-    numbers = [tuple(map(int, row[:3])) for row in rows if len(row) > 3 and row[3][0] != "Z"]
-    return members_of(
-        numbers, own=os.getpid(), own_group=os.getpgrp(), child=child, besides=lister.pid
-    )
+    return [
+        tuple(map(int, row[:3])) for row in rows if len(row) > 3 and row[3][0] != "Z"
+    ], lister.pid
 
 
 def members_of(
-    rows: list[tuple[int, ...]], *, own: int, own_group: int, child: int, besides: int
+    rows: list[tuple[int, ...]], *, own: int, own_group: int, child: int, besides: Container[int]
 ) -> list[int]:
     """Return who belongs to a family.
 
@@ -78,7 +89,8 @@ def members_of(
         own: This process.
         own_group: Its group, which a shell may have filled with other commands of a pipeline.
         child: The command, which may lead a group.
-        besides: A process that is none of it.
+        besides: Processes that are none of it: above all those that were there before, such as the
+            script that has started us, which may be an orphan of our group itself.
     """
     children: dict[int, list[int]] = {}
     for pid, parent, group in rows:
@@ -87,7 +99,9 @@ def members_of(
     found: list[int] = []
     pending = [own]
     while pending:
-        below = [pid for pid in children.pop(pending.pop(), ()) if pid not in (own, besides)]
+        below = [
+            pid for pid in children.pop(pending.pop(), ()) if pid != own and pid not in besides
+        ]
         found += below
         pending += below
     return found
