@@ -110,15 +110,17 @@ def _best(
 ) -> BestCheckpoint:
     config = job.spec.early_stopping
     if config is None or not config.keep_best:
-        return BestCheckpoint(why="keep_best is off: the model artifact is what the program saved")
+        return BestCheckpoint(
+            why="keep_best is off: the model artifact is what the program saved, if anything"
+        )
     value = values[best]
     step = f" at step {value.step}" if value.step is not None else ""
     of = f"the best {config.metric} ({value.value:.6g}{step})"
     choice = best_checkpoint(entries_of(checkpoints, _began(job)), values, best)
     if choice is None:
         return BestCheckpoint(
-            why=f"no checkpoint of {of} was found: the model artifact is what the program saved; "
-            "let it write one per value to its directory of checkpoints"
+            why=f"no checkpoint of {of} was found: the model artifact is what the program saved, "
+            "if anything; let it write one per value to its directory of checkpoints"
         )
     return BestCheckpoint(
         names=choice.names,

@@ -288,3 +288,30 @@ def test_steps_at_which_nothing_is_due_are_only_counted(tmp_path):
     (end,) = [event for event in trace.events if event["event"] == "end"]
     assert (end["steps"], end["backwards"]) == (35, 35)
     assert watching.steps == 5
+
+
+def test_losses_of_a_closure_at_other_steps_are_not_those_of_a_recorded_one(tmp_path):
+    import torch
+    from torch import nn
+
+    model, _ = made()
+    x, y = torch.randn(6, 4), torch.arange(6) % 3
+    optimizer = torch.optim.LBFGS(model.parameters(), lr=0.1, max_iter=3)
+    firsts = []
+
+    def closure():
+        optimizer.zero_grad()
+        loss = nn.functional.cross_entropy(model(x), y)
+        loss.backward()
+        losses.append(loss.item())
+        return loss
+
+    tenth = dict.fromkeys(DEFAULT_INTERVALS, 10)
+    with watch(model, optimizer, rules=["non_finite"], every=tenth, directory=tmp_path):
+        for _ in range(21):
+            losses: list[float] = []
+            optimizer.step(closure)
+            firsts.append(losses[0])
+    (path,) = tmp_path.iterdir()
+    recorded = {record.step: record.scalars["loss"] for record in read_trace(path).steps}
+    assert recorded == pytest.approx({step: firsts[step] for step in (0, 1, 10, 20)})

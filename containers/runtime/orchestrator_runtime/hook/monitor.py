@@ -97,9 +97,9 @@ class Monitor:
         self._looks: list[Callable[[], None]] = []
         atexit.register(self.end)
 
-    def step(self, record: StepRecord, arrays: Sequence[Array] = ()) -> None:
-        """Take one step, and whole tensors of it."""
-        self.burst([(record, arrays)])
+    def step(self, record: StepRecord) -> None:
+        """Take one step."""
+        self.burst([(record, ())])
 
     def burst(self, steps: Iterable[tuple[StepRecord, Sequence[Array]]]) -> None:
         """Take steps in order, each with whole tensors of it."""

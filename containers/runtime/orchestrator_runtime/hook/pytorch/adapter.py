@@ -65,6 +65,7 @@ class Adapter:
         self._nested = threading.local()
         self.before = entry(self._on_before, self.guard)
         self.after = entry(self._on_after, self.guard)
+        self._after_scaled = entry(self._note_skip, self.guard)
 
     def install(self) -> None:
         """Register the hooks. They stay for the life of the process, or until `remove`."""
@@ -242,7 +243,7 @@ class Adapter:
         known = self._watches.get(id(optimizer))
         before = -1 if known is None else known[1].step
         result = call()
-        entry(self._note_skip, self.guard)(optimizer, before)
+        self._after_scaled(optimizer, before)
         return result
 
     def _note_skip(self, optimizer: Any, before: int) -> None:

@@ -75,6 +75,7 @@ class Watch:
         self._due: Sequence[str] = ()
         self._has_closure = self._has_gradients = False
         self._takes_part = True
+        self._passes = False
         self._may_be_sparse = True
         self._alike = False
         self._spread = False
@@ -82,11 +83,11 @@ class Watch:
     def before(self, optimizer: torch.optim.Optimizer, *, has_closure: bool) -> None:
         """Measure what an executed step is about to use; hand it on, if that is all."""
         due = self._due = self._monitor.schedule.due(self.step)
-        if not due and self.step > 1:  # what step 0 has given comes with 1
-            self._pass_over()
+        self._sample = None
+        self._passes = not due and self.step > 1  # what step 0 has given comes with 1
+        if self._passes:
             return
         self._know(optimizer)
-        self._sample = None
         self._updates.forget()  # of a step that raised
         if not self._takes_part:
             return
@@ -115,6 +116,8 @@ class Watch:
 
     def after(self, optimizer: torch.optim.Optimizer) -> None:
         """Measure what the step has changed, and hand it on."""
+        if self._passes:
+            self._pass_over()
         sample = self._sample
         if sample is None:
             return
@@ -251,8 +254,7 @@ class Watch:
             self._gauge.put(sample, name, group.gradients, present, there, self._scale)
 
     def _pass_over(self) -> None:
-        """Count a step of which nothing is recorded."""
-        self._sample = None
+        """Count a step of which nothing is recorded; its losses, a closure's too, are not the next's."""
         self._signals.take_loss()
         self._signals.take_backwards()
         self._monitor.unrecorded += 1
