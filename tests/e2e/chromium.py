@@ -135,8 +135,10 @@ class Chromium:
         return state == "complete" and bool(self.said("Page.loadEventFired"))
 
     def evaluate(self, expression: str) -> Any:
-        """Value of an expression in the page; its policy does not bind us."""
-        found = self.call("Runtime.evaluate", expression=expression, returnByValue=True)
+        """Value of an expression in the page, a promise's when it is kept; its policy does not bind us."""
+        found = self.call(
+            "Runtime.evaluate", expression=expression, returnByValue=True, awaitPromise=True
+        )
         assert "exceptionDetails" not in found, found["exceptionDetails"]
         return found["result"].get("value")
 
