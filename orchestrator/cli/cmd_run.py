@@ -19,6 +19,7 @@ orchestrator run train.py -- --epochs 3 --data "my folder"
 orchestrator run jobs/digits_cnn -H epochs=5 --metric 'loss=train_loss=([0-9.]+)'
 orchestrator run train.py --channel train=./data --env WANDB_MODE=offline --secret WANDB_API_KEY
 orchestrator run train.py --debug default --stop-on non_finite,vanishing_gradient
+orchestrator run train.py --rule non_finite:loss_patience=5 --stop-on non_finite
 orchestrator run train.py --early-stop validation:loss,patience=5,train-metric=train:loss
 orchestrator run train.py --detach
 orchestrator run jobs/digits_cnn --image my-pytorch:2 --memory-gib 4
@@ -121,6 +122,14 @@ def command(
             help="Watch it by these rules, separated by commas; `default` is all of ours.",
         ),
     ] = None,
+    rule: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="RULE[:NAME=VALUE,…]",
+            help="Watch it, by this rule with parameters of your own; module:Class is one of your "
+            "source.",
+        ),
+    ] = None,
     stop_on: Annotated[
         str | None,
         typer.Option(
@@ -189,6 +198,7 @@ def command(
         checkpoints=checkpoints,
         network_isolation=network_isolation,
         debug=debug,
+        rules=tuple(rule or ()),
         stop_on=stop_on,
         early_stop=early_stop,
     )

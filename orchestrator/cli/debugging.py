@@ -14,6 +14,7 @@ from orchestrator_runtime.rules import DEFAULT_RULES, RuleError, judge_of
 from orchestrator_runtime.rules.rule import SERIES
 
 from orchestrator.cli import exits
+from orchestrator.cli.rule_option import SEE_RULES, TUNED, tuned_rule
 from orchestrator.errors import InvalidSpec, NotFound, OrchestratorError, Unavailable
 
 if TYPE_CHECKING:
@@ -21,13 +22,7 @@ if TYPE_CHECKING:
 
 ALL = "all"
 NONE = "none"
-SEE_RULES = "see `orchestrator debug rules`"
-# A rule, or a class of the user's source, and parameters; `module:Class` has a colon as well.
-_TUNED = re.compile(
-    r"(?P<rule>[A-Za-z_][\w.]*(?::[A-Za-z_]\w*(?=:|$))?)(?::(?P<values>\w+=.*))?", re.S
-)
 _WHOLE = re.compile(r"(?P<kind>[A-Za-z_][\w.-]*)(?::(?P<regex>.+))?=(?P<steps>[0-9]{1,9})", re.S)
-_NEXT_VALUE = re.compile(r",(?=\w+=)")  # a value may hold commas itself
 
 
 class Wishes(NamedTuple):
@@ -86,7 +81,7 @@ def _rules(wishes: Wishes) -> list[dict[str, Any]]:
     chosen = list(DEFAULT_RULES) if wishes.rules is None else _words("--rules", wishes.rules, NONE)
     parameters: dict[str, dict[str, str]] = {_known("--rules", name): {} for name in chosen}
     for text in wishes.tuned:
-        name, values = _tuned(text)
+        name, values = tuned_rule(text)
         parameters.setdefault(name, {}).update(values)
     ending = [] if wishes.stop_on is None else _words("--stop-on", wishes.stop_on, ALL)
     for name in ending:
@@ -115,26 +110,9 @@ def _known(option: str, name: str) -> str:
             judge_of(name)
     except RuleError as error:
         raise InvalidSpec(f"{option} must name rules: {error}; {SEE_RULES}") from error
-    if not _TUNED.fullmatch(name):
+    if not TUNED.fullmatch(name):
         raise InvalidSpec(f"{option} must name rules, got {name!r}; write module:Class for yours")
     return name
-
-
-def _tuned(text: str) -> tuple[str, dict[str, str]]:
-    found = _TUNED.fullmatch(text)
-    if found is None:
-        raise InvalidSpec(
-            f"--rule must be RULE:NAME=VALUE,NAME=VALUE, got {text!r}; for example "
-            f"non_finite:loss_patience=5; {SEE_RULES}"
-        )
-    pairs = _NEXT_VALUE.split(found["values"]) if found["values"] else []
-    values = dict(pair.split("=", 1) for pair in pairs)
-    try:
-        if ":" not in found["rule"]:
-            judge_of(found["rule"], values)
-    except RuleError as error:
-        raise InvalidSpec(f"--rule must be one that can be: {error}; {SEE_RULES}") from error
-    return found["rule"], values
 
 
 def _interval(text: str) -> tuple[str, int]:

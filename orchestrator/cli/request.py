@@ -47,6 +47,7 @@ class RunOptions:
     checkpoints: str | None = None
     network_isolation: bool = False
     debug: str | None = None
+    rules: tuple[str, ...] = ()
     stop_on: str | None = None
     early_stop: str | None = None
 
@@ -81,7 +82,7 @@ def make_trainer(options: RunOptions, transport: Transport) -> ModelTrainer:
         priority=job.priority if options.priority is None else options.priority,
         enable_network_isolation=options.network_isolation or job.enable_network_isolation,
         tensorboard_output_config=job.tensor_board_output_config,
-        debugger=wished(job.debugger, options.debug, options.stop_on),
+        debugger=wished(job.debugger, options.debug, options.stop_on, options.rules),
         early_stopping=early_stopping(job.early_stopping, options.early_stop),
         transport=transport,
         **_conditions(job, options),

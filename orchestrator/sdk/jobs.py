@@ -334,6 +334,9 @@ class TrainingJob:
             series: A statistic, such as ``abs_max``, or one of a collection, ``gradients/l2``;
                 by default ``l2``.
             rank: Of which process of a distributed run; by default the first.
+
+        Raises:
+            NotFound: Nothing of that name, or no such series, was recorded, but others were.
         """
         from orchestrator.sdk.tensors import chosen  # noqa: PLC0415  # keeps import light
 

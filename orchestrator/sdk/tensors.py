@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from orchestrator.errors import InvalidSpec
+from orchestrator.errors import InvalidSpec, NotFound
 from orchestrator.sdk.whole import as_histogram, as_numpy, optional
 
 if TYPE_CHECKING:
@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     ArraysBySteps = Mapping[str, Mapping[int, Array]]
 
 STATISTIC = "l2"
+MOST_NAMES = 12
+"""Names that an error lists."""
 _Value = TypeVar("_Value")
 
 
@@ -123,14 +125,42 @@ def chosen(
 
     Raises:
         InvalidSpec: The name is neither.
+        NotFound: Nothing of that name, or no such series, was recorded, but others were.
     """
+    if series is not None and recording.series and not _of_series(recording, series):
+        raise NotFound(
+            f"no series {series!r} was recorded so far; there are: {_some(recording.series)}"
+        )
     columns = _of_series(recording, series or STATISTIC)
     if series is None and name is not None:
         columns |= recording.scalars
     choice = _Choice(name, steps)
+    whole = {*recording.arrays, *recording.histograms}
+    if name is not None and not choice.among({*columns, *whole}):
+        _refuse_name(recording, choice, name, series or STATISTIC)
     return Tensors(
         choice.of(columns), choice.of(recording.arrays), choice.of(recording.histograms)
     )
+
+
+def _refuse_name(recording: Recording, choice: _Choice, name: str, series: str) -> None:
+    """A name that is written wrong must not look like a tensor without values."""
+    names = {*_of_series(recording, None), *recording.scalars}
+    others = [each for each in recording.series if choice.among(_of_series(recording, each))]
+    if others:
+        raise NotFound(
+            f"no {series} of {name!r} was recorded so far; choose another series: {_some(others)}"
+        )
+    if names:
+        raise NotFound(
+            f"no tensor {name!r} was recorded so far; there are: {_some(names)}; write a whole name, "
+            "or a regular expression that matches one from end to end"
+        )
+
+
+def _some(names: Iterable[str]) -> str:
+    listed = sorted(names)
+    return ", ".join(listed[:MOST_NAMES]) + (", …" if len(listed) > MOST_NAMES else "")
 
 
 class _Choice:
@@ -150,6 +180,10 @@ class _Choice:
         }
         return {name: by_step for name, by_step in chosen.items() if by_step}
 
+    def among(self, names: Iterable[str]) -> bool:
+        """Return whether one of the names is wanted."""
+        return any(map(self._has_name, names))
+
     def _has_name(self, name: str) -> bool:
         return self._pattern is None or name == self._name or bool(self._pattern.fullmatch(name))
 
@@ -157,11 +191,11 @@ class _Choice:
         return self._steps is None or step in self._steps
 
 
-def _of_series(recording: Recording, series: str) -> dict[str, Curve]:
+def _of_series(recording: Recording, series: str | None) -> dict[str, Curve]:
     found: dict[str, Curve] = {}
     for full, curves in recording.series.items():
         collection, _, statistic = full.partition("/")
-        if series in {full, statistic}:
+        if series in {None, full, statistic}:
             found |= {f"{collection}/{name}": curve for name, curve in curves.items()}
     return found
 

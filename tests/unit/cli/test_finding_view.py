@@ -137,7 +137,11 @@ def test_the_command_line_says_what_is_watched() -> None:
         (None, "all,non_finit", "got 'non_finit'; did you mean 'non_finite'"),
         (None, "", "--stop-on must name rules, got ''; write all"),
         (" , ", None, "--debug must name rules, got ' , '; write default"),
-        ("dead_units:share=0.3", None, "got 'dead_units:share=0.3'; set them in .*job.toml"),
+        (
+            "dead_units:share=0.3",
+            None,
+            "got 'dead_units:share=0.3'; give --rule 'dead_units:share=0.3'",
+        ),
     ],
 )
 def test_rules_that_cannot_be_are_told(

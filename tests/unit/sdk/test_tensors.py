@@ -98,8 +98,6 @@ def test_tensors_are_columns_and_steps_are_rows(tmp_path: Path, transport: Folde
         ({"name": "loss"}, ["loss"]),
         ({"series": "gradients/abs_max", "name": ".*fc2.*"}, ["gradients/fc2.weight"]),
         ({"series": "abs_max"}, ["gradients/fc1.weight", "gradients/fc2.weight"]),
-        ({"series": "weights/l2"}, []),
-        ({"name": "absent"}, []),
         ({"steps": [5]}, []),
         ({"steps": range(1, 3)}, ["gradients/fc1.weight", "gradients/fc2.weight"]),
     ],
@@ -109,6 +107,47 @@ def test_some_of_it_is_chosen(
 ) -> None:
     trace(tmp_path, "a", step(0), step(1)).close()
     assert chosen(recording(transport).refresh(), **asked).names() == names
+
+
+@pytest.mark.parametrize(
+    ("asked", "told"),
+    [
+        (
+            {"name": "gradients/fc3.weight"},
+            r"no tensor 'gradients/fc3.weight' .*gradients/fc1.weight, ",
+        ),
+        ({"name": "fc1"}, "matches one from end to end"),
+        ({"series": "l3"}, "no series 'l3' .*gradients/l2"),
+        ({"series": "weights/l2"}, "no series 'weights/l2'"),
+        ({"name": "loss", "series": "l2"}, "no tensor 'loss'"),
+    ],
+)
+def test_what_was_never_recorded_is_refused(
+    tmp_path: Path, transport: Folder, asked: dict[str, Any], told: str
+) -> None:
+    trace(tmp_path, "a", step(0), step(1)).close()
+    with pytest.raises(NotFound, match=told):
+        chosen(recording(transport).refresh(), **asked)
+
+
+def test_a_tensor_without_that_statistic_tells_those_it_has(
+    tmp_path: Path, transport: Folder
+) -> None:
+    units = Table("outputs", 0, (Tensor("relu", (8,), "relu"),))
+    first = step(0)
+    first.blocks["outputs/zeros"] = Block(units, [0.5])
+    trace(tmp_path, "a", first).close()
+    recorded = recording(transport).refresh()
+    with pytest.raises(NotFound, match="no l2 of 'outputs/relu' .*: outputs/zeros"):
+        chosen(recorded, "outputs/relu")
+    assert chosen(recorded, "outputs/relu", series="zeros").values == [[0.5]]
+
+
+def test_a_run_without_values_so_far_has_none(tmp_path: Path, transport: Folder) -> None:
+    trace(tmp_path, "a").close()
+    assert (
+        chosen(recording(transport).refresh(), "gradients/fc1.weight", series="l2").names() == []
+    )
 
 
 def test_a_name_that_is_no_expression_is_refused(transport: Folder) -> None:
@@ -174,7 +213,7 @@ def test_tables_of_other_libraries_are_made_when_asked_for(
     array = found.to_numpy()
     assert array.shape == (2, 2)
     assert numpy.isnan(array[1, 1])
-    assert chosen(recording(transport).refresh(), "absent").to_numpy().shape == (0, 0)
+    assert chosen(recording(transport).refresh(), steps=[5]).to_numpy().shape[0] == 0
     pytest.importorskip("pandas")
     frame = found.to_pandas()
     assert list(frame.columns) == found.names()
