@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from typing import Annotated, Any, Self
 
+from orchestrator_runtime.trace import kinds
 from pydantic import (
     AfterValidator,
     Discriminator,
@@ -16,11 +17,11 @@ from pydantic import (
 
 from orchestrator.spec.base import Spec
 
-KINDS = ("weights", "biases", "gradients", "outputs", "inputs")
+KINDS = (*kinds.KINDS, kinds.BIASES_COLLECTION)
 """Tensors that a program has without saying so."""
-FED = ("labels", "predictions", "input_image", "input_sequence")
+FED = kinds.WHOLE_ONLY
 """What a program feeds its model with, and what that makes of it: whole tensors only."""
-ARRAY, HISTOGRAM = "array", "histogram"
+ARRAY, HISTOGRAM = kinds.ARRAY, kinds.HISTOGRAM
 _STATISTIC = re.compile(r"[a-z0-9_]+(:[^:/]+)*")
 _MOST_STEPS = 1 << 31
 

@@ -7,13 +7,11 @@ from typing import Any
 import pytest
 from orchestrator_runtime.hook.plan import plan_from
 from orchestrator_runtime.hook.schedule import Interval, intervals_of
-from orchestrator_runtime.hook.wishes import KINDS as HOOKED
-from orchestrator_runtime.hook.wishes import WHOLE_ONLY, Patterns, collected, given_intervals
+from orchestrator_runtime.hook.wishes import Patterns, collected, given_intervals
 
 from orchestrator.backends.debug import plan_of
 from orchestrator.errors import InvalidSpec
 from orchestrator.spec.debug import Debugger
-from orchestrator.spec.recorded import FED, KINDS
 
 ASKED: dict[str, Any] = {
     "every": {"weights/std": {"every": 10, "start": 100, "end": 300, "steps": [5]}},
@@ -34,11 +32,6 @@ def test_the_hook_reads_what_was_asked_for() -> None:
     patterns = Patterns(plan)
     assert patterns.hold("weights/array", "fc.weight")
     assert not patterns.hold("weights/array", "conv.weight")
-
-
-def test_kinds_are_those_of_the_hook() -> None:
-    assert set(KINDS) == {*HOOKED, "biases"}
-    assert FED == WHOLE_ONLY
 
 
 @pytest.mark.parametrize(

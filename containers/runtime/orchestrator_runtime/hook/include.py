@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from orchestrator_runtime.hook.wishes import compiled_patterns
+from orchestrator_runtime.hook.wishes import compiled_patterns, some
 from orchestrator_runtime.rules.documented.tensors import aliases
 from orchestrator_runtime.trace.record import Block, StepRecord, Table
 
@@ -18,7 +18,6 @@ if TYPE_CHECKING:
 
 SURE_AFTER = 2
 """Steps after which a pattern without a tensor is reported: outputs come with the second one."""
-_MOST_NAMES = 12
 
 
 class Include:
@@ -57,13 +56,11 @@ class Include:
         """Return what to say of patterns that have matched nothing so far."""
         if not self._unmatched:
             return []
-        names = sorted(
+        there = some(
             {tensor.name for table, _, _ in self._tables.values() for tensor in table.tensors}
         )
-        more = ", ..." if len(names) > _MOST_NAMES else ""
-        there = ", ".join(names[:_MOST_NAMES]) + more
         return [
-            f"include pattern {pattern!r} matches no tensor; there are: {there or 'none'}"
+            f"include pattern {pattern!r} matches no tensor; there are: {there}"
             for pattern in sorted(self._unmatched)
         ]
 

@@ -8,16 +8,12 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from orchestrator_runtime.hook.plan import DebugPlan, RulePlan
-from orchestrator_runtime.hook.wishes import (
-    BIASES_COLLECTION,
-    KINDS,
-    WHOLE_ONLY,
-    compiled_patterns,
-)
+from orchestrator_runtime.hook.wishes import compiled_patterns
 from orchestrator_runtime.rules import DEFAULT_RULES
 from orchestrator_runtime.rules.parameters import RuleError, nearest
 from orchestrator_runtime.rules.registry import judge_of
 from orchestrator_runtime.rules.rule import SERIES, Rule
+from orchestrator_runtime.trace.kinds import BIASES_COLLECTION, KINDS, WHOLE_ONLY
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

@@ -6,6 +6,14 @@ import re
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from orchestrator_runtime.rules.documented.tensors import aliases
+from orchestrator_runtime.trace.kinds import (
+    ARRAY,
+    BIASES,
+    BIASES_COLLECTION,
+    HISTOGRAM,
+    KINDS,
+    WHOLE_ONLY,
+)
 from orchestrator_runtime.trace.record import HISTOGRAM_SUFFIX
 
 if TYPE_CHECKING:
@@ -14,15 +22,6 @@ if TYPE_CHECKING:
     from orchestrator_runtime.hook.plan import DebugPlan
     from orchestrator_runtime.rules.rule import Need
 
-ARRAY, HISTOGRAM = "array", "histogram"
-LABELS, PREDICTIONS = "labels", "predictions"
-IMAGES, SEQUENCES = "input_image", "input_sequence"
-WHOLE_ONLY = (LABELS, PREDICTIONS, IMAGES, SEQUENCES)
-"""Collections of what a program feeds its model with; rules take all that is in them."""
-KINDS = ("weights", "gradients", "outputs", "inputs")
-"""Collections that a collection of the user's is chosen from."""
-BIASES_COLLECTION, BIASES = "biases", "bias"
-"""A collection that is recorded with the weights, and what its tensors' names have in them."""
 _MOST_NAMES = 12
 
 
@@ -134,11 +133,9 @@ class Patterns:
         silent = [word for word, unasked in self._unmatched.items() if final or not unasked]
         for word in silent:
             del self._unmatched[word]
-        names = sorted(self._names)
-        there = ", ".join(names[:_MOST_NAMES]) + (", ..." if len(names) > _MOST_NAMES else "")
+        there = some(self._names)
         return [
-            f"pattern {word!r} of whole tensors or histograms matches no tensor; there are: "
-            f"{there or 'none'}"
+            f"pattern {word!r} of whole tensors or histograms matches no tensor; there are: {there}"
             for word in silent
         ]
 
@@ -185,6 +182,13 @@ def compiled_patterns(words: Iterable[str]) -> tuple[list[re.Pattern[str]], list
         except re.error as error:
             faults.append(f"{word!r} is no regular expression: {error}")
     return compiled, faults
+
+
+def some(names: Iterable[str]) -> str:
+    """Return the first names for a message."""
+    listed = sorted(names)
+    more = ", ..." if len(listed) > _MOST_NAMES else ""
+    return ", ".join(listed[:_MOST_NAMES]) + more or "none"
 
 
 def _patterns(wish: Any) -> tuple[str, ...]:

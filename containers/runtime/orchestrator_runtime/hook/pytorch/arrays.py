@@ -11,7 +11,7 @@ import torch
 from orchestrator_runtime.hook.pytorch import shards
 from orchestrator_runtime.hook.pytorch.graphs import capturing
 from orchestrator_runtime.hook.pytorch.units import histogram
-from orchestrator_runtime.hook.wishes import HISTOGRAM
+from orchestrator_runtime.trace.kinds import HISTOGRAM
 from orchestrator_runtime.trace.record import HISTOGRAM_SUFFIX, Array
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from orchestrator_runtime.hook.pytorch.hooked import HookedModules
-from orchestrator_runtime.hook.wishes import ARRAY, IMAGES, SEQUENCES
+from orchestrator_runtime.trace.kinds import ARRAY, IMAGES, SEQUENCES
 
 if TYPE_CHECKING:
     from orchestrator_runtime.hook.monitor import Monitor

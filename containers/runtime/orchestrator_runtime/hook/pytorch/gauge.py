@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 from orchestrator_runtime.hook.pytorch import measure, shards
 from orchestrator_runtime.hook.pytorch.memory import Memory, comparison_of
 from orchestrator_runtime.hook.pytorch.units import measure_of
-from orchestrator_runtime.hook.wishes import ARRAY, HISTOGRAM, WHOLE_ONLY, is_whole
+from orchestrator_runtime.hook.wishes import is_whole
+from orchestrator_runtime.trace.kinds import ARRAY, HISTOGRAM, WHOLE_ONLY
 from orchestrator_runtime.trace.record import UPDATE_RATIO
 
 if TYPE_CHECKING:

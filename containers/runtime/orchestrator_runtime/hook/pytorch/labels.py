@@ -9,7 +9,7 @@ import torch
 from torch.nn import functional
 
 from orchestrator_runtime.hook.pytorch.arrays import has_memory
-from orchestrator_runtime.hook.wishes import ARRAY, LABELS, PREDICTIONS
+from orchestrator_runtime.trace.kinds import ARRAY, LABELS, PREDICTIONS
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -8,7 +8,7 @@ import torch
 
 from orchestrator_runtime.hook.given import Given, close_given, open_given
 from orchestrator_runtime.hook.pytorch.units import measure_of
-from orchestrator_runtime.hook.wishes import ARRAY
+from orchestrator_runtime.trace.kinds import ARRAY
 from orchestrator_runtime.trace.record import Table, Tensor
 
 if TYPE_CHECKING:

@@ -12,7 +12,7 @@ from orchestrator_runtime.hook.pytorch.names import ModuleNames
 from orchestrator_runtime.hook.pytorch.outputs import PREFIX as OUTPUTS
 from orchestrator_runtime.hook.pytorch.outputs import Outputs
 from orchestrator_runtime.hook.pytorch.saved import Saved
-from orchestrator_runtime.hook.wishes import LABELS, PREDICTIONS
+from orchestrator_runtime.trace.kinds import LABELS, PREDICTIONS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
