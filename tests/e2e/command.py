@@ -23,9 +23,12 @@ from tests.e2e.conftest import eventually
 
 COMMAND = [sys.executable, "-m", "orchestrator.cli.main"]
 SECONDS = 90
-# Makes the terminal on its standard input its controlling one, as a shell's child has it.
+# Makes the terminal on its standard input its controlling one, as a shell's child has it, and heeds
+# its keys, also where the tests themselves run in the background of a script.
 _ON_TERMINAL = """
-import fcntl, os, sys, termios
+import fcntl, os, signal, sys, termios
+for each in signal.SIGINT, signal.SIGQUIT, signal.SIGHUP:
+    signal.signal(each, signal.SIG_DFL)
 fcntl.ioctl(0, termios.TIOCSCTTY, 0)
 os.execv(sys.argv[1], sys.argv[1:])
 """
