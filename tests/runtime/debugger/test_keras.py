@@ -6,67 +6,19 @@ and prints what the weights came to: to the last bit, the debugger may not chang
 
 from __future__ import annotations
 
-import json
 import math
-import os
-import subprocess
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import pytest
-from orchestrator_runtime.trace import StepRecord, read_trace
+from orchestrator_runtime.trace import StepRecord
 
-PROGRAMS = Path(__file__).parent / "programs"
-RUNTIME = Path(__file__).parents[3] / "containers" / "runtime"
-HOOK = RUNTIME / "orchestrator_runtime" / "hook" / "site"
+from tests.runtime.debugger.keras_runs import Ran, run
+
 STEPS = 12
 
 pytestmark = pytest.mark.tensorflow
-
-
-class Ran(NamedTuple):
-    """What a program said, and what was recorded of it, by way."""
-
-    output: str
-    errors: str
-    steps: dict[str, list[StepRecord]]
-
-
-def run(python: Path, program: str, place: Path, ways: Iterable[str], *, watched: bool) -> Ran:
-    """Run a program, with the debugger or without it."""
-    plan = place / "plan.json"
-    traces = place / "traces"
-    traces.mkdir(exist_ok=True)
-    plan.write_text(json.dumps({"directory": str(traces)}), encoding="utf-8")
-    environment = {
-        "PATH": os.environ["PATH"],
-        "HOME": str(place),
-        "PYTHONPATH": f"{HOOK}{os.pathsep}{RUNTIME}",
-        "CUDA_VISIBLE_DEVICES": "",
-        "TF_CPP_MIN_LOG_LEVEL": "3",
-        **({"ORCHESTRATOR_DEBUG": str(plan)} if watched else {}),
-    }
-    done = subprocess.run(
-        [python, PROGRAMS / program, *ways],
-        env=environment,
-        cwd=place,
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=240,
-    )
-    assert done.returncode == 0, done.stderr
-    steps: dict[int, list[StepRecord]] = {}
-    for path in traces.iterdir():
-        trace = read_trace(str(path))
-        assert trace.damage is None
-        for step in trace.steps:
-            steps.setdefault(step.optimizer, []).append(step)
-    names = [*(line.split()[0] for line in done.stdout.splitlines()), ""]
-    found = {name: steps[index] for index, name in enumerate(names) if index in steps}
-    return Ran(done.stdout, done.stderr, found)
-
 
 FIT = (
     "graph", "eager", "jit", "subclassed", "own_step", "on_batches", "several", "global_clipnorm",

@@ -62,7 +62,7 @@ def test_only_names_that_are_wanted(arrays):
 
 def test_what_is_too_large_is_left_out_by_name(arrays, said):
     import torch
-    from orchestrator_runtime.hook.pytorch.arrays import MOST_BYTES, MOST_STEP_BYTES
+    from orchestrator_runtime.hook.room import MOST_BYTES, MOST_STEP_BYTES
 
     assert arrays.whole("weights", "fc", torch.empty(MOST_BYTES + 1, dtype=torch.uint8)) is None
     largest = torch.empty(MOST_BYTES, dtype=torch.uint8)

@@ -5,8 +5,6 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING, Any
 
-from orchestrator_runtime.hook.wishes import is_whole
-
 if TYPE_CHECKING:
     from orchestrator_runtime.hook.monitor import Monitor
 
@@ -38,6 +36,7 @@ def install(monitor: Monitor, package: str) -> Any:
 def _install(monitor: Monitor, package: str, version: str) -> Any:
     from orchestrator_runtime.hook.keras.adapter import Adapter  # noqa: PLC0415 -- TensorFlow
     from orchestrator_runtime.hook.keras.listeners import listen, places_of  # noqa: PLC0415
+    from orchestrator_runtime.hook.keras.whole import COLLECTIONS, not_recorded  # noqa: PLC0415
 
     places = places_of(package)
     if places is None:
@@ -46,9 +45,12 @@ def _install(monitor: Monitor, package: str, version: str) -> Any:
             f"Keras {OLDEST} or newer is needed"
         )
         return None
-    whole = [series for series in monitor.schedule.names() if is_whole(series)]
-    if whole:
-        monitor.note(f"not recorded of Keras programs are whole tensors: {', '.join(whole)}")
+    left_out = not_recorded(monitor.schedule.groups)
+    if left_out:
+        monitor.note(
+            f"not recorded of Keras programs are {', '.join(left_out)}: of whole tensors and "
+            f"histograms there are {' and '.join(COLLECTIONS)}"
+        )
     adapter = Adapter(monitor, f"{package} {version}")
     monitor.before_end(adapter.guard(adapter.end))
     if monitor.records:

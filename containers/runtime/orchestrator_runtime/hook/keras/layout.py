@@ -39,11 +39,16 @@ class Section(NamedTuple):
 
 
 class Layout(NamedTuple):
-    """The rows that one place of a program writes."""
+    """The rows that one place of a program writes.
+
+    Attributes:
+        whole: Numbers of the stores in which its whole tensors are.
+    """
 
     scalars: tuple[str, ...]
     sections: tuple[Section, ...] = ()
     skipped: bool = False
+    whole: tuple[int, ...] = ()
 
     @property
     def width(self) -> int:

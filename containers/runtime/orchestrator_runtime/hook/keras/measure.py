@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 MOST_ELEMENTS = 16_384
 """A tensor's update ratio is taken from at most about so many of its elements, evenly spread."""
 COLUMNS = 64
+BINS = 64
+"""Of a histogram."""
 
 
 def wide(tensor: Any) -> Any:
@@ -205,6 +207,19 @@ _OF_VALUES = frozenset(("l2", "abs_max", "non_finite"))
 def fits(statistic: str, gradient: Any) -> bool:
     """Return whether a statistic has a meaning for a gradient, which may be sparse."""
     return statistic in _OF_VALUES or not isinstance(gradient, tf.IndexedSlices)
+
+
+def histogram(tensor: Any) -> Any:
+    """Return the smallest and the largest finite value, and counts in BINS bins between them."""
+    values = tf.cast(wide(tf.reshape(tensor, [-1])), tf.float32)
+    finite = tf.math.is_finite(values)
+    low = tf.reduce_min(tf.where(finite, values, float("inf")))
+    high = tf.reduce_max(tf.where(finite, values, float("-inf")))
+    width = (high / 2 - low / 2) / BINS * 2  # the range of single precision exceeds its maximum
+    places = tf.math.divide_no_nan(tf.where(finite, values, low) - low, width)
+    places = tf.cast(tf.clip_by_value(places, 0.0, BINS - 1.0), tf.int32)
+    counts = tf.math.unsorted_segment_sum(tf.cast(finite, tf.int32), places, BINS)
+    return tf.concat([tf.stack([low, high]), tf.cast(counts, tf.float32)], 0)
 
 
 def _numbers(flags: Any) -> Any:

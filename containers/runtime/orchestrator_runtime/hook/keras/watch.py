@@ -13,12 +13,14 @@ from orchestrator_runtime.hook.keras.layout import Layout, Section, record_of
 from orchestrator_runtime.hook.keras.parts import Inputs, Tables, conditional
 from orchestrator_runtime.hook.keras.ring import Ring
 from orchestrator_runtime.hook.keras.state import variable
+from orchestrator_runtime.hook.keras.whole import Whole
 from orchestrator_runtime.trace.record import UPDATE_RATIO, StepRecord
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from orchestrator_runtime.hook.monitor import Monitor
+    from orchestrator_runtime.trace.record import Array
 
 
 class Extra(NamedTuple):
@@ -52,14 +54,16 @@ class Watch:
         self._numbers: dict[Any, int] = {}
         self._functions: dict[Any, Any] = {}
         self._rings: list[Ring] = []
+        self._whole = Whole(monitor, device)
         self._next = 0
         self._last_time = time.time()
-        self._held: StepRecord | None = None
+        self._held: tuple[StepRecord, Sequence[Array]] | None = None
 
     @property
     def capacity(self) -> int:
         """How many steps may pass between two readings."""
-        return min([ring.capacity for ring in self._rings], default=1)
+        rings = [ring.capacity for ring in self._rings]
+        return min([*rings, *self._whole.capacities], default=1)
 
     @property
     def begun(self) -> int:
@@ -157,14 +161,23 @@ class Watch:
         if extra is not None:
             sections.extend(extra[0])
             vectors.append(extra[1])
-        return self._put(self._number(key, Layout(names, tuple(sections))), numbers, vectors)
+        stores = self._whole.stores_for(self._tables.weights.tensors, inputs)
+        kept = self._whole.write(stores, self.step.read_value(), inputs)
+        number = self._number(key, Layout(names, tuple(sections), whole=stores))
+        return self._put(number, numbers, vectors, kept)
 
-    def _put(self, number: int, scalars: Sequence[Any], vectors: Sequence[Any] = ()) -> Any:
+    def _put(
+        self,
+        number: int,
+        scalars: Sequence[Any],
+        vectors: Sequence[Any] = (),
+        kept: Sequence[Any] = (),
+    ) -> Any:
         layout = self._layouts[number]
         head = tf.stack([tf.constant(float(number)), *scalars])
         step = self.step.read_value()
         written = self._ring(layout.width).write(step, tf.concat([head, *vectors], 0))
-        with tf.control_dependencies([] if written is None else [written]):
+        with tf.control_dependencies([*kept, *([] if written is None else [written])]):
             self.step.assign_add(1, read_value=False)
         return tf.constant(0)
 
@@ -203,13 +216,13 @@ class Watch:
         """Hand on the last step."""
         held, self._held = self._held, None
         if held is not None:
-            self._monitor.step(held)
+            self._monitor.burst([held])
 
     def report(self, metrics: Mapping[str, float]) -> bool:
         """Add metrics to the last step; return whether there is one that can take them."""
         if self._held is None:
             return False
-        self._held.scalars.update(metrics)
+        self._held[0].scalars.update(metrics)
         return True
 
     def _read(self, count: int) -> None:
@@ -228,7 +241,9 @@ class Watch:
             record = StepRecord(step, at, self.index)
             due = self._monitor.schedule.due(step)
             self.release()
-            self._held = record_of(self._layouts[int(row[1])], row, record, due)
+            layout = self._layouts[int(row[1])]
+            arrays = self._whole.read(layout.whole, step)
+            self._held = record_of(layout, row, record, due), arrays
         if count > self._next:
             self._next, self._last_time = count, now
         if lost:

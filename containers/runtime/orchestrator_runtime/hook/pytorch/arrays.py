@@ -11,6 +11,7 @@ import torch
 from orchestrator_runtime.hook.pytorch import shards
 from orchestrator_runtime.hook.pytorch.graphs import capturing
 from orchestrator_runtime.hook.pytorch.units import histogram
+from orchestrator_runtime.hook.room import Room
 from orchestrator_runtime.trace.kinds import HISTOGRAM
 from orchestrator_runtime.trace.record import HISTOGRAM_SUFFIX, Array
 
@@ -21,12 +22,6 @@ if TYPE_CHECKING:
 
     from orchestrator_runtime.hook.wishes import Patterns
 
-MOST_BYTES = 16 * 1024 * 1024
-"""Of one tensor."""
-MOST_STEP_BYTES = 64 * 1024 * 1024
-"""Of all tensors of one step."""
-MOST_REMARKS = 20
-"""On single tensors that are left out."""
 _OTHERS = {"bfloat16": "float32", "int8": "int32", "int16": "int32"}
 _SAME = ("float32", "float64", "float16", "int64", "int32", "uint8", "bool")
 
@@ -64,13 +59,11 @@ class Arrays:
 
     def __init__(self, patterns: Patterns, tell: Callable[[str], None]) -> None:
         self._patterns = patterns
-        self._tell = tell
-        self._left_out: set[str] = set()
-        self._room = MOST_STEP_BYTES
+        self._room = Room(tell)
 
     def next_step(self) -> None:
         """Begin a step, which has room of its own."""
-        self._room = MOST_STEP_BYTES
+        self._room.next_step()
 
     def chosen(self, series: str, name: str, tensor: Tensor, role: str = "") -> Copy | None:
         """Copy a tensor, or its histogram, if its name is one of those that are wanted."""
@@ -84,7 +77,7 @@ class Arrays:
     def histogram(self, collection: str, name: str, tensor: Tensor) -> Copy | None:
         """Copy a tensor's histogram."""
         if shards.is_spread(tensor) or tensor.is_sparse or not tensor.numel():
-            self._leave_out(
+            self._room.leave_out(
                 f"histograms of {collection}",
                 f"of {name} and its like: it is empty, sparse or spread over processes",
             )
@@ -95,26 +88,14 @@ class Arrays:
         """Copy a tensor; None, with a remark, where it cannot be recorded or is too large."""
         kind = _kind(tensor)
         if kind is None:
-            self._leave_out(f"arrays of {collection}", f"{name} and its like: {_why_not(tensor)}")
+            self._room.leave_out(
+                f"arrays of {collection}", f"{name} and its like: {_why_not(tensor)}"
+            )
             return None
         size = tensor.numel() * torch.empty((), dtype=kind).element_size()
-        if size > MOST_BYTES:
-            why = f"it has {size} bytes, more than {MOST_BYTES}"
-        elif size > self._room:
-            why = f"its step has more than {MOST_STEP_BYTES} bytes of arrays"
-        else:
-            self._room -= size
-            return Copy(collection, name, *_start(tensor.detach(), kind))
-        self._leave_out(f"array {collection}/{name}", why)
-        return None
-
-    def _leave_out(self, what: str, why: str) -> None:
-        """Say so once, and not of each tensor of a large model."""
-        if what in self._left_out or len(self._left_out) > MOST_REMARKS:
-            return
-        self._left_out.add(what)
-        more = "; more is left out" if len(self._left_out) > MOST_REMARKS else ""
-        self._tell(f"{what} left out: {why}{more}")
+        if not self._room.takes(f"array {collection}/{name}", size):
+            return None
+        return Copy(collection, name, *_start(tensor.detach(), kind))
 
 
 def has_memory(tensor: Tensor) -> bool:
