@@ -10,7 +10,10 @@ BIN := .venv/bin
 TESTS ?= tests
 PYTEST := $(BIN)/python -m pytest
 PART := $(filter-out tests,$(TESTS))
+# The whole suite makes the rest of what it needs beside its first tests.
 SUITE := $(if $(PART),$(PYTEST),$(BIN)/python -m tests.suite)
+NEEDED := $(if $(PART),awscli sagemaker2 sagemaker3)
+READY := $(if $(PART),,sandbox postgres browser)
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 help: ## show this list
@@ -21,13 +24,13 @@ demo: ## train the digits example on this machine and show what came of it
 	@$(BIN)/python -m orchestrator.cli.demo
 
 test: .venv-ready ## set this machine up and run the test suite, Docker tests included (TESTS=tests/unit for a part)
-	@$(ENVIRONMENT) tensorflow trainers awscli sagemaker2 sagemaker3
-	@$(BIN)/python -m tests.setup.prepare
+	@$(ENVIRONMENT) tensorflow trainers $(NEEDED)
+	@$(BIN)/python -m tests.setup.prepare $(READY)
 	$(SUITE) -m "not slow and not gpu and not aws" --durations=15 $(PART)
 
 test-all: .venv-ready ## the test suite with every seed, full generators and long chaos
-	@$(ENVIRONMENT) tensorflow trainers awscli sagemaker2 sagemaker3
-	@$(BIN)/python -m tests.setup.prepare
+	@$(ENVIRONMENT) tensorflow trainers $(NEEDED)
+	@$(BIN)/python -m tests.setup.prepare $(READY)
 	$(SUITE) -m "not gpu and not aws" --timeout=3600 --durations=30 $(PART)
 
 check: lint types contract floor security style ## all of the checks below (make -k check: also after one that fails)

@@ -1,6 +1,6 @@
 """Prepare this machine for the whole test suite, and say what is there, what was installed and what cannot be had.
 
-    python -m tests.setup.prepare
+    python -m tests.setup.prepare [sandbox] [postgres] [browser] [docker]
 
 What is missing here only costs tests (they are skipped with the reason), except under CI=true, where it is an error.
 """
@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from tests.setup import apt, engine
 from tests.setup.cache import SetupError, say
@@ -45,10 +45,12 @@ def docker() -> str:
 STEPS: tuple[Callable[[], str], ...] = (sandbox, postgres, browser, docker)
 
 
-def main() -> int:
-    """Run every step, also after one that failed; returns the number of failed ones."""
+def main(names: Sequence[str] = ()) -> int:
+    """Run the named steps, or all, also after one that failed; returns the number of failed ones."""
     failed = 0
     for step in STEPS:
+        if names and step.__name__ not in names:
+            continue
         started = time.monotonic()
         try:
             ready = step()
@@ -61,5 +63,5 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    failures = main()
+    failures = main(sys.argv[1:])
     sys.exit(1 if failures and os.environ.get("CI") == "true" else 0)
