@@ -61,6 +61,8 @@ DEFAULT_INTERVALS: dict[str, Interval] = {
     "outputs/idle_units": Interval(50),
     "outputs/saturated": Interval(50),
     "outputs/abs_max": Interval(50),
+    # The search goes through all of Python's memory. Twice is enough, and a rule wants to be sure.
+    "strays/l2": Interval(0, steps=(10, 40)),
 }
 
 

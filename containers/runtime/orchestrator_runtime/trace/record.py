@@ -43,6 +43,8 @@ if TYPE_CHECKING:
 GRADIENTS_L2 = "gradients/l2"
 WEIGHTS_L2 = "weights/l2"
 UPDATE_RATIO = "weights/update_ratio"
+STRAYS_L2 = "strays/l2"
+"""Of the gradients of parameters that no optimizer has, though they get some."""
 
 Values = "Sequence[Optional[float]]"
 

@@ -9,7 +9,7 @@ from orchestrator_runtime.hook.pytorch.memory import Memory, comparison_of
 from orchestrator_runtime.hook.pytorch.units import measure_of
 from orchestrator_runtime.hook.wishes import is_whole
 from orchestrator_runtime.trace.kinds import ARRAY, HISTOGRAM, WHOLE_ONLY
-from orchestrator_runtime.trace.record import UPDATE_RATIO
+from orchestrator_runtime.trace.record import STRAYS_L2, UPDATE_RATIO
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -120,7 +120,7 @@ def _unscaled(tensors: Sequence[Tensor], scale: Tensor | None) -> Sequence[Tenso
 def why_unknown(series: str) -> str | None:
     """Return what to say of a series that nothing here measures; None if something does."""
     collection, _, statistic = series.partition("/")
-    if statistic in (ARRAY, HISTOGRAM) or series == UPDATE_RATIO:
+    if statistic in (ARRAY, HISTOGRAM) or series in (UPDATE_RATIO, STRAYS_L2):
         return None
     known: list[str] = [*sorted(measure.STATISTICS), *CHANGES]
     if collection in PARAMETERS:

@@ -18,8 +18,9 @@ from orchestrator_runtime.hook.pytorch.sample import (
     UNSCALE,
     Sample,
 )
+from orchestrator_runtime.hook.pytorch.strays import strays
 from orchestrator_runtime.hook.pytorch.updates import Updates
-from orchestrator_runtime.trace.record import UPDATE_RATIO, StepRecord, Table
+from orchestrator_runtime.trace.record import STRAYS_L2, UPDATE_RATIO, StepRecord, Table
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -240,6 +241,18 @@ class Watch:
                 self._gauge.put(sample, name, group.gradients, present, there)
             elif name.startswith("gradients/"):
                 self._more_gradients(sample, name, gradients)
+        if STRAYS_L2 in self._due and not self.index:
+            self._strays(sample)
+
+    def _strays(self, sample: Sample) -> None:
+        """Measure gradients that no optimizer uses; those that are spread are left out."""
+        found = [each for each in strays(self._living()) if not shards.is_spread(each.parameter)]
+        gradients = [each.parameter.grad for each in found if each.parameter.grad is not None]
+        if gradients:
+            table = Table("strays", self.index, tuple(each.tensor for each in found))
+            device = self._all.parameters[0].device
+            numbers = [number.to(device, torch.float32) for number in measure.l2(gradients)]
+            sample.block(STRAYS_L2, table, numbers)
 
     def _more_gradients(
         self, sample: Sample, name: str, gradients: Sequence[Tensor | None]
