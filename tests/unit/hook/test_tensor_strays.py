@@ -78,3 +78,12 @@ def test_each_is_told_once_though_two_models_have_it(model):
     backward(model)
     assert found(model, model[0]) == ["0.weight", "0.bias"]
     assert optimizer.param_groups
+
+
+def test_layers_in_a_plain_list_have_names_of_their_own():
+    import torch
+
+    layers = [torch.nn.Linear(4, 4), torch.nn.Linear(4, 2)]
+    layers[1](layers[0](torch.ones(3, 4))).sum().backward()
+    names = found(layers[0], layers[1])
+    assert len(set(names)) == 4

@@ -105,7 +105,7 @@ def named_parameters(
     shares = [(_known(model, wanted), model) for model in models]
     for count, model in sorted(shares, key=lambda share: -share[0]):
         if count and len(found) < len(wanted):
-            mine = [each for each in of_model(model) if id(each.parameter) in wanted]
+            mine = [each for each in _of_model(model) if id(each.parameter) in wanted]
             for named in _apart(mine, taken, type(model).__name__):
                 found.setdefault(id(named.parameter), named)
     ordered = list(found.values())
@@ -138,8 +138,7 @@ def _known(model: nn.Module, wanted: dict[int, nn.Parameter]) -> int:
         return 0
 
 
-def of_model(model: nn.Module) -> Iterable[Named]:
-    """Yield the parameters of a model by their full names."""
+def _of_model(model: nn.Module) -> Iterable[Named]:
     for prefix, module in model.named_modules():
         for name, parameter in module._parameters.items():
             if parameter is not None:

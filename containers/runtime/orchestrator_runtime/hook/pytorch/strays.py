@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from orchestrator_runtime.hook.pytorch.names import of_model
+from orchestrator_runtime.hook.pytorch.names import named_parameters
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Sequence
 
     from torch import nn
 
@@ -24,19 +24,26 @@ MOST = 1000
 """Parameters that are told of."""
 
 
-def strays(models: Iterable[nn.Module]) -> list[Named]:
+def strays(models: Sequence[nn.Module]) -> list[Named]:
     """Return what of some models has a gradient and belongs to no optimizer of this process.
 
     Optimizers are searched for in memory, since some may not have made a step yet.
     """
     owned = {id(parameter) for parameter in _owned()}
-    found: dict[int, Named] = {}
-    for model in models:
-        for named in of_model(model):
-            parameter = named.parameter
-            if id(parameter) not in owned and parameter.requires_grad and _has_gradient(parameter):
-                found.setdefault(id(parameter), named)
-    return list(found.values())[:MOST]
+    found = {
+        id(parameter): parameter
+        for model in models
+        for parameter in _parameters(model)
+        if id(parameter) not in owned and parameter.requires_grad and _has_gradient(parameter)
+    }
+    return named_parameters(list(found.values())[:MOST], models)
+
+
+def _parameters(model: nn.Module) -> Sequence[nn.Parameter]:
+    try:
+        return list(model.parameters())
+    except Exception:  # noqa: BLE001 -- a module that is not made yet, or made in an odd way
+        return ()
 
 
 def _owned() -> Sequence[torch.Tensor]:
