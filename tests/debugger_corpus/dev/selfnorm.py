@@ -40,7 +40,7 @@ def _selu(depth: int, width: int, outputs: int, inputs: int, start: str) -> nn.S
                 nn.init.normal_(layer.weight, std=spread[start] / math.sqrt(layer.in_features))
                 nn.init.zeros_(layer.bias)
             elif isinstance(layer, nn.Linear):
-                nn.init.constant_(layer.weight, 1 / layer.in_features)
+                nn.init.constant_(layer.weight, 0.5 / layer.in_features)
     return model
 
 
