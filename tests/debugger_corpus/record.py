@@ -90,8 +90,8 @@ def _run(scenario: Scenario, seed: int, scratch: Path) -> None:
 
 
 def steps_of(path: Path) -> Iterator[StepRecord]:
-    """Return the steps of a recorded run."""
+    """Return the steps of a recorded run as they were made: several optimizers write in turns."""
     trace = read_trace(str(path))
     if trace.damage is not None:
         raise ValueError(f"{path}: {trace.damage}")
-    return iter(trace.steps)
+    return iter(sorted(trace.steps, key=lambda step: step.time))

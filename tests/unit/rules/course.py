@@ -11,10 +11,10 @@ from orchestrator_runtime.trace.record import Block, StepRecord, Table, Tensor
 class Layers:
     """Weight matrices of one optimizer, and activations."""
 
-    def __init__(self, shapes, units=(), roles=None):
+    def __init__(self, shapes, units=(), roles=None, frozen=()):
         roles = roles or ["matrix"] * len(shapes)
         self.weights = tuple(
-            Tensor(f"{index}.weight", shape, role)
+            Tensor(f"{index}.weight", shape, role, index not in frozen)
             for index, (shape, role) in enumerate(zip(shapes, roles, strict=True))
         )
         self.gradients = Table("gradients", 0, self.weights)

@@ -140,3 +140,63 @@ def test_a_run_without_a_loss_is_not_judged():
     records = course([math.nan] * 30, layers(), 1.0)
     stripped = [record for record in records if record.scalars.pop("loss")]
     assert first(RULE, stripped) is None
+
+
+class TestOvershoot:
+    """Weights of norm 4 that move by 5 %, along gradients of 10: four times 2 of a loss of 2.3."""
+
+    def of(self, losses, gradient=10.0, clip=None, **parameters):
+        records = course(losses, layers(), gradient, ratios=0.05, clip=clip)
+        return first(RULE, records, **parameters)
+
+    def test_steps_that_promise_all_of_the_loss_and_gain_nothing_are_too_large(self):
+        assert self.of(flat(80, noise=0.2)).step == 30
+
+    def test_the_measure_is_the_sum_over_the_layers_as_a_share_of_the_loss(self):
+        assert self.of(flat(80), overshoot=3.4) is not None
+        assert self.of(flat(80), overshoot=3.6) is None
+
+    def test_clipping_does_not_hide_it(self):
+        assert self.of(flat(80, noise=0.2), clip=1e-2) is not None
+
+    def test_what_learns_may_take_large_steps(self):
+        assert self.of(falling(80)) is None
+
+    def test_nor_does_a_small_step_along_a_steep_slope_matter(self):
+        assert self.of(flat(80, noise=0.2), 1.0) is None
+
+
+class TestBottomless:
+    """A loss that is maximised by mistake: it and its gradient grow without end."""
+
+    losses = tuple(-3.9 * 1.3**step for step in range(60))
+
+    def test_a_slope_that_grows_with_the_loss_has_no_floor(self):
+        found = first(RULE, course(self.losses, layers(), lambda step: 1.3**step))
+        assert 15 < found.step < 30
+
+    def test_a_likelihood_that_goes_far_below_zero_has(self):
+        assert first(RULE, course(self.losses, layers(), 1.0)) is None
+
+
+class TestNegativeRate:
+    def test_a_schedule_that_runs_below_zero_climbs(self):
+        losses = [*falling(50, 2.3, 0.3), *flat(60, 2.3)]
+
+        def of(rate):
+            return first(
+                RULE, course(losses, layers(), 0.1, rates=lambda step: rate * (50 - step))
+            )
+
+        assert of(1e-3).step > 50
+
+    def test_without_steps_that_grow_another_task_may_begin(self):
+        losses = [*falling(50, 2.3, 0.3), *flat(60, 2.3)]
+        assert first(RULE, course(losses, layers(), 0.1)) is None
+
+
+class TestOverflow:
+    def test_an_update_that_is_not_finite_is_no_growth(self):
+        losses = [2.3, *[math.nan] * 20]
+        assert first(RULE, course(losses, layers(), 1.0, ratios=math.inf)) is None
+        assert first(RULE, course(losses, layers(), 1.0, ratios=5.0)) is not None

@@ -57,6 +57,52 @@ class TestStill:
         """Weights that are no numbers are the matter of another rule."""
         assert (unchanged([0.1] * 4, ratios=ratio) is not None) == is_found
 
+    def test_steps_that_promise_nothing_stand_still(self):
+        """Gradients matter, but 10,000 such steps would change the loss by half of itself."""
+        assert unchanged([0.1] * 4, ratios=2e-5).step == 30
+        assert unchanged([0.1] * 4, ratios=2e-4) is None
+
+    def test_where_gradients_do_not_matter_it_is_not_the_rate(self):
+        assert unchanged([1e-3] * 4, ratios=2e-5) is None
+
+
+class TestZeros:
+    """Every gradient is exactly zero from the first step on: they were wiped out, or cut off."""
+
+    noisy = flat(60, noise=0.2)
+
+    def test_nothing_can_change_whatever_the_loss_does(self):
+        assert unchanged([0.0] * 4, self.noisy).step == 19
+
+    def test_a_gradient_at_the_start_makes_it_another_matter(self):
+        assert unchanged(lambda step: [0.1 if step == 0 else 0.0] * 4, self.noisy) is None
+
+    @pytest.mark.parametrize(
+        ("kind", "statistic"), [("relu", "idle_units"), ("sigmoid", "saturated")]
+    )
+    def test_units_that_pass_nothing_on_explain_it(self, kind, statistic):
+        outputs = {"idle_units": [0.0], "saturated": [0.0]}
+        model = layers(units=(kind,))
+        assert unchanged([0.0] * 4, self.noisy, model, outputs=outputs) is not None
+        outputs[statistic] = [1.0]
+        assert unchanged([0.0] * 4, self.noisy, model, outputs=outputs) is None
+
+
+class TestFrozen:
+    """Matrices of the optimizer that need no gradient."""
+
+    def of(self, frozen, losses=None):
+        table = Layers([(16, 16)] * 4, frozen=frozen)
+        return unchanged([None if i in frozen else 0.1 for i in range(4)], losses, table)
+
+    def test_they_are_named_when_the_rest_learns_nothing(self):
+        assert self.of((0, 3)).layers == ("0.weight", "3.weight")
+        assert self.of((0, 3)).step == 60
+        assert self.of((3,)) is None
+
+    def test_they_are_meant_when_it_learns(self):
+        assert self.of((0, 1, 2), falling(120)) is None
+
 
 class TestCut:
     """Exact zeros in all first layers, from the first step on: round() or sign() in the path."""
@@ -72,14 +118,19 @@ class TestCut:
         "gradients",
         [
             [0.1, 0.0, 0.0, 0.0],  # experts that are not chosen
-            [0.0, 0.1, 0.1, 0.1],  # a small part
+            [0.0, 0.1, 0.1, 0.1],  # a small part, as a branch, and much was learnt
             [0.0, 0.0, 1e-30, 0.1],  # rounding of tiny numbers
-            [0.0, 0.0, 0.0, 0.0],  # nothing at all: others know why
-            [0.0, 0.0, None, 0.1],
         ],
     )
     def test_other_zeros_are_not(self, gradients):
         assert unchanged(gradients, self.learnt_the_mean) is None
+
+    def test_matrices_that_are_not_used_do_not_hide_it(self):
+        assert unchanged([0.0, 0.0, None, 0.1], self.learnt_the_mean).layers[0] == "0.weight"
+
+    def test_the_first_matrix_alone_is_when_nothing_at_all_was_learnt(self):
+        """As behind a mask that hides all inputs: what follows learns from biases."""
+        assert unchanged([0.0, 0.1, 0.1, 0.1]).step == 40
 
     def test_zeros_of_the_first_step_are_none(self):
         def adapter(step):
@@ -112,6 +163,7 @@ class TestReach:
         reach = Reach()
         reach.take(Block(Layers([(4,)], roles=["vector"]).gradients, [None]))
         assert (reach.matrices, reach.unreached, reach.unreached_share) == ((), (), 0.0)
+        assert (reach.frozen, reach.frozen_share) == ((), 0.0)
 
 
 class TestDead:
@@ -136,3 +188,37 @@ class TestDead:
         losses = [*falling(20, 1.0, 0.05), *flat(80, 0.05)]
         assert math.isclose(losses[-1], 0.05, rel_tol=0.1)
         assert self.of(("relu", "relu"), [1.0, 1.0], losses) is None
+
+
+class TestBlocked:
+    """A layer that is off altogether keeps inputs from all that lies behind it."""
+
+    def of(self, gradients, idle, losses=None):
+        model = layers(len(gradients), units=("relu", "relu"))
+        records = course(losses or flat(100), model, gradients, outputs={"idle_units": idle})
+        return first(DEAD, records)
+
+    def test_the_first_matrices_are_enough(self):
+        assert self.of([0.0, 0.1, 0.1, 0.1], [1.0, 0.4]).layers == ("0.weight",)
+
+    def test_a_branch_is_not(self):
+        assert self.of([0.1, 0.0, 0.1, 0.1], [1.0, 0.4]) is None
+        assert self.of([0.0, 0.1, 0.1, 0.0, 0.1, 0.1], [1.0, 0.4]) is None
+
+    def test_nor_a_layer_of_which_some_units_live(self):
+        assert self.of([0.0, 0.1, 0.1, 0.1], [0.95, 0.4]) is None
+
+    def test_it_explains_that_no_gradient_comes_at_all(self):
+        assert self.of([0.0] * 4, [1.0, 1.0]).step == 15
+        assert self.of([0.0] * 4, [0.95, 0.4]) is None
+
+    def test_tiny_numbers_that_became_zero_are_no_dead_units(self):
+        assert first(DEAD, course(flat(100), layers(), [0.0, 0.0, 1e-17, 0.1])) is None
+        assert first(DEAD, course(flat(100), layers(), [0.0, 0.0, 1e-5, 0.1])) is not None
+
+    def test_a_bias_that_is_still_zero_explains_nothing(self):
+        model = Layers([(16, 16)] * 3 + [(16,)], ("relu",), ["matrix"] * 3 + ["vector"])
+        weights = [4.0, 4.0, 4.0, 0.0]
+        outputs = {"idle_units": [1.0]}
+        records = course(flat(60), model, [0.0, 0.0, 0.1, 0.0], weights=weights, outputs=outputs)
+        assert first(DEAD, records).layers == ("0.weight", "1.weight")

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from typing import TYPE_CHECKING, Any
 
 from orchestrator_runtime.rules.finding import Finding
 from orchestrator_runtime.rules.parameters import Parameter
 from orchestrator_runtime.rules.robust.base import CourseRule
+from orchestrator_runtime.rules.robust.reach import ROUNDED_AWAY
 from orchestrator_runtime.rules.rule import Need
 
 if TYPE_CHECKING:
@@ -44,6 +46,7 @@ class DeadUnits(CourseRule):
         self._held = 0
         self._losses: list[float] = []
         self._alive = False
+        self._blocked = False  # some activation is zero throughout
         self._immortal = False  # all activations are others, e.g. tanh: they saturate, not die
 
     def judge(self, record: StepRecord) -> Finding | None:
@@ -55,17 +58,18 @@ class DeadUnits(CourseRule):
         if outputs is not None:  # gradients also become zero by underflow, with units alive
             idle = [value for tensor, value in outputs.present() if tensor.role == "relu"]
             self._alive = bool(idle) and max(idle) < IDLE
+            self._blocked = bool(idle) and max(idle) == 1.0
             self._immortal = bool(outputs.table.tensors) and not idle
         if 0.0 not in block.values:
-            self._held, self._alive = 0, False
+            self._held, self._alive, self._blocked = 0, False, False
             self._losses.clear()
             return None
         if self._alive or self._immortal:
             return None
         matrices = [(t.name, value) for t, value in block.present() if t.role == "matrix"]
         dead = [name for name, value in matrices if value == 0.0]
-        few = len(dead) < self.number("share") * len(matrices)
-        if not dead or few or self._has_learnt(record) or self._is_another():
+        few = len(dead) < self.number("share") * len(matrices) and not self._is_cut(matrices)
+        if not dead or few or self._has_learnt(record) or self._is_another(matrices):
             self._held = 0
             self._losses.clear()
             return None
@@ -88,9 +92,24 @@ class DeadUnits(CourseRule):
             {"matrices": len(matrices), "dead": len(dead), "norm": self._run.norm},
         )
 
-    def _is_another(self) -> bool:
-        """Return whether no gradient at all arrives, or zeros among the weights stop it."""
-        return self._run.norm == 0.0 or 0.0 in self._run.weights.values()
+    def _is_cut(self, matrices: list[tuple[str, float]]) -> bool:
+        """Return whether a layer that is off altogether keeps the inputs from all behind it.
+
+        Then the first matrices have no gradient, and they alone; a branch that is off leaves others.
+        """
+        first = list(itertools.takewhile(lambda pair: pair[1] == 0.0, matrices))
+        return self._blocked and all(value for _, value in matrices[len(first) :])
+
+    def _is_another(self, matrices: list[tuple[str, float]]) -> bool:
+        """Return whether something else explains the zeros.
+
+        No gradient at all arrives, matrices of zeros stop it, or tiny numbers became zero.
+        """
+        if any(self._run.weights.get(name) == 0.0 for name, _ in matrices):
+            return True
+        present = [value for _, value in matrices if value]
+        is_rounded = bool(present) and min(present) < ROUNDED_AWAY * max(present)
+        return not self._blocked and (self._run.norm == 0.0 or is_rounded)
 
     def _has_learnt(self, record: StepRecord) -> bool:
         """Return whether it is zero because nothing is left to learn."""

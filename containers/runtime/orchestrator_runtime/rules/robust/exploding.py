@@ -39,6 +39,8 @@ BEHIND = 10
 """Steps by which the slow average of the loss is behind."""
 LEARNT = 0.4
 """Share of its start that the loss of a run gained that can fall back."""
+KEPT = 0.1
+"""Share of its start that a loss must have gained, for good, for large steps to be right."""
 DRIFT = 0.3
 """Evidence that is forgotten each step: what doubles and stays there has not exploded."""
 
@@ -72,6 +74,13 @@ class ExplodingGradient(CourseRule):
         Parameter(
             "update", 0.5, "float", 0.01, help="update ratio of most weights, twice in a row"
         ),
+        Parameter(
+            "overshoot", 0.5, "float", 0.01, help="sum of |g||dw| over |loss| that steps promise"
+        ),
+        Parameter("samples", 4, "int", 1, help="update ratios in a row that promise so much"),
+        Parameter(
+            "bottomless", 100.0, "float", 2, help="times that loss and norm grow as the loss falls"
+        ),
     )
     needs = (Need("gradients/l2"), Need("weights/l2", 10), Need("weights/update_ratio", 10))
 
@@ -88,6 +97,8 @@ class ExplodingGradient(CourseRule):
         self._rates: deque[float] = deque(maxlen=BEHIND)
         self._rate_at_best = 0.0
         self._norm_at_best = 0.0
+        self._overshot = 0
+        self._sinking = 0
 
     def judge(self, record: StepRecord) -> Finding | None:
         """Add up the evidence of one step."""
@@ -111,6 +122,8 @@ class ExplodingGradient(CourseRule):
             or self._on_clip(record)
             or self._on_hover(record)
             or self._on_update(record, ratios)
+            or self._on_overshoot(record)
+            or self._on_bottomless(record)
             or self._on_relapse(record, loss)
         )
 
@@ -181,7 +194,8 @@ class ExplodingGradient(CourseRule):
 
     def _on_relapse(self, record: StepRecord, loss: float) -> Finding | None:
         """Find a run that had learnt and fell back to its start as the steps grew."""
-        run, rate = self._run, record.scalars.get("learning_rate", 0.0)
+        # A schedule that does not end makes rates negative: these steps climb, and grow.
+        run, rate = self._run, abs(record.scalars.get("learning_rate", 0.0))
         self._rates.append(rate)
         if run.loss.slow <= run.loss.best:  # an average that knows little of the newest rates
             self._rate_at_best, self._norm_at_best = self._rates[0], run.usual_norm
@@ -204,7 +218,9 @@ class ExplodingGradient(CourseRule):
     def _on_update(self, record: StepRecord, ratios: list[float]) -> Finding | None:
         if not ratios:
             return None
-        typical = self._last_update = statistics.median(ratios)
+        typical = statistics.median(ratios)
+        # A step that is not finite itself is no growth: see `non_finite`.
+        self._last_update = typical if math.isfinite(sum(ratios)) else 0.0
         if self._run.steps == 1:  # small first weights may well change much at once
             return None
         is_wild = typical > self.number("update") and self._run.loss.gain < 0.1
@@ -213,6 +229,42 @@ class ExplodingGradient(CourseRule):
             return None
         return self._finding(
             record, f"each step changes the weights by {typical:.0%} of their size"
+        )
+
+    def _on_overshoot(self, record: StepRecord) -> Finding | None:
+        """Find steps that promise most of the loss each, and keep nothing of it.
+
+        Where a step should change the loss by as much as itself, again and again, the loss falls or
+        steps are too large.
+        """
+        promised = self._run.promised(record)
+        if promised is None:
+            return None
+        overshoots = promised > self.number("overshoot") and self._run.loss.kept_gain < KEPT
+        self._overshot = self._overshot + 1 if overshoots else 0
+        if self._overshot < self.whole("samples"):
+            return None
+        return self._finding(
+            record,
+            f"each step should change the loss by up to {promised:.0%} of itself, and it has not "
+            "fallen: steps overshoot",
+        )
+
+    def _on_bottomless(self, record: StepRecord) -> Finding | None:
+        """Find a loss that falls below zero without end: its slope grows with it.
+
+        A likelihood or a critic's score has a floor, towards which slopes get smaller. What is
+        maximised by mistake has none.
+        """
+        run, far = self._run, self.number("bottomless")
+        sinks = run.loss.fast < -far * abs(run.loss.start) and run.norm > far * run.first_norm
+        self._sinking = self._sinking + 1 if sinks else 0
+        if self._sinking < self.whole("patience"):
+            return None
+        return self._finding(
+            record,
+            f"the loss falls without end, from {run.loss.start:.3g} to {run.loss.fast:.3g}, while "
+            f"the gradient norm grew from {run.first_norm:.3g} to {run.norm:.3g}",
         )
 
     def _finding(self, record: StepRecord, message: str) -> Finding:

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
 
 ROUNDED_AWAY = 1e-10
 """Gradient over the largest one beside which exact zeros may be rounding of tiny numbers."""
+MATRICES = frozenset({"matrix", "embedding"})
 
 
 class Reach:
@@ -22,12 +23,14 @@ class Reach:
         matrices: All that were meant to have one, in the order of the model.
         unreached: Those that have had none at all, not even zero.
         unreached_share: Which part of all they are, see `share`.
+        frozen: Matrices of the optimizer that were not meant to have one.
     """
 
     def __init__(self) -> None:
         self.matrices: tuple[Tensor, ...] = ()
         self.unreached: tuple[Tensor, ...] = ()
         self.unreached_share = 0.0
+        self.frozen: tuple[Tensor, ...] = ()
         self._table: Table | None = None
         self._without: list[int] = []
         self._zero: list[int] = []
@@ -54,9 +57,12 @@ class Reach:
         meant = [
             i
             for i, tensor in enumerate(table.tensors)
-            if tensor.role in {"matrix", "embedding"} and tensor.trainable
+            if tensor.role in MATRICES and tensor.trainable
         ]
         self.matrices = tuple(table.tensors[i] for i in meant)
+        self.frozen = tuple(
+            tensor for tensor in table.tensors if tensor.role in MATRICES and not tensor.trainable
+        )
         self._without = [i for i in meant if table.tensors[i].name not in self._seen]
         self._zero = [i for i in meant if table.tensors[i].name not in self._not_zero]
         self._miss()
@@ -72,12 +78,12 @@ class Reach:
         """
         if not self._zero:
             return ()
-        zero = self._of(self._zero)
-        if zero != self.matrices[: len(zero)]:
+        zero = self._of(i for i in self._zero if i not in self._without)
+        if not zero or zero != self.matrices[: len(zero)]:
             return ()
         present = [value for value in block.values if value]
         is_rounded = not present or min(present) < ROUNDED_AWAY * max(present)
-        return () if is_rounded or self._without else zero
+        return () if is_rounded else zero
 
     def _of(self, indices: Iterable[int]) -> tuple[Tensor, ...]:
         tensors = self._table.tensors if self._table is not None else ()
@@ -85,7 +91,16 @@ class Reach:
 
     def share(self, some: tuple[Tensor, ...]) -> float:
         """Return which part of the matrices some are: by number or by elements, whichever is more."""
-        if not some:
-            return 0.0
-        elements = sum(tensor.size for tensor in self.matrices) or 1
-        return max(len(some) / len(self.matrices), sum(tensor.size for tensor in some) / elements)
+        return _share(some, self.matrices)
+
+    @property
+    def frozen_share(self) -> float:
+        """Which part of all matrices of the optimizer the frozen ones are."""
+        return _share(self.frozen, self.matrices + self.frozen)
+
+
+def _share(some: tuple[Tensor, ...], of: tuple[Tensor, ...]) -> float:
+    if not some:
+        return 0.0
+    elements = sum(tensor.size for tensor in of) or 1
+    return max(len(some) / len(of), sum(tensor.size for tensor in some) / elements)

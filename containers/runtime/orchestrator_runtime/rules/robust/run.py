@@ -82,6 +82,25 @@ class Run:
         size = max(abs(self.loss.slow), abs(self.loss.start), 1e-30)
         return self.norm * self.weight / size
 
+    def promised(self, record: StepRecord) -> float | None:
+        """Return by which part of itself a step should change the loss, at most, to first order.
+
+        That is the sum of ``|g| |dw|`` over the weights, over ``|loss|``, with gradients as they
+        were before clipping. Like `elasticity` it knows no scale, and no optimizer. None where
+        updates were not recorded, or nothing is known of the gradients.
+        """
+        updates = record.blocks.get("weights/update_ratio")
+        gradients = record.blocks.get("gradients/l2")
+        norm = record.scalars.get("norm", 0.0)
+        if updates is None or gradients is None or not norm > 0.0:
+            return None
+        slopes = {tensor.name: value for tensor, value in gradients.present()}
+        moved = sum(
+            ratio * self.weights.get(tensor.name, 0.0) * slopes.get(tensor.name, 0.0)
+            for tensor, ratio in updates.present()
+        )
+        return moved * self.norm / norm / max(abs(self.loss.slow), self.loss.scale)
+
     def relative_gradients(self, block: Block) -> list[tuple[str, float]]:
         """Return log10(|g| / |w|) of the weight matrices that have a gradient, in model order."""
         found = []

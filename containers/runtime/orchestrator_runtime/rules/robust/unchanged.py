@@ -23,6 +23,11 @@ REMEDIES = (
 ALL = 0.9
 """Share of the loss whose gain means that it has converged."""
 
+MATTERS = 0.1
+"""``|g||w|/|loss|`` from which a larger step would change the loss."""
+FULL = 0.99
+"""Share of saturated units from which a layer passes nothing on."""
+
 
 class UnchangedWeights(CourseRule):
     """Fires when an optimizer steps but its weights get no gradient, or do not change."""
@@ -32,6 +37,10 @@ class UnchangedWeights(CourseRule):
         Parameter("patience", 20, "int", 1, help="steps without any gradient"),
         Parameter("samples", 3, "int", 1, help="update ratios in a row that are too small"),
         Parameter("ratio", 1e-6, "float", 0, 1, help="update ratio that changes nothing"),
+        Parameter("slow", 1e-4, "float", 0, 1, help="update ratio that may change nothing"),
+        Parameter(
+            "promise", 7e-5, "float", 0, 1, help="sum of |g||dw| over |loss| that changes nothing"
+        ),
         Parameter(
             "share", 0.5, "float", 0.01, 1, help="share of trainable matrices without gradient"
         ),
@@ -41,16 +50,19 @@ class UnchangedWeights(CourseRule):
         Need("gradients/l2"),
         Need("weights/update_ratio", 10),
         Need("outputs/idle_units", 50),
+        Need("outputs/saturated", 50),
     )
 
     def __init__(self, **given: Any) -> None:
         super().__init__(**given)
         self._without = 0
         self._small = 0
+        self._all_zero = 0
         self._at_zero = 0
         self._rate = 0.0
         self._at_zero_gradient = 0
         self._is_dead = False
+        self._is_shut = False
         self._reach = Reach()
 
     def judge(self, record: StepRecord) -> Finding | None:
@@ -71,13 +83,45 @@ class UnchangedWeights(CourseRule):
         if block is None:
             return self._on_missing(record, (), self.whole("patience"))
         self._reach.take(block)
+        self._look_at_units(record)
+        if self._run.norm == 0.0 == self._run.first_norm and not self._is_shut:
+            return self._on_zeros(record)  # the loss may do what it likes
         if not self._reach.matrices:  # a few biases, where a model is meant
             return self._on_missing(record, (), 2 * self.whole("patience"))
-        missing = self._reach.unreached
-        if not missing or self._reach.unreached_share < self.number("share"):
-            self._without = 0
-            return self._on_cut(record, block)
-        return self._on_missing(record, missing, self.whole("patience"))
+        reach, share, patience = self._reach, self.number("share"), self.whole("patience")
+        if reach.unreached and reach.unreached_share >= share:
+            return self._on_missing(record, reach.unreached, patience)
+        if reach.frozen and reach.frozen_share >= share:  # meant so, as a rule: the rest learns
+            return self._on_missing(record, reach.frozen, 3 * patience)
+        self._without = 0
+        return self._on_cut(record, block)
+
+    def _look_at_units(self, record: StepRecord) -> None:
+        """Note whether activations explain gradients that are zero."""
+        idle = _largest(record, "outputs/idle_units", ("relu",))
+        if idle is None:
+            return
+        full = _largest(record, "outputs/saturated", ("sigmoid", "tanh"))
+        self._is_dead = idle >= IDLE
+        self._is_shut = idle == 1.0 or (full or 0.0) >= FULL
+
+    def _on_zeros(self, record: StepRecord) -> Finding | None:
+        """Count the first steps of which every gradient is exactly zero, that of biases as well.
+
+        Where gradients vanish or units are dead, the last bias still has one.
+        """
+        self._all_zero += 1
+        if self._all_zero < self.whole("patience"):
+            return None
+        return Finding(
+            self.name,
+            record.step,
+            f"all gradients have been exactly zero for all of the {self._all_zero} steps so far",
+            "gradients are set to zero between backward() and step(), or the loss is a constant",
+            REMEDIES,
+            tuple(tensor.name for tensor in self._reach.matrices[:10]),
+            {"steps": self._all_zero},
+        )
 
     def _on_missing(
         self, record: StepRecord, missing: tuple[Tensor, ...], patience: int
@@ -107,18 +151,17 @@ class UnchangedWeights(CourseRule):
         """Find first layers that never get anything but zeros, though units behind them live.
 
         What lies behind the cut learns what can be learnt without inputs, which may be much; so
-        only the end of progress counts, and not how far it went.
+        only the end of progress counts, and not how far it went. Where the cut is small it may be
+        a branch of several: then hardly anything must have been learnt.
         """
-        outputs = record.blocks.get("outputs/idle_units")
-        if outputs is not None:
-            idle = [value for tensor, value in outputs.present() if tensor.role == "relu"]
-            self._is_dead = bool(idle) and max(idle) >= IDLE
         cut = () if self._is_dead else self._reach.cut(block)
-        loss = self._run.loss
-        if not cut or self._reach.share(cut) < self.number("share"):
+        if not cut:
             self._at_zero_gradient = 0
             return None
-        if loss.is_moving or not loss.is_still or loss.kept_gain > ALL:
+        loss = self._run.loss
+        is_large = self._reach.share(cut) >= self.number("share")
+        enough = ALL if is_large else self.number("gain")
+        if loss.is_moving or not loss.is_still or loss.kept_gain > enough:
             self._at_zero_gradient = max(self._at_zero_gradient - 1, 0)
             return None
         self._at_zero_gradient += 1
@@ -155,6 +198,22 @@ class UnchangedWeights(CourseRule):
             values={"learning_rate": 0.0, "steps": self._at_zero},
         )
 
+    def _stands(self, record: StepRecord, largest: float) -> bool:
+        """Return whether a step changes next to nothing: the weights, or what they do.
+
+        Where gradients matter as usual but weights hardly move, even 1,000 steps would change the
+        loss by a few percent; where they do not matter, `vanishing_gradient` knows why.
+        """
+        if largest <= self.number("ratio"):
+            return True
+        promised = self._run.promised(record)
+        return (
+            largest < self.number("slow")
+            and promised is not None
+            and promised < self.number("promise")
+            and self._run.elasticity > MATTERS
+        )
+
     def _on_updates(self, record: StepRecord) -> Finding | None:
         block = record.blocks.get("weights/update_ratio")
         if block is None:
@@ -164,7 +223,7 @@ class UnchangedWeights(CourseRule):
         rate, before = record.scalars.get("learning_rate", 0.0), self._rate
         self._rate = rate
         still = record.scalars.get("norm") == 0.0  # others know why
-        if not ratios or still or max(ratios) > self.number("ratio") or self._learns():
+        if not ratios or still or not self._stands(record, max(ratios)) or self._learns():
             self._small = 0
             return None
         if rate > before or self._has_converged():  # it warms up, or has arrived
@@ -186,3 +245,11 @@ class UnchangedWeights(CourseRule):
                 "norm": record.scalars.get("norm", 0.0),
             },
         )
+
+
+def _largest(record: StepRecord, series: str, roles: tuple[str, ...]) -> float | None:
+    """Return the largest value of activations of these kinds; None if none were looked at."""
+    block = record.blocks.get(series)
+    if block is None:
+        return None
+    return max((value for tensor, value in block.present() if tensor.role in roles), default=0.0)

@@ -60,7 +60,7 @@ class VanishingGradient(CourseRule):
             "decades", 1.3, "float", 0.1, 40, help="log10 of last over first layers, if very many"
         ),
         Parameter(
-            "smallest", 3e-3, "float", 0, 1, help="|g||w|/|loss| of a typical layer that is tiny"
+            "smallest", 1.2e-3, "float", 0, 1, help="|g||w|/|loss| of a typical layer that is tiny"
         ),
         Parameter("patience", 20, "int", 1, help="steps for which it must hold"),
         Parameter("warm_up", 8, "int", 0, help="steps that are not judged"),
