@@ -33,7 +33,7 @@ def course(
     model,
     gradients,
     *,
-    weights=4.0,
+    weights=None,
     ratios=1e-3,
     rates=0.1,
     clip=None,
@@ -43,7 +43,7 @@ def course(
     """Records of a run; what is no function of the step is the same at every step.
 
     Values are a list with one for each layer, or one for all. ``gradients`` are those before
-    clipping; ``outputs`` gives, for each statistic, values for each activation.
+    clipping; ``weights`` are about 4 and move, if not given; ``outputs`` gives, for each statistic, values for each activation.
     """
     for number, loss in enumerate(losses):
         found = _at(gradients, number, len(model.weights))
@@ -54,7 +54,10 @@ def course(
             found = [None if value is None else value * clip / norm for value in found]
         blocks = {"gradients/l2": Block(model.gradients, found)}
         if number % 10 == 0:
-            present = _at(weights, number, len(found)), _at(ratios, number, len(found))
+            present = (
+                _at(_moving if weights is None else weights, number, len(found)),
+                _at(ratios, number, len(found)),
+            )
             blocks["weights/l2"] = Block(model.matrices, present[0])
             blocks["weights/update_ratio"] = Block(model.matrices, present[1])
         if number == 0 and deviations is not None:
@@ -64,6 +67,11 @@ def course(
                 seen = _at(values, number, len(model.outputs.tensors))
                 blocks[f"outputs/{statistic}"] = Block(model.outputs, seen)
         yield StepRecord(number, float(number), 0, skipped=False, scalars=scalars, blocks=blocks)
+
+
+def _moving(step):
+    """Norms of weights whose steps add up, about 4."""
+    return 4.0 * (1.0 + 1e-5 * step)
 
 
 def _value(given, number):

@@ -109,6 +109,13 @@ class TestHover:
 class TestRelapse:
     """A run that learns for 80 steps and then is back at chance, with ordinary norms."""
 
+    def test_what_was_learnt_is_judged_by_the_noise_of_then(self):
+        """A raised rate throws the loss to 400, and then from 1 to 10 and back at each step."""
+        wild = [400.0, 21.0, 7.0, *[7.5 if step % 2 else 1.1 for step in range(40)]]
+        losses = [*falling(75, 1.07, 0.1), *wild]
+        records = course(losses, layers(), 0.1, rates=lambda step: 0.1 if step < 75 else 15.0)
+        assert first(RULE, records).step < 90
+
     def relapse(self, rates, start=2.3, chance=2.3, noise=0.02):
         losses = [*falling(80, start, 0.5), *flat(60, chance, noise)]
         return first(RULE, course(losses, layers(), 1.0, rates=rates))
@@ -161,6 +168,10 @@ class TestOvershoot:
 
     def test_what_learns_may_take_large_steps(self):
         assert self.of(falling(80)) is None
+
+    def test_an_easy_first_batch_does_not_hide_that_the_loss_falls(self):
+        losses = [0.4, 2.3, *(0.5 - 0.03 * step for step in range(60))]
+        assert self.of(losses, 2.0, patience=10**6) is None
 
     def test_nor_does_a_small_step_along_a_steep_slope_matter(self):
         assert self.of(flat(80, noise=0.2), 1.0) is None

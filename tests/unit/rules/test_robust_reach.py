@@ -59,11 +59,41 @@ class TestStill:
 
     def test_steps_that_promise_nothing_stand_still(self):
         """Gradients matter, but 10,000 such steps would change the loss by half of itself."""
-        assert unchanged([0.1] * 4, ratios=2e-5).step == 30
+        assert unchanged([0.1] * 4, ratios=2e-5).step == 20
         assert unchanged([0.1] * 4, ratios=2e-4) is None
 
     def test_where_gradients_do_not_matter_it_is_not_the_rate(self):
         assert unchanged([1e-3] * 4, ratios=2e-5) is None
+
+    def test_where_no_gradient_matters_at_all_updates_are_small_for_that(self):
+        assert unchanged([1e-9] * 4, ratios=1e-9) is None
+
+    def test_steps_that_change_not_one_bit_need_no_loss_to_tell(self):
+        """As of weights in half precision, whose spacing is larger than the step."""
+        losses = falling(60, 2.3, 1.5)
+        assert unchanged([0.1] * 4, losses, ratios=0.0).step == 20
+        assert unchanged([0.1] * 4, losses, ratios=1e-7) is None
+
+
+class TestReturn:
+    """Weights that move by a hundredth at each step, and what their norms do."""
+
+    def of(self, weights, losses=None, number=4):
+        return unchanged([0.1] * number, losses, layers(number), ratios=1e-2, weights=weights)
+
+    def test_norms_that_stay_are_those_of_weights_that_are_put_back(self):
+        assert self.of(4.0).step == 30
+        assert self.of(lambda step: 4.0 * (1.0 + 1e-6 * step)) is not None
+
+    def test_steps_that_add_up_change_them(self):
+        assert self.of(lambda step: 4.0 * (1.0 + 1e-4 * step)) is None
+        assert self.of(lambda step: [4.0, 4.0, 4.0, 4.0 + 1e-2 * step]) is None
+
+    def test_what_learns_may_keep_its_length(self):
+        assert self.of(4.0, falling(120)) is None
+
+    def test_one_matrix_may_swing_about_its_place(self):
+        assert self.of(4.0, number=1) is None
 
 
 class TestZeros:
@@ -174,6 +204,17 @@ class TestDead:
         )
         return first(DEAD, records)
 
+    def test_a_loss_from_absurd_heights_that_rests_at_a_guess_has_not_learnt(self):
+        heights = [*falling(20, 1e8, 1.4)]
+
+        def dead(step):
+            return [0.0 if step >= 20 else 0.1] * 3 + [0.1]
+
+        rests = course([*heights, *flat(80, 1.4)], layers(), dead)
+        assert first(DEAD, rests).step > 40
+        learns = course([*heights, *falling(80, 1.4, 1e-3)], layers(), dead)
+        assert first(DEAD, learns) is None
+
     def test_units_that_are_off_are(self):
         assert self.of(("relu", "relu"), [1.0, 1.0]).step == 14
 
@@ -185,8 +226,7 @@ class TestDead:
         assert self.of(("relu", "relu"), [1.0, 1.0], losses) is not None
 
     def test_a_loss_without_anything_left_is(self):
-        losses = [*falling(20, 1.0, 0.05), *flat(80, 0.05)]
-        assert math.isclose(losses[-1], 0.05, rel_tol=0.1)
+        losses = [*falling(20, 1.0, 0.05), *falling(80, 0.05, 1e-3)]
         assert self.of(("relu", "relu"), [1.0, 1.0], losses) is None
 
 

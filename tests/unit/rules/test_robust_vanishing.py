@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import math
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -72,6 +74,21 @@ class TestImportance:
     def test_it_is_health_when_all_was_gained(self):
         losses = [*falling(50, 2.3, 0.01), *flat(60, 0.01)]
         assert of([1e-8] * 4, losses) is None
+
+    def test_a_loss_that_seems_to_move_by_noise_does_not_excuse_layers_that_are_cut_off(self):
+        losses = [1.0 + 0.3 * math.sin(step / 5.0) for step in range(100)]
+        assert of([1e-12] * 4, losses) is not None
+        assert of([5e-4] * 4, losses) is None
+
+    def test_a_loss_that_fell_from_absurd_heights_to_a_guess_has_not_learnt(self):
+        losses = [*falling(10, 1e8, 1.4), *flat(90, 1.4)]
+
+        def gone(step):
+            return [losses[step] if step < 10 else 1e-14] * 4
+
+        assert first(RULE, course(losses, layers(), gone)) is not None
+        near = [*falling(10, 1e8, 1.4), *falling(90, 1.4, 1e-3)]
+        assert first(RULE, course(near, layers(), gone)) is None
 
 
 class TestConverged:

@@ -112,9 +112,13 @@ class DeadUnits(CourseRule):
         return not self._blocked and (self._run.norm == 0.0 or is_rounded)
 
     def _has_learnt(self, record: StepRecord) -> bool:
-        """Return whether it is zero because nothing is left to learn."""
-        now = record.scalars.get("loss", math.nan)
-        return self._run.loss.gain > self.number("gain") or abs(now) < 1e-6
+        """Return whether it is zero because nothing is left to learn.
+
+        A loss that fell from absurd heights and now stays where it is, above zero, has not learnt:
+        so does that of a constant guess.
+        """
+        now, loss = record.scalars.get("loss", math.nan), self._run.loss
+        return abs(now) < 1e-6 or (loss.gain > self.number("gain") and not loss.is_settled)
 
 
 def _falls(losses: list[float]) -> bool:

@@ -97,6 +97,7 @@ class ExplodingGradient(CourseRule):
         self._rates: deque[float] = deque(maxlen=BEHIND)
         self._rate_at_best = 0.0
         self._norm_at_best = 0.0
+        self._gained = 0.0
         self._overshot = 0
         self._sinking = 0
 
@@ -199,9 +200,10 @@ class ExplodingGradient(CourseRule):
         self._rates.append(rate)
         if run.loss.slow <= run.loss.best:  # an average that knows little of the newest rates
             self._rate_at_best, self._norm_at_best = self._rates[0], run.usual_norm
+            # By the noise of then: that of an explosion would make little of any gain.
+            self._gained = (run.loss.start - run.loss.best) / run.loss.scale
         grown = rate > 2.0 * self._rate_at_best or run.usual_norm > 10.0 * self._norm_at_best
-        gained = (run.loss.start - run.loss.best) / run.loss.scale
-        fell = gained > LEARNT and run.loss.lost > self.number("lost")
+        fell = self._gained > LEARNT and run.loss.lost > self.number("lost")
         self._relapsed = self._relapsed + 1 if fell and grown else 0
         if self._relapsed < 2 * self.whole("patience"):
             return None
@@ -240,7 +242,9 @@ class ExplodingGradient(CourseRule):
         promised = self._run.promised(record)
         if promised is None:
             return None
-        overshoots = promised > self.number("overshoot") and self._run.loss.kept_gain < KEPT
+        loss = self._run.loss
+        falls = loss.kept_gain > KEPT or loss.is_moving
+        overshoots = promised > self.number("overshoot") and not falls
         self._overshot = self._overshot + 1 if overshoots else 0
         if self._overshot < self.whole("samples"):
             return None

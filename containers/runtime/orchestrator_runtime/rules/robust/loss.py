@@ -13,6 +13,8 @@ LUCK = 2.0
 """Noise by which a start may be too high by chance, and a best too low."""
 BACK = 20
 """Steps over which recent progress is measured."""
+ALIKE = 0.3
+"""Share of themselves by which losses that have come to rest differ."""
 
 
 class LossTrack:
@@ -40,6 +42,7 @@ class LossTrack:
         self.first = math.nan
         self._first: list[float] = []
         self._past: deque[float] = deque(maxlen=BACK)
+        self._newest: deque[float] = deque(maxlen=BACK)
 
     def take(self, loss: float) -> None:
         """Take one loss; those that are not finite are left out."""
@@ -47,6 +50,7 @@ class LossTrack:
             return
         self.rise = self._rise(loss)
         self.steps += 1
+        self._newest.append(loss)
         if len(self._first) < START:
             self._first.append(loss)
             self.start = sorted(self._first)[(len(self._first) - 1) // 2]
@@ -110,6 +114,13 @@ class LossTrack:
         if not self._past:
             return not self.steps
         return abs(self._past[0] - self.slow) <= max(0.01 * self.scale, 0.8 * self.noise)
+
+    @property
+    def is_settled(self) -> bool:
+        """Whether the last BACK losses are alike, by their own size: no way to zero looks like that."""
+        lowest, highest = min(self._newest, default=0.0), max(self._newest, default=0.0)
+        size = min(abs(lowest), abs(highest))
+        return len(self._newest) == BACK and highest - lowest < ALIKE * size
 
     def _rise(self, loss: float) -> float:
         if not self.steps:

@@ -10,12 +10,15 @@ from typing import TYPE_CHECKING, Any
 from orchestrator_runtime.rules.robust.loss import LossTrack
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from orchestrator_runtime.trace.record import Block, StepRecord
 
 WINDOW = 60
 """Steps whose median gradient norm is the usual one."""
 ZERO = -math.inf
-LONG_AGO = -(10**9)
+FLOOR = -45.0
+"""log10 that stands for an exact zero in medians: below the smallest single precision number."""
 
 
 class Run:
@@ -111,3 +114,18 @@ class Run:
             if weight > 0 and math.isfinite(value):
                 found.append((tensor.name, math.log10(value / weight) if value > 0 else ZERO))
         return found
+
+    def importance(self, profile: Sequence[tuple[str, float]]) -> float:
+        """Return by which part of itself the loss changes, at most, if half of the layers double.
+
+        That is the median of ``|g| |w| / |loss|``. As gradients it falls with depth; unlike them it
+        knows no scale of the loss.
+
+        Args:
+            profile: See `relative_gradients`; not empty.
+        """
+        products = (
+            max(value + 2.0 * math.log10(self.weights[name]), FLOOR) for name, value in profile
+        )
+        size = max(abs(self.loss.fast), self.loss.noise, 1e-30)
+        return math.pow(10.0, statistics.median(products)) / size

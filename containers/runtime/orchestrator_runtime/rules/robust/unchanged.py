@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
+from collections import deque
 from typing import TYPE_CHECKING, Any
 
 from orchestrator_runtime.rules.finding import Finding
 from orchestrator_runtime.rules.parameters import Parameter
 from orchestrator_runtime.rules.robust.base import CourseRule
 from orchestrator_runtime.rules.robust.dead import IDLE
-from orchestrator_runtime.rules.robust.reach import Reach
+from orchestrator_runtime.rules.robust.reach import MATRICES, Reach
 from orchestrator_runtime.rules.rule import Need
 
 if TYPE_CHECKING:
@@ -25,6 +26,8 @@ ALL = 0.9
 
 MATTERS = 0.1
 """``|g||w|/|loss|`` from which a larger step would change the loss."""
+HOPELESS = 1e-6
+"""The same of a typical layer at which no step is large enough."""
 FULL = 0.99
 """Share of saturated units from which a layer passes nothing on."""
 
@@ -37,6 +40,13 @@ class UnchangedWeights(CourseRule):
         Parameter("patience", 20, "int", 1, help="steps without any gradient"),
         Parameter("samples", 3, "int", 1, help="update ratios in a row that are too small"),
         Parameter("ratio", 1e-6, "float", 0, 1, help="update ratio that changes nothing"),
+        Parameter(
+            "drift",
+            0.015,
+            "float",
+            0,
+            help="change of norms over one step's by which steps add up",
+        ),
         Parameter("slow", 1e-4, "float", 0, 1, help="update ratio that may change nothing"),
         Parameter(
             "promise", 7e-5, "float", 0, 1, help="sum of |g||dw| over |loss| that changes nothing"
@@ -48,6 +58,7 @@ class UnchangedWeights(CourseRule):
     )
     needs = (
         Need("gradients/l2"),
+        Need("weights/l2", 10),
         Need("weights/update_ratio", 10),
         Need("outputs/idle_units", 50),
         Need("outputs/saturated", 50),
@@ -59,17 +70,25 @@ class UnchangedWeights(CourseRule):
         self._small = 0
         self._all_zero = 0
         self._at_zero = 0
-        self._rate = 0.0
+        self._rate = math.inf
         self._at_zero_gradient = 0
         self._is_dead = False
         self._is_shut = False
+        self._moves: deque[tuple[dict[str, float], dict[str, float]]] = deque(
+            maxlen=self.whole("samples") + 1
+        )
         self._reach = Reach()
 
     def judge(self, record: StepRecord) -> Finding | None:
         """Look at who has a gradient, and at what changed."""
         if record.skipped:
             return None
-        return self._on_gradients(record) or self._on_rate(record) or self._on_updates(record)
+        return (
+            self._on_gradients(record)
+            or self._on_rate(record)
+            or self._on_updates(record)
+            or self._on_return(record)
+        )
 
     def _learns(self) -> bool:
         return self._run.loss.best_gain > self.number("gain") or self._run.loss.is_moving
@@ -205,7 +224,7 @@ class UnchangedWeights(CourseRule):
         loss by a few percent; where they do not matter, `vanishing_gradient` knows why.
         """
         if largest <= self.number("ratio"):
-            return True
+            return self._matters(record)
         promised = self._run.promised(record)
         return (
             largest < self.number("slow")
@@ -213,6 +232,12 @@ class UnchangedWeights(CourseRule):
             and promised < self.number("promise")
             and self._run.elasticity > MATTERS
         )
+
+    def _matters(self, record: StepRecord) -> bool:
+        """Return whether gradients of a typical layer are not too small for larger steps to help."""
+        block = record.blocks.get("gradients/l2")
+        profile = self._run.relative_gradients(block) if block is not None else []
+        return len(profile) < 3 or self._run.importance(profile) > HOPELESS
 
     def _on_updates(self, record: StepRecord) -> Finding | None:
         block = record.blocks.get("weights/update_ratio")
@@ -223,7 +248,9 @@ class UnchangedWeights(CourseRule):
         rate, before = record.scalars.get("learning_rate", 0.0), self._rate
         self._rate = rate
         still = record.scalars.get("norm") == 0.0  # others know why
-        if not ratios or still or not self._stands(record, max(ratios)) or self._learns():
+        # Steps that change not one bit need no second opinion of the loss.
+        is_slow = bool(ratios) and not still and self._stands(record, max(ratios))
+        if not is_slow or (max(ratios) > 0.0 and self._learns()):
             self._small = 0
             return None
         if rate > before or self._has_converged():  # it warms up, or has arrived
@@ -245,6 +272,47 @@ class UnchangedWeights(CourseRule):
                 "norm": record.scalars.get("norm", 0.0),
             },
         )
+
+    def _on_return(self, record: StepRecord) -> Finding | None:
+        """Find weights that move at each step and are as before at the next.
+
+        In steps that add up, norms of weights change by about as much as one step in some tens of
+        them, even if their directions are random. Where the norms of all matrices change by a
+        hundredth of one step, something puts the old weights back.
+        """
+        updates = record.blocks.get("weights/update_ratio")
+        weights = record.blocks.get("weights/l2")
+        if updates is None or weights is None:
+            return None
+        norms = {t.name: value for t, value in weights.present() if t.role in MATRICES}
+        steps = {t.name: value for t, value in updates.present() if t.name in norms}
+        self._moves.append((norms, steps))
+        if self._learns() or len(norms) < 2:
+            self._moves.clear()
+        if len(self._moves) < self._moves.maxlen or self._drift() > self.number("drift"):
+            return None
+        return Finding(
+            self.name,
+            record.step,
+            f"each step changes the weights by up to {max(steps.values()):.1g} of their size, and yet "
+            f"they are as they were {10 * self.whole('samples')} steps ago",
+            "something puts the old weights back after each step: a copy, an average, a checkpoint",
+            (
+                "look for load_state_dict(), copy_() or an average that is applied in the loop",
+                "let averages be a copy of the model, for validation alone",
+            ),
+            tuple(steps)[:10],
+        )
+
+    def _drift(self) -> float:
+        """Return the most by which the norm of a matrix has changed, as a share of its steps."""
+        shares = [0.0]
+        for name in self._moves[-1][1]:
+            norms = [norms.get(name, 0.0) for norms, _ in self._moves]
+            step = min(steps.get(name, 0.0) for _, steps in self._moves)
+            if step > self.number("ratio") and min(norms) > 0.0:
+                shares.append((max(norms) - min(norms)) / min(norms) / step)
+        return max(shares) if len(shares) > 2 else math.inf
 
 
 def _largest(record: StepRecord, series: str, roles: tuple[str, ...]) -> float | None:

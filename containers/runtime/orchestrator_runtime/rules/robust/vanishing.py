@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from orchestrator_runtime.rules.finding import Finding
 from orchestrator_runtime.rules.parameters import Parameter
 from orchestrator_runtime.rules.robust.base import CourseRule
-from orchestrator_runtime.rules.robust.run import ZERO
+from orchestrator_runtime.rules.robust.run import FLOOR, ZERO
 from orchestrator_runtime.rules.rule import Need
 
 if TYPE_CHECKING:
@@ -32,6 +32,8 @@ HOPELESS = 6.0
 """Decades over which nothing is learnt below the last layers, whatever the loss says."""
 GONE = 1e-4
 """Importance of a typical layer at which the loss will not fall any more."""
+NOTHING = 1e-12
+"""Importance that rounding alone keeps a minimum from reaching: gradients are cut off."""
 ALL = 0.9
 """Share of the loss whose gain means that it has converged."""
 ARRIVED = 0.1
@@ -43,8 +45,6 @@ SINGLE = 1.5
 
 Its shape, a head that begins with zero: a median of so many layers is off by that over their number.
 """
-FLOOR = -45.0
-"""log10 that stands for an exact zero in medians: below the smallest single precision number."""
 
 
 class VanishingGradient(CourseRule):
@@ -82,24 +82,26 @@ class VanishingGradient(CourseRule):
         if run.steps % EVERY:
             return None
         self._dropped |= run.norm <= SUDDEN * run.usual_norm  # also if both are exactly zero
-        if run.loss.is_moving and run.norm > 0.0:  # without a gradient it is but noise
-            self._held = max(self._held - 2 * EVERY, 0)  # a look or two may be chance
-            return None
         profile = run.relative_gradients(block)
         if len(profile) < 3:
             return None
         fall, middle = depth_profile([value for _, value in profile])
-        limit = self.number("decades") + SINGLE / third_of(profile)
         importance = self._importance(record, profile)
-        is_tiny = importance < self.number("smallest") and not self._has_converged()
-        is_small = fall > limit or is_tiny
-        if not is_small or self._learns(fall, importance):
+        if run.loss.is_moving and run.norm > 0.0:  # without a gradient it is but noise
+            if importance > GONE:
+                self._held = max(self._held - 2 * EVERY, 0)  # a look or two may be chance
+            return None
+        if not self._is_small(fall, importance, profile) or self._learns(fall, importance):
             self._held = max(self._held - 2 * EVERY, 0)
             return None
         self._held += EVERY
         if self._held < self.whole("patience") or not _is_graded(profile):
             return None
         return self._finding(record, profile, fall, middle)
+
+    def _is_small(self, fall: float, importance: float, profile: list[tuple[str, float]]) -> bool:
+        limit = self.number("decades") + SINGLE / third_of(profile)
+        return fall > limit or (importance < self.number("smallest") and not self._has_converged())
 
     def _has_converged(self) -> bool:
         """Return whether gradients became small by and by, as on the way to a minimum.
@@ -109,20 +111,15 @@ class VanishingGradient(CourseRule):
         return self._run.norm < ARRIVED * self._run.first_norm and not self._dropped
 
     def _importance(self, record: StepRecord, profile: list[tuple[str, float]]) -> float:
-        """Return by which part of itself the loss changes, at most, if half of the layers double.
-
-        As gradients it falls with depth; unlike them it knows no scale of the loss.
-        """
-        run = self._run
-        products = [value + 2.0 * math.log10(run.weights[name]) for name, value in profile]
-        middle = max(statistics.median(max(value, FLOOR) for value in products), FLOOR)
-        clipped = record.scalars.get("clip") or 1.0
-        return math.pow(10.0, middle) / clipped / max(abs(run.loss.fast), run.loss.noise, 1e-30)
+        """Return `Run.importance`, with gradients as they were before clipping."""
+        return self._run.importance(profile) / (record.scalars.get("clip") or 1.0)
 
     def _learns(self, fall: float, importance: float) -> bool:
         # A last layer alone can learn the mean of the targets, which may be most of the loss.
         if fall > HOPELESS:
             return False
+        if importance < NOTHING and self._dropped and self._run.loss.is_settled:
+            return False  # it fell from absurd heights to that of a constant guess
         enough = ALL if importance < GONE else self.number("gain")
         return self._run.loss.kept_gain > enough
 
