@@ -72,8 +72,20 @@ class TestImportance:
         assert first(RULE, course(losses, layers(), gone)).step < 90
 
     def test_it_is_health_when_all_was_gained(self):
-        losses = [*falling(50, 2.3, 0.01), *flat(60, 0.01)]
+        losses = [*falling(50, 2.3, 0.01), *falling(60, 0.01, 1e-4)]
         assert of([1e-8] * 4, losses) is None
+
+    def test_a_loss_that_rests_is_none_whatever_the_head_gained(self):
+        """Logits that begin too large: the last bias alone brings 12 down to a guess."""
+        assert of([5e-4] * 4, [*falling(15, 12.0, 2.3), *flat(85)]).step < 90
+        assert of(graded(6, 4.0), [*falling(15, 12.0, 2.3), *flat(85)]).step < 90
+        assert of([0.1] * 4, [*falling(15, 12.0, 2.3), *flat(85)]) is None
+
+    def test_a_single_layer_that_does_not_matter_is_enough_wherever_it_is(self):
+        """The first one may be the last in the model's list."""
+        assert of([0.1, 0.1, 0.1, 1e-5], flat(120)).step == 59
+        assert of([0.1, 0.1, 0.1, 1e-4], flat(120)) is None
+        assert of([0.1, 0.1, 0.1, 1e-5], falling(120)) is None
 
     def test_a_loss_that_seems_to_move_by_noise_does_not_excuse_layers_that_are_cut_off(self):
         losses = [1.0 + 0.3 * math.sin(step / 5.0) for step in range(100)]

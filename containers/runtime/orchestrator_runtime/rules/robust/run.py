@@ -115,17 +115,16 @@ class Run:
                 found.append((tensor.name, math.log10(value / weight) if value > 0 else ZERO))
         return found
 
-    def importance(self, profile: Sequence[tuple[str, float]]) -> float:
-        """Return by which part of itself the loss changes, at most, if half of the layers double.
+    def importances(self, profile: Sequence[tuple[str, float]]) -> list[float]:
+        """Return log10(|g| |w| / |loss|) of layers: by which part of itself each may change the loss.
 
-        That is the median of ``|g| |w| / |loss|``. As gradients it falls with depth; unlike them it
-        knows no scale of the loss.
+        As gradients it falls with depth; unlike them it knows no scale of the loss.
 
         Args:
-            profile: See `relative_gradients`; not empty.
+            profile: See `relative_gradients`.
         """
-        products = (
-            max(value + 2.0 * math.log10(self.weights[name]), FLOOR) for name, value in profile
-        )
-        size = max(abs(self.loss.fast), self.loss.noise, 1e-30)
-        return math.pow(10.0, statistics.median(products)) / size
+        size = math.log10(max(abs(self.loss.fast), self.loss.noise, 1e-30))
+        return [
+            max(value + 2.0 * math.log10(self.weights[name]), FLOOR) - size
+            for name, value in profile
+        ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import statistics
 from collections import deque
 from typing import TYPE_CHECKING, Any
 
@@ -26,8 +27,8 @@ ALL = 0.9
 
 MATTERS = 0.1
 """``|g||w|/|loss|`` from which a larger step would change the loss."""
-HOPELESS = 1e-6
-"""The same of a typical layer at which no step is large enough."""
+HOPELESS = -6.0
+"""log10 of the same of a typical layer at which no step is large enough."""
 FULL = 0.99
 """Share of saturated units from which a layer passes nothing on."""
 
@@ -148,7 +149,9 @@ class UnchangedWeights(CourseRule):
         """Count the steps in which the loss stands still; what shakes may yet settle and learn."""
         loss = self._run.loss
         has_gradient = "gradients/l2" in record.blocks
-        if has_gradient and (self._learns() or not loss.is_still):
+        # What biases can learn alone is learnt once the loss rests.
+        learns = self._learns() and not loss.is_settled
+        if has_gradient and (learns or not loss.is_still):
             self._without = max(self._without - 1, 0)
             return None
         self._without += 1
@@ -237,7 +240,7 @@ class UnchangedWeights(CourseRule):
         """Return whether gradients of a typical layer are not too small for larger steps to help."""
         block = record.blocks.get("gradients/l2")
         profile = self._run.relative_gradients(block) if block is not None else []
-        return len(profile) < 3 or self._run.importance(profile) > HOPELESS
+        return len(profile) < 3 or statistics.median(self._run.importances(profile)) > HOPELESS
 
     def _on_updates(self, record: StepRecord) -> Finding | None:
         block = record.blocks.get("weights/update_ratio")
@@ -289,13 +292,14 @@ class UnchangedWeights(CourseRule):
         self._moves.append((norms, steps))
         if self._learns() or len(norms) < 2:
             self._moves.clear()
-        if len(self._moves) < self._moves.maxlen or self._drift() > self.number("drift"):
+        span = self.whole("samples")
+        if len(self._moves) <= span or self._drift() > self.number("drift"):
             return None
         return Finding(
             self.name,
             record.step,
             f"each step changes the weights by up to {max(steps.values()):.1g} of their size, and yet "
-            f"they are as they were {10 * self.whole('samples')} steps ago",
+            f"they are as they were {span} samples ago",
             "something puts the old weights back after each step: a copy, an average, a checkpoint",
             (
                 "look for load_state_dict(), copy_() or an average that is applied in the loop",

@@ -30,10 +30,10 @@ EVERY = 4
 """Steps between two looks: what vanishes stays away, and logarithms of all layers cost time."""
 HOPELESS = 6.0
 """Decades over which nothing is learnt below the last layers, whatever the loss says."""
-GONE = 1e-4
-"""Importance of a typical layer at which the loss will not fall any more."""
-NOTHING = 1e-12
-"""Importance that rounding alone keeps a minimum from reaching: gradients are cut off."""
+GONE = -4.0
+"""log10 of the importance of a layer that does not matter: a change by half is none of the loss."""
+LONG = 2.5
+"""Times the patience, for a single layer: a branch may be off for a while."""
 ALL = 0.9
 """Share of the loss whose gain means that it has converged."""
 ARRIVED = 0.1
@@ -71,6 +71,7 @@ class VanishingGradient(CourseRule):
     def __init__(self, **given: Any) -> None:
         super().__init__(**given)
         self._held = 0
+        self._lost = 0
         self._dropped = False
 
     def judge(self, record: StepRecord) -> Finding | None:
@@ -86,22 +87,32 @@ class VanishingGradient(CourseRule):
         if len(profile) < 3:
             return None
         fall, middle = depth_profile([value for _, value in profile])
-        importance = self._importance(record, profile)
+        importances = self._importances(record, profile)
+        importance = statistics.median(importances)
         if run.loss.is_moving and run.norm > 0.0:  # without a gradient it is but noise
+            self._lost = 0
             if importance > GONE:
                 self._held = max(self._held - 2 * EVERY, 0)  # a look or two may be chance
             return None
-        if not self._is_small(fall, importance, profile) or self._learns(fall, importance):
+        learns = self._learns(fall, importance)
+        self._lost = self._lost + EVERY if self._is_lost(importances) and not learns else 0
+        if learns or not self._is_small(fall, importance, profile):
             self._held = max(self._held - 2 * EVERY, 0)
-            return None
-        self._held += EVERY
-        if self._held < self.whole("patience") or not _is_graded(profile):
+        else:
+            self._held += EVERY
+        patience = self.whole("patience")
+        if (self._held < patience and self._lost < LONG * patience) or not _is_graded(profile):
             return None
         return self._finding(record, profile, fall, middle)
 
     def _is_small(self, fall: float, importance: float, profile: list[tuple[str, float]]) -> bool:
         limit = self.number("decades") + SINGLE / third_of(profile)
-        return fall > limit or (importance < self.number("smallest") and not self._has_converged())
+        smallest = math.log10(max(self.number("smallest"), 1e-300))
+        return fall > limit or (importance < smallest and not self._has_converged())
+
+    def _is_lost(self, importances: list[float]) -> bool:
+        """Return whether some layer does not matter to the loss, wherever it is in the model."""
+        return min(importances) < GONE and not self._has_converged()
 
     def _has_converged(self) -> bool:
         """Return whether gradients became small by and by, as on the way to a minimum.
@@ -110,16 +121,16 @@ class VanishingGradient(CourseRule):
         """
         return self._run.norm < ARRIVED * self._run.first_norm and not self._dropped
 
-    def _importance(self, record: StepRecord, profile: list[tuple[str, float]]) -> float:
-        """Return `Run.importance`, with gradients as they were before clipping."""
-        return self._run.importance(profile) / (record.scalars.get("clip") or 1.0)
+    def _importances(self, record: StepRecord, profile: list[tuple[str, float]]) -> list[float]:
+        """Return `Run.importances`, with gradients as they were before clipping."""
+        clipped = math.log10(record.scalars.get("clip") or 1.0)
+        return [value - clipped for value in self._run.importances(profile)]
 
     def _learns(self, fall: float, importance: float) -> bool:
-        # A last layer alone can learn the mean of the targets, which may be most of the loss.
-        if fall > HOPELESS:
+        # A last layer alone can learn the mean of the targets, which may be most of the loss: what
+        # it gained is no health where the loss has come to rest since.
+        if fall > HOPELESS or self._run.loss.is_settled:
             return False
-        if importance < NOTHING and self._dropped and self._run.loss.is_settled:
-            return False  # it fell from absurd heights to that of a constant guess
         enough = ALL if importance < GONE else self.number("gain")
         return self._run.loss.kept_gain > enough
 
