@@ -61,7 +61,7 @@ class TestClippedStart:
         return course(losses, layers(), lambda step: norm * losses[step], clip=clip)
 
     def test_what_only_clipping_holds_has_exploded_though_its_loss_falls(self):
-        found = first(RULE, self.of(20.0))
+        found = first(RULE, self.of(20.0), elasticity=1e4)
         assert found.step == 19
         assert "clipped" in found.message
 
@@ -70,7 +70,7 @@ class TestClippedStart:
 
     def test_what_is_clipped_moderately_is_judged_by_other_things(self):
         mild = falling(60, 2.3, 0.3)
-        assert first(RULE, self.of(20.0, clip=1.0, losses=mild)) is None
+        assert first(RULE, self.of(20.0, clip=1.0, losses=mild), elasticity=1e4) is None
 
     def test_later_it_is_a_loss_near_its_floor_that_makes_gradients_large(self):
         losses = falling(120, 1e6, 1e3)
@@ -82,8 +82,26 @@ class TestClippedStart:
 
     @pytest.mark.parametrize("elasticity", [700.0, 50.0])
     def test_its_limit_is_a_parameter(self, elasticity):
-        found = first(RULE, self.of(20.0), clipped_elasticity=elasticity)
+        found = first(RULE, self.of(20.0), elasticity=1e4, clipped_elasticity=elasticity)
         assert (found is None) == (elasticity == 700.0)
+
+
+class TestElasticity:
+    """Gradients and weights of four layers; a loss of 2.3 that does not fall."""
+
+    def of(self, gradients, weights, clip=None):
+        return first(RULE, course(flat(40), layers(), gradients, weights=weights, clip=clip))
+
+    def test_a_start_at_which_any_step_is_too_large_is_found(self):
+        assert self.of(30.0, 4.0).step == 4
+        assert self.of(20.0, 4.0) is None
+
+    def test_clipping_does_not_hide_it(self):
+        assert self.of(30.0, 4.0, clip=1.0).step == 4
+
+    def test_large_weights_of_one_layer_do_not_count_for_gradients_of_another(self):
+        """Those before a normalisation may have any scale."""
+        assert self.of([1e-5, 1e-5, 1e-5, 10.0], [1e4, 1e4, 1e4, 4.0]) is None
 
 
 class TestHover:

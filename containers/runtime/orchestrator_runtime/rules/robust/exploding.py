@@ -61,7 +61,7 @@ class ExplodingGradient(CourseRule):
             "norm_rise", 5.0, "float", 1.5, help="times the usual norm, judged with the loss"
         ),
         Parameter(
-            "elasticity", 1250.0, "float", 10, help="|g||w|/|loss| beyond which a start is bad"
+            "elasticity", 180.0, "float", 10, help="sum of |g||w| over |loss| of a bad start"
         ),
         Parameter("patience", 5, "int", 1, help="steps at that elasticity"),
         Parameter("clip", 2e-3, "float", 0, 1, help="clipping by which a bad start is hidden"),
@@ -148,7 +148,11 @@ class ExplodingGradient(CourseRule):
 
     def _on_elasticity(self, record: StepRecord) -> Finding | None:
         run = self._run
-        is_stiff = run.elasticity > self.number("elasticity") and run.loss.best_gain < 0.1
+        limit = self.number("elasticity")
+        is_stiff = run.elasticity > limit and run.loss.best_gain < 0.1
+        block = record.blocks.get("gradients/l2")
+        if is_stiff and block is not None:
+            is_stiff = run.elasticity_by_layer(block, record.scalars.get("norm", 0.0)) > limit
         self._stiff = self._stiff + 1 if is_stiff else 0
         if self._stiff < self.whole("patience"):
             return None

@@ -80,10 +80,28 @@ class Run:
         """Return by which multiple a relative change of the weights changes the loss, at most.
 
         ``|g| |w| / |loss|``: no scale of loss or weights changes it. Near its floor the loss is
-        replaced by its start.
+        replaced by its start. A bound: see `elasticity_by_layer`.
         """
-        size = max(abs(self.loss.slow), abs(self.loss.start), 1e-30)
-        return self.norm * self.weight / size
+        return self.norm * self.weight / self._size
+
+    def elasticity_by_layer(self, block: Block, norm: float) -> float:
+        """Return the same, where every tensor changes by that share of itself.
+
+        The sum of ``|g| |w|`` over the tensors: the large weights of one layer do not count for the
+        gradients of another, as those before a normalisation would.
+
+        Args:
+            block: L2 of gradients.
+            norm: Of all of them, after clipping; the result is that before clipping.
+        """
+        total = sum(
+            value * self.weights.get(tensor.name, 0.0) for tensor, value in block.present()
+        )
+        return total * self.norm / norm / self._size if norm > 0.0 else 0.0
+
+    @property
+    def _size(self) -> float:
+        return max(abs(self.loss.slow), abs(self.loss.start), 1e-30)
 
     def promised(self, record: StepRecord) -> float | None:
         """Return by which part of itself a step should change the loss, at most, to first order.
