@@ -93,11 +93,11 @@ class TestElasticity:
         return first(RULE, course(flat(40), layers(), gradients, weights=weights, clip=clip))
 
     def test_a_start_at_which_any_step_is_too_large_is_found(self):
-        assert self.of(30.0, 4.0).step == 4
+        assert self.of(35.0, 4.0).step == 4
         assert self.of(20.0, 4.0) is None
 
     def test_clipping_does_not_hide_it(self):
-        assert self.of(30.0, 4.0, clip=1.0).step == 4
+        assert self.of(35.0, 4.0, clip=1.0).step == 4
 
     def test_large_weights_of_one_layer_do_not_count_for_gradients_of_another(self):
         """Those before a normalisation may have any scale."""
@@ -126,6 +126,15 @@ class TestHover:
 
 class TestRelapse:
     """A run that learns for 80 steps and then is back at chance, with ordinary norms."""
+
+    def test_a_fifth_of_the_loss_is_learnt_enough_to_fall_back_from(self):
+        def of(low):
+            losses = [*falling(40, 2.3, low), *flat(60)]
+            rates = {"rates": lambda step: 0.1 if step < 40 else 1.0}
+            return first(RULE, course(losses, layers(), 0.1, **rates))
+
+        assert 45 < of(1.7).step < 65
+        assert of(2.1) is None
 
     def test_what_was_learnt_is_judged_by_the_noise_of_then(self):
         """A raised rate throws the loss to 400, and then from 1 to 10 and back at each step."""

@@ -103,6 +103,15 @@ class TestImportance:
         assert first(RULE, course(near, layers(), gone)) is None
 
 
+class TestOverflow:
+    @pytest.mark.parametrize("weights", [math.inf, math.nan])
+    def test_weights_that_are_no_numbers_are_another_matter(self, weights):
+        assert of([1.0] * 4, weights=weights) is None
+
+    def test_a_ratio_too_small_for_any_number_counts_as_zero(self):
+        assert of([1e-300] * 4, weights=1e300) is not None
+
+
 class TestConverged:
     """Full batches of targets that are noise: gradients go to nothing, the loss stays."""
 

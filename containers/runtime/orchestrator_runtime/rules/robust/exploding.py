@@ -37,7 +37,7 @@ HELD = 0.5
 """Clipping that holds a run: steps are less than half of what gradients ask for."""
 BEHIND = 10
 """Steps by which the slow average of the loss is behind."""
-LEARNT = 0.4
+LEARNT = 0.15
 """Share of its start that the loss of a run gained that can fall back."""
 KEPT = 0.1
 """Share of its start that a loss must have gained, for good, for large steps to be right."""
@@ -61,7 +61,7 @@ class ExplodingGradient(CourseRule):
             "norm_rise", 5.0, "float", 1.5, help="times the usual norm, judged with the loss"
         ),
         Parameter(
-            "elasticity", 180.0, "float", 10, help="sum of |g||w| over |loss| of a bad start"
+            "elasticity", 220.0, "float", 10, help="sum of |g||w| over |loss| of a bad start"
         ),
         Parameter("patience", 5, "int", 1, help="steps at that elasticity"),
         Parameter("clip", 2e-3, "float", 0, 1, help="clipping by which a bad start is hidden"),

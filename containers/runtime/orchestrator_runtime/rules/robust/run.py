@@ -129,8 +129,9 @@ class Run:
             if tensor.role != "matrix":
                 continue
             weight = self.weights.get(tensor.name, 0.0)
-            if weight > 0 and math.isfinite(value):
-                found.append((tensor.name, math.log10(value / weight) if value > 0 else ZERO))
+            if 0.0 < weight < math.inf and math.isfinite(value):
+                ratio = value / weight
+                found.append((tensor.name, math.log10(ratio) if ratio > 0 else ZERO))
         return found
 
     def importances(self, profile: Sequence[tuple[str, float]]) -> list[float]:
