@@ -65,6 +65,12 @@ class TestStill:
     def test_where_gradients_do_not_matter_it_is_not_the_rate(self):
         assert unchanged([1e-3] * 4, ratios=2e-5) is None
 
+    def test_where_no_gradient_comes_to_matrices_it_is_not_the_rate(self):
+        model = Layers([(16, 16)] * 3 + [(16,)], roles=["matrix"] * 3 + ["vector"])
+        quick = {"model": model, "ratios": [0.0] * 3 + [None], "gradients": [0.1] * 4}
+        assert unchanged(**quick).step == 20
+        assert unchanged(**quick | {"gradients": [0.0] * 3 + [0.1]}).step > 30
+
     def test_where_no_gradient_matters_at_all_updates_are_small_for_that(self):
         assert unchanged([1e-9] * 4, ratios=1e-9) is None
 
@@ -220,6 +226,9 @@ class TestDead:
 
     def test_units_of_a_tanh_saturate_but_do_not_die(self):
         assert self.of(("tanh", "sigmoid"), [0.0, 0.0]) is None
+
+    def test_where_no_activation_is_known_others_may_speak_first(self):
+        assert self.of((), []).step == 44
 
     def test_the_mean_that_the_last_bias_learns_is_no_health(self):
         losses = [*falling(20, 1.0, 0.3), *flat(80, 0.3)]

@@ -26,6 +26,13 @@ class TestConstants:
     def test_one_alone_has_no_symmetry_to_break(self):
         assert start(deviations=[CONSTANT, DRAWN], model=layers(2)) is None
 
+    def test_zeros_that_keep_gradients_from_all_others_are_enough_alone(self):
+        few = {"deviations": [DRAWN, CONSTANT, DRAWN, DRAWN], "model": layers(4)}
+        weights = [4.0, 0.0, 4.0, 4.0]
+        assert start(gradients=0.0, weights=weights, **few).layers == ("1.weight",)
+        assert start(gradients=[0.1, 0.0, 0.1, 0.1], weights=weights, **few) is None
+        assert start(gradients=0.0, **few) is None
+
     def test_who_learns_may_start_as_he_likes(self):
         assert start(falling(140), deviations=CONSTANT) is None
 

@@ -26,6 +26,8 @@ REMEDIES = (
 )
 IDLE = 0.9
 """Share of a layer's units beyond which zeros are those of dead units."""
+UNSEEN = 3
+"""Times the patience where no activation shows that units are off."""
 
 
 class DeadUnits(CourseRule):
@@ -47,6 +49,7 @@ class DeadUnits(CourseRule):
         self._losses: list[float] = []
         self._alive = False
         self._blocked = False  # some activation is zero throughout
+        self._seen = False  # a ReLU was looked at
         self._immortal = False  # all activations are others, e.g. tanh: they saturate, not die
 
     def judge(self, record: StepRecord) -> Finding | None:
@@ -60,6 +63,7 @@ class DeadUnits(CourseRule):
             self._alive = bool(idle) and max(idle) < IDLE
             self._blocked = bool(idle) and max(idle) == 1.0
             self._immortal = bool(outputs.table.tensors) and not idle
+            self._seen = bool(idle)
         if 0.0 not in block.values:
             self._held, self._alive, self._blocked = 0, False, False
             self._losses.clear()
@@ -75,7 +79,8 @@ class DeadUnits(CourseRule):
             return None
         self._held += 1
         self._losses.append(record.scalars.get("loss", math.nan))
-        if self._held < self.whole("patience"):
+        # Where no ReLU is known it is likelier something else, which others name meanwhile.
+        if self._held < self.whole("patience") * (1 if self._seen else UNSEEN):
             return None
         if _falls(self._losses):  # the last layers learn, and may wake the others
             self._held = 0

@@ -63,6 +63,7 @@ class PoorInitialization(CourseRule):
         super().__init__(**given)
         self._constant: dict[str, bool] = {}
         self._matrices = 0
+        self._names: list[str] = []
         self._small: list[str] = []
         self._large: list[str] = []
         self._growth: tuple[float, list[str]] = (0.0, [])
@@ -86,6 +87,7 @@ class PoorInitialization(CourseRule):
 
     def _look_at(self, matrices: list[tuple[Tensor, float]]) -> None:
         self._matrices = len(matrices)
+        self._names = [tensor.name for tensor, _ in matrices]
         self._constant = {
             tensor.name: not self._run.weights.get(tensor.name)
             for tensor, deviation in matrices
@@ -162,14 +164,17 @@ class PoorInitialization(CourseRule):
     def _on_constant(self, record: StepRecord) -> Finding | None:
         block = record.blocks.get("gradients/l2")
         # Without a gradient it is not the start that is wrong: see `unchanged_weights`.
-        reached = {tensor.name for tensor, _ in block.present()} if block is not None else ()
+        reached = {tensor.name: value for tensor, value in block.present()} if block else {}
         stuck = [
             name
             for name, is_zero in self._constant.items()
             if name in reached and not (is_zero and self._run.weights.get(name))
         ]
-        if len(stuck) < max(self.number("share") * self._matrices, 2):
-            return None  # one alone has no symmetry to break
+        # One alone has no symmetry to break, but zeros may keep gradients from all matrices.
+        zeros = [name for name in stuck if self._constant[name]]
+        blocks = bool(zeros) and not any(reached.get(name) for name in self._names)
+        if len(stuck) < max(self.number("share") * self._matrices, 2) and not blocks:
+            return None
         return self._about(
             record,
             stuck,

@@ -250,7 +250,10 @@ class UnchangedWeights(CourseRule):
         ratios = [value for _, value in block.present() if not math.isnan(value)]
         rate, before = record.scalars.get("learning_rate", 0.0), self._rate
         self._rate = rate
-        still = record.scalars.get("norm") == 0.0  # others know why
+        # Where no gradient comes others know why.
+        gradients = record.blocks.get("gradients/l2")
+        slopes = {t.name: value for t, value in gradients.present()} if gradients else {}
+        still = not any(slopes.get(name, 1.0) for name in block.table.names)
         # Steps that change not one bit need no second opinion of the loss.
         is_slow = bool(ratios) and not still and self._stands(record, max(ratios))
         if not is_slow or (max(ratios) > 0.0 and self._learns()):
