@@ -83,16 +83,18 @@ class VanishingGradient(CourseRule):
         if run.steps % EVERY:
             return None
         self._dropped |= run.norm <= SUDDEN * run.usual_norm  # also if both are exactly zero
+        is_moving = run.loss.is_moving and run.norm > 0.0  # without a gradient it is but noise
+        if is_moving and not self._held and not self._lost:
+            return None  # as in most steps of most runs
         profile = run.relative_gradients(block)
         if len(profile) < 3:
             return None
         fall, middle = depth_profile([value for _, value in profile])
         importances = self._importances(record, profile)
         importance = statistics.median(importances)
-        if run.loss.is_moving and run.norm > 0.0:  # without a gradient it is but noise
-            self._lost = 0
-            if importance > GONE:
-                self._held = max(self._held - 2 * EVERY, 0)  # a look or two may be chance
+        if is_moving:  # a look or two may be chance
+            self._lost = max(self._lost - 2 * EVERY, 0)
+            self._held = max(self._held - 2 * EVERY, 0) if importance > GONE else self._held
             return None
         learns = self._learns(fall, importance)
         self._lost = self._lost + EVERY if self._is_lost(importances) and not learns else 0
