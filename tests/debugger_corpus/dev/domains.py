@@ -165,7 +165,7 @@ _TANH: dict[str, Any] = {"activation": "Tanh", "depth": 4, **_SGD}
 
 SCENARIOS: tuple[Scenario, ...] = (
     DOMAINS.healthy("domains_adam", "a part of the loss that should not fall"),
-    DOMAINS.healthy("domains_rising", "strength rises from 0", rising=True, strength=1.0, **_SGD),
+    DOMAINS.healthy("domains_rising", "strength rises from 0", rising=True, **_SGD),
     DOMAINS.healthy("domains_tanh", **_TANH),
     DOMAINS.healthy("domains_clipped", "always clipped", clip=0.3, strength=0.2, **_SGD),
     DOMAINS.healthy("domains_safe_distance", "distance becomes 0", distance="safe", blank_at=80),
@@ -189,7 +189,6 @@ SCENARIOS: tuple[Scenario, ...] = (
         onset=60,
         trap="the reversed gradient outgrows all",
         rising=True,
-        strength=1.0,
         growth=1.3,
         grown_at=60,
         **_SGD,
