@@ -222,15 +222,4 @@ SCENARIOS: tuple[Scenario, ...] = (
         **_SGD,
     ),
     WIDE.ill("wide_lr_0_deep", "unchanged", "wide_sgd", wide_only=True, **_SGD),
-    WIDE.healthy("wide_layer_norm", "depth 10", deep=10, norm=True, width=24, **_TANH),
-    WIDE.ill(
-        "wide_no_norm",
-        "vanishing",
-        "wide_layer_norm",
-        "initialization",
-        deep=10,
-        width=24,
-        gain=0.5,
-        **_TANH,
-    ),
 )
