@@ -102,6 +102,23 @@ class TestReturn:
         assert self.of(4.0, number=1) is None
 
 
+class TestLeftOut:
+    """Which part of the model gets gradients that no optimizer uses, told every 50 steps."""
+
+    def of(self, share, losses=None):
+        records = list(course(losses or flat(160), layers(), 0.1))
+        for record in records[50::50]:
+            record.scalars["left_out"] = share
+        return first(UNCHANGED, records)
+
+    def test_most_of_a_model_is_found_when_nothing_is_learnt(self):
+        assert self.of(0.6).step == 100
+        assert self.of(0.4) is None
+
+    def test_a_head_that_learns_is_trained_alone_on_purpose(self):
+        assert self.of(0.9, falling(160)) is None
+
+
 class TestZeros:
     """Every gradient is exactly zero from the first step on: they were wiped out, or cut off."""
 

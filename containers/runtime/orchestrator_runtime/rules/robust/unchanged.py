@@ -25,6 +25,8 @@ REMEDIES = (
 ALL = 0.9
 """Share of the loss whose gain means that it has converged."""
 
+LACKING = 2
+"""Looks, 50 steps apart, at a model of which most belongs to no optimizer."""
 MATTERS = 0.1
 """``|g||w|/|loss|`` from which a larger step would change the loss."""
 HOPELESS = -6.0
@@ -75,6 +77,7 @@ class UnchangedWeights(CourseRule):
         self._at_zero_gradient = 0
         self._is_dead = False
         self._is_shut = False
+        self._lacking = 0
         self._moves: deque[tuple[dict[str, float], dict[str, float]]] = deque(
             maxlen=self.whole("samples") + 1
         )
@@ -89,6 +92,7 @@ class UnchangedWeights(CourseRule):
             or self._on_rate(record)
             or self._on_updates(record)
             or self._on_return(record)
+            or self._on_left_out(record)
         )
 
     def _learns(self) -> bool:
@@ -277,6 +281,28 @@ class UnchangedWeights(CourseRule):
                 "learning_rate": record.scalars.get("learning_rate", 0.0),
                 "norm": record.scalars.get("norm", 0.0),
             },
+        )
+
+    def _on_left_out(self, record: StepRecord) -> Finding | None:
+        """Find most of a model that gets gradients, though no optimizer has it.
+
+        Often that is meant: a head is trained, and learns. Here it does not.
+        """
+        share = record.scalars.get("left_out")
+        if share is None:
+            return None
+        is_most = share >= self.number("share") and not self._learns()
+        self._lacking = self._lacking + 1 if is_most else 0
+        if self._lacking < LACKING:
+            return None
+        return Finding(
+            self.name,
+            record.step,
+            f"{share:.0%} of the model's weights get gradients but belong to no optimizer, and "
+            "nothing was learnt",
+            "the optimizer was given a part of the model alone",
+            REMEDIES[:2],
+            values={"left_out": share},
         )
 
     def _on_return(self, record: StepRecord) -> Finding | None:
