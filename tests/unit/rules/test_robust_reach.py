@@ -181,9 +181,12 @@ class TestCut:
     def test_matrices_that_are_not_used_do_not_hide_it(self):
         assert unchanged([0.0, 0.0, None, 0.1], self.learnt_the_mean).layers[0] == "0.weight"
 
-    def test_the_first_matrix_alone_is_when_nothing_at_all_was_learnt(self):
-        """As behind a mask that hides all inputs: what follows learns from biases."""
-        assert unchanged([0.0, 0.1, 0.1, 0.1]).step == 40
+    def test_nor_those_of_units_at_the_ends_of_their_range(self):
+        model = layers(units=("tanh",))
+        of = {"outputs": {"idle_units": [0.0], "saturated": [1.0]}, "model": model}
+        assert unchanged([0.0, 0.0, 0.1, 0.1], self.learnt_the_mean, **of) is None
+        of["outputs"]["saturated"] = [0.5]
+        assert unchanged([0.0, 0.0, 0.1, 0.1], self.learnt_the_mean, **of) is not None
 
     def test_zeros_of_the_first_step_are_none(self):
         def adapter(step):

@@ -87,6 +87,12 @@ class TestImportance:
         assert of([0.1, 0.1, 0.1, 1e-4], flat(120)) is None
         assert of([0.1, 0.1, 0.1, 1e-5], falling(120)) is None
 
+    def test_the_first_layer_may_get_nothing_at_all(self):
+        """As behind a mask that hides all inputs: what follows learns from biases."""
+        assert of([0.0, 0.1, 0.1, 0.1], flat(120)).step == 59
+        assert of([0.1, 0.0, 0.1, 0.1], flat(120)) is None  # a branch
+        assert of([0.0, 0.1, 0.1, 0.1], falling(120)) is None
+
     def test_a_loss_that_seems_to_move_by_noise_does_not_excuse_layers_that_are_cut_off(self):
         losses = [1.0 + 0.3 * math.sin(step / 5.0) for step in range(100)]
         assert of([1e-12] * 4, losses) is not None

@@ -177,17 +177,16 @@ class UnchangedWeights(CourseRule):
         """Find first layers that never get anything but zeros, though units behind them live.
 
         What lies behind the cut learns what can be learnt without inputs, which may be much; so
-        only the end of progress counts, and not how far it went. Where the cut is small it may be
-        a branch of several: then hardly anything must have been learnt.
+        only the end of progress counts, and not how far it went. A cut of less than half of the
+        matrices is the matter of `vanishing_gradient`.
         """
-        cut = () if self._is_dead else self._reach.cut(block)
-        if not cut:
+        is_explained = self._is_dead or self._is_shut  # by units that are off or at their ends
+        cut = () if is_explained else self._reach.cut(block)
+        if not cut or self._reach.share(cut) < self.number("share"):
             self._at_zero_gradient = 0
             return None
         loss = self._run.loss
-        is_large = self._reach.share(cut) >= self.number("share")
-        enough = ALL if is_large else self.number("gain")
-        if loss.is_moving or not loss.is_still or loss.kept_gain > enough:
+        if loss.is_moving or not loss.is_still or loss.kept_gain > ALL:
             self._at_zero_gradient = max(self._at_zero_gradient - 1, 0)
             return None
         self._at_zero_gradient += 1

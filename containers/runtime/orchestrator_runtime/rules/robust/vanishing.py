@@ -103,9 +103,10 @@ class VanishingGradient(CourseRule):
         else:
             self._held += EVERY
         patience = self.whole("patience")
-        if (self._held < patience and self._lost < LONG * patience) or not _is_graded(profile):
-            return None
-        return self._finding(record, profile, fall, middle)
+        is_lost = self._lost >= LONG * patience and (_is_graded(profile) or _is_cut(profile))
+        if is_lost or (self._held >= patience and _is_graded(profile)):
+            return self._finding(record, profile, fall, middle)
+        return None
 
     def _is_small(self, fall: float, importance: float, profile: list[tuple[str, float]]) -> bool:
         limit = self.number("decades") + SINGLE / third_of(profile)
@@ -176,3 +177,9 @@ def _is_graded(profile: list[tuple[str, float]]) -> bool:
     """Return whether gradients get small by and by; all at once is dead units or a cut graph."""
     known = [value for _, value in profile if value != ZERO]
     return len(known) in (0, len(profile)) or min(known) < -10
+
+
+def _is_cut(profile: list[tuple[str, float]]) -> bool:
+    """Return whether it is exactly the first layers that get nothing, and not those of a branch."""
+    zeros = [value == ZERO for _, value in profile]
+    return zeros == sorted(zeros, reverse=True)
