@@ -6,7 +6,7 @@ import math
 
 import pytest
 from orchestrator_runtime.rules.robust.reach import Reach
-from orchestrator_runtime.trace.record import Block, StepRecord
+from orchestrator_runtime.trace.record import Block, StepRecord, Table, Tensor
 
 from tests.unit.rules.course import Layers, course, falling, first, flat, layers
 
@@ -102,21 +102,28 @@ class TestReturn:
         assert self.of(4.0, number=1) is None
 
 
-class TestLeftOut:
-    """Which part of the model gets gradients that no optimizer uses, told every 50 steps."""
+class TestStrays:
+    """Matrices that get gradients and belong to no optimizer, looked for at two steps."""
 
-    def of(self, share, losses=None):
+    def of(self, number, losses=None, looks=(10, 40)):
         records = list(course(losses or flat(160), layers(), 0.1))
-        for record in records[50::50]:
-            record.scalars["left_out"] = share
+        strays = tuple(Tensor(f"stray{i}", (16, 16), "matrix") for i in range(number))
+        for step in looks:
+            table = Table("strays", 0, strays)
+            records[step].blocks["strays/l2"] = Block(table, [1.0] * number)
         return first(UNCHANGED, records)
 
     def test_most_of_a_model_is_found_when_nothing_is_learnt(self):
-        assert self.of(0.6).step == 100
-        assert self.of(0.4) is None
+        found = self.of(5)
+        assert found.step == 40 + 19
+        assert found.layers[:2] == ("stray0", "stray1")
+        assert self.of(1) is None
+
+    def test_one_look_is_not_enough(self):
+        assert self.of(5, looks=(10,)) is None
 
     def test_a_head_that_learns_is_trained_alone_on_purpose(self):
-        assert self.of(0.9, falling(160)) is None
+        assert self.of(5, falling(160)) is None
 
 
 class TestZeros:

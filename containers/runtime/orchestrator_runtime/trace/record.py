@@ -110,9 +110,7 @@ class StepRecord:
         scalars: ``loss`` (the sum of what ``backward`` was called on since the last step, without
             a scaler's scale), ``learning_rate``, ``norm`` (total L2 of the executed gradients),
             ``norm_before_clip``, ``clip`` (by what the gradients were multiplied), ``backwards``
-            (micro batches), ``left_out`` (now and then: which part of the model's matrices, by
-            elements, needs and gets gradients that no optimizer uses), and what the program
-            reports; absent where unknown.
+            (micro batches), and what the program reports; absent where unknown.
         blocks: By the name of the series.
     """
 

@@ -189,10 +189,6 @@ class Adapter:
         else:
             watch.after(optimizer)
 
-    def _owned(self) -> set[int]:
-        """Return the parameters of all optimizers, by their identity."""
-        return set().union(*(watch.identities() for _, watch in self._watches.values()))
-
     def _watch(self, optimizer: Any) -> Watch | None:
         known = self._watches.get(id(optimizer))
         if known is not None and known[0]() is optimizer:
@@ -211,7 +207,6 @@ class Adapter:
             Gauge(self._arrays, self.monitor.note, records=self.monitor.records),
             self.living,
             self._free_sources(),
-            None if self._only is not None else self._owned,  # else some are not known
         )
         self._count += 1
         self._taker = self._taker or watch

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import gc
 import weakref
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from torch import nn
 
@@ -113,29 +113,6 @@ def named_parameters(
         if identity not in found:
             ordered.append(Named(parameter, _tensor(f"group.{index}", parameter, None)))
     return ordered
-
-
-def left_out(
-    parameters: Sequence[nn.Parameter], models: Iterable[nn.Module]
-) -> list[weakref.ref[nn.Parameter]]:
-    """Return the other matrices of the models that have some of an optimizer's parameters.
-
-    Only those that need a gradient. They may belong to another optimizer, or to none by mistake.
-    """
-    wanted = {id(parameter): parameter for parameter in parameters}
-    found: dict[int, nn.Parameter] = {}
-    for model in models:
-        if _known(model, wanted):
-            found.update(
-                (id(each), each)
-                for each in model.parameters()
-                if id(each) not in wanted and _is_matrix(each) and each.requires_grad
-            )
-    return [weakref.ref(parameter) for parameter in found.values()]
-
-
-def _is_matrix(parameter: Any) -> bool:
-    return not nn.parameter.is_lazy(parameter) and len(parameter.shape) >= 2
 
 
 def _apart(mine: list[Named], taken: set[str], kind: str) -> list[Named]:

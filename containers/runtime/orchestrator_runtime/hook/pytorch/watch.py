@@ -9,7 +9,7 @@ import torch
 
 from orchestrator_runtime.hook.pytorch import measure, shards
 from orchestrator_runtime.hook.pytorch.burst import Burst
-from orchestrator_runtime.hook.pytorch.names import left_out, living_models, named_parameters
+from orchestrator_runtime.hook.pytorch.names import living_models, named_parameters
 from orchestrator_runtime.hook.pytorch.sample import (
     BEFORE,
     CHANGE,
@@ -57,7 +57,6 @@ class Watch:
         gauge: Gauge,
         living: Callable[[], Sequence[torch.nn.Module]] = living_models,
         sources: Sequence[Source] = (),
-        owned: Callable[[], set[int]] | None = None,
     ) -> None:
         self.step = 0
         self.index = index
@@ -67,8 +66,6 @@ class Watch:
         self._gauge = gauge
         self._living = living
         self._sources = sources
-        self._owned = owned
-        self._others: list[Any] = []
         self._scale: Tensor | None = None
         self._count = -1
         self._ends: tuple[Any, Any] = (None, None)
@@ -107,8 +104,6 @@ class Watch:
             return
         self._scalars(sample, optimizer)
         self._gradients(sample)
-        if self._others and self.step and not self.step % SAME_FOR:  # all optimizers are known
-            self._left_out(sample)
         if UPDATE_RATIO in due:
             self._sample = sample
         else:
@@ -152,12 +147,7 @@ class Watch:
         self._updates = Updates(())
         self._sample = None
         self._ends = (None, None)
-        self._others = []
         self._count = -1
-
-    def identities(self) -> set[int]:
-        """Return which parameters are its own."""
-        return {id(parameter) for parameter in self._all.parameters}
 
     def look(self) -> None:
         """Hand on what has arrived."""
@@ -181,9 +171,7 @@ class Watch:
             id(each) for each in self._all.parameters
         }:
             return
-        models = self._living()
-        named = named_parameters(parameters, models)
-        self._others = [] if self._owned is None else left_out(parameters, models)
+        named = named_parameters(parameters, self._living())
         self._all = self._group(named)
         wide = [each for each in named if len(each.tensor.shape) >= 2]
         self._wide = self._group(wide or named)
@@ -227,20 +215,6 @@ class Watch:
         found_inf = getattr(optimizer, "found_inf", None)
         if isinstance(found_inf, torch.Tensor):
             sample.scalar(FOUND_INF, found_inf)
-
-    def _left_out(self, sample: Sample) -> None:
-        """Note which part of the model gets gradients that no optimizer uses."""
-        others = [reference() for reference in self._others]
-        reached = [
-            each
-            for each in others
-            if each is not None and each.requires_grad and each.grad is not None
-        ]
-        owned = self._owned() if reached and self._owned is not None else set()
-        lost = sum(each.numel() for each in reached if id(each) not in owned)
-        own = sum(each.numel() for each in self._wide.parameters)
-        if lost:
-            sample.record.scalars["left_out"] = lost / (lost + own)
 
     def _clipping(self, sample: Sample) -> None:
         norm = self._signals.clips.norm_before(self._all.parameters)

@@ -93,6 +93,10 @@ class Reach:
         """Return which part of the matrices some are: by number or by elements, whichever is more."""
         return _share(some, self.matrices)
 
+    def share_beside(self, others: tuple[Tensor, ...]) -> float:
+        """Return which part of the model some matrices are that no optimizer has."""
+        return _share(others, self.matrices + others)
+
     @property
     def frozen_share(self) -> float:
         """Which part of all matrices of the optimizer the frozen ones are."""

@@ -13,6 +13,7 @@ from orchestrator_runtime.rules.robust.base import CourseRule
 from orchestrator_runtime.rules.robust.dead import IDLE
 from orchestrator_runtime.rules.robust.reach import MATRICES, Reach
 from orchestrator_runtime.rules.rule import Need
+from orchestrator_runtime.trace.record import STRAYS_L2
 
 if TYPE_CHECKING:
     from orchestrator_runtime.trace.record import Block, StepRecord, Tensor
@@ -25,8 +26,8 @@ REMEDIES = (
 ALL = 0.9
 """Share of the loss whose gain means that it has converged."""
 
-LACKING = 2
-"""Looks, 50 steps apart, at a model of which most belongs to no optimizer."""
+LOOKS = 2
+"""How often gradients must be seen that no optimizer uses: an optimizer may be made late."""
 MATTERS = 0.1
 """``|g||w|/|loss|`` from which a larger step would change the loss."""
 HOPELESS = -6.0
@@ -77,6 +78,8 @@ class UnchangedWeights(CourseRule):
         self._at_zero_gradient = 0
         self._is_dead = False
         self._is_shut = False
+        self._strays: tuple[Tensor, ...] = ()
+        self._looks = 0
         self._lacking = 0
         self._moves: deque[tuple[dict[str, float], dict[str, float]]] = deque(
             maxlen=self.whole("samples") + 1
@@ -92,7 +95,7 @@ class UnchangedWeights(CourseRule):
             or self._on_rate(record)
             or self._on_updates(record)
             or self._on_return(record)
-            or self._on_left_out(record)
+            or self._on_strays(record)
         )
 
     def _learns(self) -> bool:
@@ -282,26 +285,30 @@ class UnchangedWeights(CourseRule):
             },
         )
 
-    def _on_left_out(self, record: StepRecord) -> Finding | None:
+    def _on_strays(self, record: StepRecord) -> Finding | None:
         """Find most of a model that gets gradients, though no optimizer has it.
 
         Often that is meant: a head is trained, and learns. Here it does not.
         """
-        share = record.scalars.get("left_out")
-        if share is None:
+        block = record.blocks.get(STRAYS_L2)
+        if block is not None:
+            self._strays = tuple(t for t in block.table.tensors if t.role in MATRICES)
+            self._looks += 1
+        if self._looks < LOOKS or self._reach.share_beside(self._strays) < self.number("share"):
             return None
-        is_most = share >= self.number("share") and not self._learns()
-        self._lacking = self._lacking + 1 if is_most else 0
-        if self._lacking < LACKING:
+        rests = self._run.loss.is_still and not self._learns()
+        self._lacking = self._lacking + 1 if rests else max(self._lacking - 1, 0)
+        if self._lacking < self.whole("patience"):
             return None
         return Finding(
             self.name,
             record.step,
-            f"{share:.0%} of the model's weights get gradients but belong to no optimizer, and "
+            f"{len(self._strays)} weight matrices get gradients but belong to no optimizer, and "
             "nothing was learnt",
-            "the optimizer was given a part of the model alone",
+            "the optimizer was given a part of the model alone, or modules were replaced since",
             REMEDIES[:2],
-            values={"left_out": share},
+            tuple(tensor.name for tensor in self._strays[:10]),
+            {"matrices": len(self._strays), "steps": self._lacking},
         )
 
     def _on_return(self, record: StepRecord) -> Finding | None:
