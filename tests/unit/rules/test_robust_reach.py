@@ -105,12 +105,12 @@ class TestReturn:
 class TestStrays:
     """Matrices that get gradients and belong to no optimizer, looked for at two steps."""
 
-    def of(self, number, losses=None, looks=(10, 40)):
+    def of(self, number, losses=None, norms=(1.0, 2.0)):
         records = list(course(losses or flat(160), layers(), 0.1))
         strays = tuple(Tensor(f"stray{i}", (16, 16), "matrix") for i in range(number))
-        for step in looks:
-            table = Table("strays", 0, strays)
-            records[step].blocks["strays/l2"] = Block(table, [1.0] * number)
+        table = Table("strays", 0, strays)
+        for step, norm in zip((10, 40), norms, strict=False):
+            records[step].blocks["strays/l2"] = Block(table, [norm] * number)
         return first(UNCHANGED, records)
 
     def test_most_of_a_model_is_found_when_nothing_is_learnt(self):
@@ -120,7 +120,10 @@ class TestStrays:
         assert self.of(1) is None
 
     def test_one_look_is_not_enough(self):
-        assert self.of(5, looks=(10,)) is None
+        assert self.of(5, norms=(1.0,)) is None
+
+    def test_gradients_that_are_left_over_from_an_earlier_training_are_none(self):
+        assert self.of(5, norms=(1.0, 1.0)) is None
 
     def test_a_head_that_learns_is_trained_alone_on_purpose(self):
         assert self.of(5, falling(160)) is None

@@ -26,8 +26,6 @@ REMEDIES = (
 ALL = 0.9
 """Share of the loss whose gain means that it has converged."""
 
-LOOKS = 2
-"""How often gradients must be seen that no optimizer uses: an optimizer may be made late."""
 MATTERS = 0.1
 """``|g||w|/|loss|`` from which a larger step would change the loss."""
 HOPELESS = -6.0
@@ -79,7 +77,7 @@ class UnchangedWeights(CourseRule):
         self._is_dead = False
         self._is_shut = False
         self._strays: tuple[Tensor, ...] = ()
-        self._looks = 0
+        self._seen: dict[Tensor, float] = {}
         self._lacking = 0
         self._moves: deque[tuple[dict[str, float], dict[str, float]]] = deque(
             maxlen=self.whole("samples") + 1
@@ -292,9 +290,11 @@ class UnchangedWeights(CourseRule):
         """
         block = record.blocks.get(STRAYS_L2)
         if block is not None:
-            self._strays = tuple(t for t in block.table.tensors if t.role in MATRICES)
-            self._looks += 1
-        if self._looks < LOOKS or self._reach.share_beside(self._strays) < self.number("share"):
+            now = {t: value for t, value in block.present() if t.role in MATRICES}
+            # What is as it was at the look before is left over from an earlier training.
+            before, self._seen = self._seen, now
+            self._strays = tuple(t for t in now if t in before and now[t] != before[t])
+        if self._reach.share_beside(self._strays) < self.number("share"):
             return None
         rests = self._run.loss.is_still and not self._learns()
         self._lacking = self._lacking + 1 if rests else max(self._lacking - 1, 0)
