@@ -28,7 +28,7 @@ ALL = 0.9
 
 MATTERS = 0.1
 """``|g||w|/|loss|`` from which a larger step would change the loss."""
-HOPELESS = -6.0
+HOPELESS = -4.0
 """log10 of the same of a typical layer at which no step is large enough."""
 FULL = 0.99
 """Share of saturated units from which a layer passes nothing on."""
@@ -71,6 +71,7 @@ class UnchangedWeights(CourseRule):
         self._without = 0
         self._small = 0
         self._all_zero = 0
+        self._had_gradient = False
         self._at_zero = 0
         self._rate = math.inf
         self._at_zero_gradient = 0
@@ -109,7 +110,8 @@ class UnchangedWeights(CourseRule):
             return self._on_missing(record, (), self.whole("patience"))
         self._reach.take(block)
         self._look_at_units(record)
-        if self._run.norm == 0.0 == self._run.first_norm and not self._is_shut:
+        self._had_gradient |= self._run.norm != 0.0
+        if not self._had_gradient and not self._is_shut:
             return self._on_zeros(record)  # the loss may do what it likes
         if not self._reach.matrices:  # a few biases, where a model is meant
             return self._on_missing(record, (), 2 * self.whole("patience"))
