@@ -122,6 +122,13 @@ class TestStrays:
     def test_one_look_is_not_enough(self):
         assert self.of(5, norms=(1.0,)) is None
 
+    def test_what_a_head_learns_of_the_classes_alone_is_little(self):
+        def fallen(to):
+            return [to + (1 - to) * 0.8**step for step in range(160)]
+
+        assert self.of(5, fallen(0.85)) is not None
+        assert self.of(5, fallen(0.6)) is None
+
     def test_gradients_that_are_left_over_from_an_earlier_training_are_none(self):
         assert self.of(5, norms=(1.0, 1.0)) is None
 

@@ -26,6 +26,8 @@ REMEDIES = (
 ALL = 0.9
 """Share of the loss whose gain means that it has converged."""
 
+HEAD = 0.25
+"""Share of the loss whose gain means that a head that is trained alone does what it should."""
 MATTERS = 0.1
 """``|g||w|/|loss|`` from which a larger step would change the loss."""
 HOPELESS = -4.0
@@ -298,7 +300,10 @@ class UnchangedWeights(CourseRule):
             self._strays = tuple(t for t in now if t in before and now[t] != before[t])
         if self._reach.share_beside(self._strays) < self.number("share"):
             return None
-        rests = self._run.loss.is_still and not self._learns()
+        loss = self._run.loss
+        # What a head alone can learn, such as how often classes are, is learnt once the loss rests.
+        has_learnt = self._learns() and not (loss.is_settled and loss.kept_gain < HEAD)
+        rests = loss.is_still and not has_learnt
         self._lacking = self._lacking + 1 if rests else max(self._lacking - 1, 0)
         if self._lacking < self.whole("patience"):
             return None
