@@ -145,6 +145,22 @@ def scaled(kind: str, make: Callable[[Iterable[Tensor]], Any], *, clip: bool = F
     say(kind, account)
 
 
+def scaled_off() -> None:
+    """A scaler that is there for GPUs alone, and here does nothing."""
+    model, (x, y) = mlp(), data()
+    optimizer, account = Adam(model.parameters(), 0.01), Account.of(model)
+    scaler = torch.amp.GradScaler("cpu", enabled=False)
+    for _ in range(STEPS):
+        optimizer.zero_grad()
+        loss = functional.cross_entropy(model(x), y)
+        scaler.scale(loss).backward()
+        scaler.unscale_(optimizer)
+        account.measure(loss)
+        scaler.step(optimizer)
+        scaler.update()
+    say("scaled_off", account)
+
+
 def checkpointed() -> None:
     """Activations that are computed again within the backward pass, by a pass of its own."""
     model, (x, y) = mlp(), data()
@@ -198,6 +214,7 @@ def main() -> None:
     scaled("scaled_fused", lambda p: Adam(p, 0.01, fused=True))
     scaled("scaled_clipped", lambda p: Adam(p, 0.01), clip=True)
     scaled("scaled_fused_clipped", lambda p: Adam(p, 0.01, fused=True), clip=True)
+    scaled_off()
     checkpointed()
     two_losses()
     evaluated()

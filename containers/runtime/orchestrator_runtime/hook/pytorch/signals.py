@@ -164,7 +164,7 @@ def listen(
     scaler = _scaler_class()
     if scaler is not None:
         patches.wrap(
-            scaler, "scale", guard, lambda _, self, *__, **___: signals.on_scale(self._scale)
+            scaler, "scale", guard, lambda _, self, *__, **___: signals.on_scale(_scale_of(self))
         )
         step = scaler.step
 
@@ -215,6 +215,11 @@ def _listing(function: Callable[..., Any]) -> Callable[..., Any]:
         return function(parameters, *args, **kwargs)
 
     return listed
+
+
+def _scale_of(scaler: Any) -> Any:
+    """Return what a scaler multiplies by; one that is switched off has nothing of the kind."""
+    return getattr(scaler, "_scale", None)
 
 
 def _scaler_class() -> Any:
