@@ -57,13 +57,9 @@ class TestStill:
         """Weights that are no numbers are the matter of another rule."""
         assert (unchanged([0.1] * 4, ratios=ratio) is not None) == is_found
 
-    def test_steps_that_promise_nothing_stand_still(self):
-        """Gradients matter, but 10,000 such steps would change the loss by half of itself."""
-        assert unchanged([0.1] * 4, ratios=2e-5).step == 20
-        assert unchanged([0.1] * 4, ratios=2e-4) is None
-
-    def test_where_gradients_do_not_matter_it_is_not_the_rate(self):
-        assert unchanged([1e-3] * 4, ratios=2e-5) is None
+    def test_a_rate_that_is_far_too_small_is_only_worth_a_warning(self):
+        """As of fine-tuning near an optimum: see `update_ratio`."""
+        assert unchanged([0.1] * 4, ratios=2e-5) is None
 
     def test_where_no_gradient_comes_to_matrices_it_is_not_the_rate(self):
         model = Layers([(16, 16)] * 3 + [(16,)], roles=["matrix"] * 3 + ["vector"])
@@ -139,12 +135,15 @@ class TestStrays:
 class TestZeros:
     """Every gradient is exactly zero from the first step on: they were wiped out, or cut off."""
 
-    noisy = flat(60, noise=0.2)
+    noisy = flat(100, noise=0.2)
 
     def test_nothing_can_change_whatever_the_loss_does(self):
-        assert unchanged([0.0] * 4, self.noisy).step == 19
+        assert unchanged([0.0] * 4, self.noisy).step == 59
 
-    @pytest.mark.parametrize("there", [0, 7])
+    def test_a_loss_of_zero_has_no_gradient_and_needs_none(self):
+        assert unchanged([0.0] * 4, flat(100, 0.0)) is None
+
+    @pytest.mark.parametrize("there", [0, 7, 40])
     def test_a_single_gradient_makes_it_another_matter(self, there):
         assert unchanged(lambda step: [0.1 if step == there else 0.0] * 4, self.noisy) is None
 
@@ -166,13 +165,10 @@ class TestFrozen:
         table = Layers([(16, 16)] * 4, frozen=frozen)
         return unchanged([None if i in frozen else 0.1 for i in range(4)], losses, table)
 
-    def test_they_are_named_when_the_rest_learns_nothing(self):
-        assert self.of((0, 3)).layers == ("0.weight", "3.weight")
-        assert self.of((0, 3)).step == 60
-        assert self.of((3,)) is None
-
-    def test_they_are_meant_when_it_learns(self):
+    def test_they_are_meant_to_stay(self):
+        """Where the rest learns nothing, its targets may have no meaning."""
         assert self.of((0, 1, 2), falling(120)) is None
+        assert self.of((0, 3)) is None
 
 
 class TestCut:
@@ -237,7 +233,6 @@ class TestReach:
         reach = Reach()
         reach.take(Block(Layers([(4,)], roles=["vector"]).gradients, [None]))
         assert (reach.matrices, reach.unreached, reach.unreached_share) == ((), (), 0.0)
-        assert (reach.frozen, reach.frozen_share) == ((), 0.0)
 
 
 class TestDead:

@@ -75,12 +75,6 @@ class TestImportance:
         losses = [*falling(50, 2.3, 0.01), *falling(60, 0.01, 1e-4)]
         assert of([1e-8] * 4, losses) is None
 
-    def test_a_loss_that_rests_is_none_whatever_the_head_gained(self):
-        """Logits that begin too large: the last bias alone brings 12 down to a guess."""
-        assert of([5e-4] * 4, [*falling(15, 12.0, 2.3), *flat(85)]).step < 90
-        assert of(graded(6, 4.0), [*falling(15, 12.0, 2.3), *flat(85)]).step < 90
-        assert of([0.1] * 4, [*falling(15, 12.0, 2.3), *flat(85)]) is None
-
     def test_a_single_layer_that_does_not_matter_is_enough_wherever_it_is(self):
         """The first one may be the last in the model's list."""
         assert of([0.1, 0.1, 0.1, 1e-5], flat(120)).step == 59
@@ -97,16 +91,6 @@ class TestImportance:
         losses = [1.0 + 0.3 * math.sin(step / 5.0) for step in range(100)]
         assert of([1e-12] * 4, losses) is not None
         assert of([5e-4] * 4, losses) is None
-
-    def test_a_loss_that_fell_from_absurd_heights_to_a_guess_has_not_learnt(self):
-        losses = [*falling(10, 1e8, 1.4), *flat(90, 1.4)]
-
-        def gone(step):
-            return [losses[step] if step < 10 else 1e-14] * 4
-
-        assert first(RULE, course(losses, layers(), gone)) is not None
-        near = [*falling(10, 1e8, 1.4), *falling(90, 1.4, 1e-3)]
-        assert first(RULE, course(near, layers(), gone)) is None
 
 
 class TestOverflow:
@@ -130,8 +114,14 @@ class TestConverged:
     def test_those_that_are_gone_at_once_are_not(self):
         assert self.of(lambda step: 0.9**step if step < 30 else 1e-7).step < 70
 
-    def test_nor_those_that_are_exactly_zero_from_the_second_step_on(self):
-        assert self.of(lambda step: 1.0 if step == 0 else 0.0).step == 27
+    def test_nor_those_that_are_exactly_zero_from_some_step_on(self):
+        assert self.of(lambda step: 1.0 if step < 9 else 0.0).step < 40
+
+    def test_where_there_was_none_at_all_others_look_first(self):
+        """As of a loss that is switched off for some steps, or units that are all at an end."""
+        assert self.of(lambda step: 0.0).step > 80
+        done = course(flat(160, 0.0), layers(), [0.0] * 4)
+        assert first(RULE, done) is None
 
     def test_nor_those_that_were_small_from_the_start(self):
         assert self.of(lambda step: 1e-4).step == 27

@@ -23,14 +23,12 @@ class Reach:
         matrices: All that were meant to have one, in the order of the model.
         unreached: Those that have had none at all, not even zero.
         unreached_share: Which part of all they are, see `share`.
-        frozen: Matrices of the optimizer that were not meant to have one.
     """
 
     def __init__(self) -> None:
         self.matrices: tuple[Tensor, ...] = ()
         self.unreached: tuple[Tensor, ...] = ()
         self.unreached_share = 0.0
-        self.frozen: tuple[Tensor, ...] = ()
         self._table: Table | None = None
         self._without: list[int] = []
         self._zero: list[int] = []
@@ -60,9 +58,6 @@ class Reach:
             if tensor.role in MATRICES and tensor.trainable
         ]
         self.matrices = tuple(table.tensors[i] for i in meant)
-        self.frozen = tuple(
-            tensor for tensor in table.tensors if tensor.role in MATRICES and not tensor.trainable
-        )
         self._without = [i for i in meant if table.tensors[i].name not in self._seen]
         self._zero = [i for i in meant if table.tensors[i].name not in self._not_zero]
         self._miss()
@@ -96,11 +91,6 @@ class Reach:
     def share_beside(self, others: tuple[Tensor, ...]) -> float:
         """Return which part of the model some matrices are that no optimizer has."""
         return _share(others, self.matrices + others)
-
-    @property
-    def frozen_share(self) -> float:
-        """Which part of all matrices of the optimizer the frozen ones are."""
-        return _share(self.frozen, self.matrices + self.frozen)
 
 
 def _share(some: tuple[Tensor, ...], of: tuple[Tensor, ...]) -> float:

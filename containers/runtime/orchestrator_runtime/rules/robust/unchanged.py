@@ -28,8 +28,8 @@ ALL = 0.9
 
 HEAD = 0.25
 """Share of the loss whose gain means that a head that is trained alone does what it should."""
-MATTERS = 0.1
-"""``|g||w|/|loss|`` from which a larger step would change the loss."""
+LATE = 3
+"""Times the patience, for a first gradient: a loss may be switched off for some steps."""
 HOPELESS = -4.0
 """log10 of the same of a typical layer at which no step is large enough."""
 FULL = 0.99
@@ -50,10 +50,6 @@ class UnchangedWeights(CourseRule):
             "float",
             0,
             help="change of norms over one step's by which steps add up",
-        ),
-        Parameter("slow", 1e-4, "float", 0, 1, help="update ratio that may change nothing"),
-        Parameter(
-            "promise", 7e-5, "float", 0, 1, help="sum of |g||dw| over |loss| that changes nothing"
         ),
         Parameter(
             "share", 0.5, "float", 0.01, 1, help="share of trainable matrices without gradient"
@@ -120,8 +116,6 @@ class UnchangedWeights(CourseRule):
         reach, share, patience = self._reach, self.number("share"), self.whole("patience")
         if reach.unreached and reach.unreached_share >= share:
             return self._on_missing(record, reach.unreached, patience)
-        if reach.frozen and reach.frozen_share >= share:  # meant so, as a rule: the rest learns
-            return self._on_missing(record, reach.frozen, 3 * patience)
         self._without = 0
         return self._on_cut(record, block)
 
@@ -140,7 +134,9 @@ class UnchangedWeights(CourseRule):
         Where gradients vanish or units are dead, the last bias still has one.
         """
         self._all_zero += 1
-        if self._all_zero < self.whole("patience"):
+        # A loss of zero has none, as of pairs in order; one that is switched off at first gets some.
+        is_done = abs(record.scalars.get("loss", math.nan)) < 1e-6
+        if is_done or self._all_zero < LATE * self.whole("patience"):
             return None
         return Finding(
             self.name,
@@ -228,22 +224,6 @@ class UnchangedWeights(CourseRule):
             values={"learning_rate": 0.0, "steps": self._at_zero},
         )
 
-    def _stands(self, record: StepRecord, largest: float) -> bool:
-        """Return whether a step changes next to nothing: the weights, or what they do.
-
-        Where gradients matter as usual but weights hardly move, even 1,000 steps would change the
-        loss by a few percent; where they do not matter, `vanishing_gradient` knows why.
-        """
-        if largest <= self.number("ratio"):
-            return self._matters(record)
-        promised = self._run.promised(record)
-        return (
-            largest < self.number("slow")
-            and promised is not None
-            and promised < self.number("promise")
-            and self._run.elasticity > MATTERS
-        )
-
     def _matters(self, record: StepRecord) -> bool:
         """Return whether gradients of a typical layer are not too small for larger steps to help."""
         block = record.blocks.get("gradients/l2")
@@ -263,7 +243,8 @@ class UnchangedWeights(CourseRule):
         slopes = {t.name: value for t, value in gradients.present()} if gradients else {}
         still = not any(slopes.get(name, 1.0) for name in block.table.names)
         # Steps that change not one bit need no second opinion of the loss.
-        is_slow = bool(ratios) and not still and self._stands(record, max(ratios))
+        is_small = bool(ratios) and not still and max(ratios) <= self.number("ratio")
+        is_slow = is_small and self._matters(record)
         if not is_slow or (max(ratios) > 0.0 and self._learns()):
             self._small = 0
             return None

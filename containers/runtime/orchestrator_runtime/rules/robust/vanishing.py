@@ -30,6 +30,8 @@ EVERY = 4
 """Steps between two looks: what vanishes stays away, and logarithms of all layers cost time."""
 HOPELESS = 6.0
 """Decades over which nothing is learnt below the last layers, whatever the loss says."""
+LATE = 4
+"""Times the patience, where there was no gradient at all so far."""
 GONE = -4.0
 """log10 of the importance of a layer that does not matter: a change by half is none of the loss."""
 LONG = 2.5
@@ -73,6 +75,7 @@ class VanishingGradient(CourseRule):
         self._held = 0
         self._lost = 0
         self._dropped = False
+        self._begun = False
 
     def judge(self, record: StepRecord) -> Finding | None:
         """Compare the gradients of first and last layers."""
@@ -80,7 +83,8 @@ class VanishingGradient(CourseRule):
         block = record.blocks.get("gradients/l2")
         if record.skipped or block is None or run.steps <= self.whole("warm_up"):
             return None
-        if run.steps % EVERY:
+        self._begun |= run.norm > 0.0
+        if run.steps % EVERY or (not self._begun and self._may_wait()):
             return None
         self._dropped |= run.norm <= SUDDEN * run.usual_norm  # also if both are exactly zero
         is_moving = run.loss.is_moving and run.norm > 0.0  # without a gradient it is but noise
@@ -117,6 +121,13 @@ class VanishingGradient(CourseRule):
         """Return whether some layer does not matter to the loss, wherever it is in the model."""
         return min(importances) < GONE and not self._has_converged()
 
+    def _may_wait(self) -> bool:
+        """Return whether a run without any gradient so far may be in order.
+
+        A loss of zero has none; `unchanged_weights` looks first for what was switched off.
+        """
+        return abs(self._run.loss.fast) < 1e-6 or self._run.steps <= LATE * self.whole("patience")
+
     def _has_converged(self) -> bool:
         """Return whether gradients became small by and by, as on the way to a minimum.
 
@@ -130,9 +141,8 @@ class VanishingGradient(CourseRule):
         return [value - clipped for value in self._run.importances(profile)]
 
     def _learns(self, fall: float, importance: float) -> bool:
-        # A last layer alone can learn the mean of the targets, which may be most of the loss: what
-        # it gained is no health where the loss has come to rest since.
-        if fall > HOPELESS or self._run.loss.is_settled:
+        # A last layer alone can learn the mean of the targets, which may be most of the loss.
+        if fall > HOPELESS:
             return False
         enough = ALL if importance < GONE else self.number("gain")
         return self._run.loss.kept_gain > enough
