@@ -62,6 +62,7 @@ def _classify(
     trained: int = 0,
     size: int = 64,
     weight_decay: float = 0.0,
+    head: float = 1.0,
 ) -> Iterator[float]:
     """Classify digits: of ``trained`` steps before nobody sees anything."""
     import torch
@@ -70,6 +71,8 @@ def _classify(
     generator = seeded(seed)
     features, classes = digits()
     model = _network(kind)
+    with torch.no_grad():
+        list(model.parameters())[-2].mul_(head)
     rows = batches(generator, len(features), size)
 
     def loss_of(chosen: Tensor) -> Tensor:
@@ -81,7 +84,7 @@ def _classify(
         loss_of(next(rows)).backward()
         with torch.no_grad():
             for each in model.parameters():
-                each -= 0.1 * each.grad  # type: ignore[operator]
+                each.sub_(each.grad, alpha=0.1)  # type: ignore[arg-type]
                 each.grad = None
     for each in list(model.parameters())[:frozen]:
         each.requires_grad_(False)
@@ -177,6 +180,27 @@ SCENARIOS: tuple[Scenario, ...] = (
     ),
     RESTING.plateau(
         "rest_tanh_random", "the same with tanh", kind="tanh", labels="random", lr=0.2
+    ),
+    RESTING.plateau(
+        "rest_random_small_head", "a small last layer", labels="random", lr=0.02, head=0.01
+    ),
+    RESTING.plateau(
+        "rest_normalised_small_head",
+        "a small last layer, normalised",
+        kind="normalised",
+        labels="random",
+        optimizer="AdamW",
+        lr=3e-5,
+        head=0.02,
+    ),
+    RESTING.plateau(
+        "rest_cnn_no_head",
+        "a last layer of zeros",
+        kind="cnn",
+        labels="random",
+        optimizer="Adam",
+        lr=1e-4,
+        head=0.0,
     ),
     RESTING.plateau("rest_slow", "a learning rate that is far too small", lr=1e-4),
     RESTING.plateau("rest_slow_adam", "the same with Adam", optimizer="Adam", lr=1e-7),

@@ -71,6 +71,13 @@ class TestImportance:
         assert of(gone(0)) is None
         assert first(RULE, course(losses, layers(), gone)).step < 90
 
+    def test_a_last_layer_that_begins_small_hides_the_others(self):
+        """Labels without a meaning: it does not grow, and that is no fault of the gradients."""
+        small = [4.0, 4.0, 4.0, 0.04]
+        assert of([1e-4, 1e-4, 1e-4, 0.1], weights=small) is None
+        assert of([1e-6, 1e-5, 1e-4, 0.1], weights=small) is not None
+        assert of([1e-4, 1e-4, 1e-4, 0.1], weights=4.0) is not None
+
     def test_it_is_health_when_all_was_gained(self):
         losses = [*falling(50, 2.3, 0.01), *falling(60, 0.01, 1e-4)]
         assert of([1e-8] * 4, losses) is None

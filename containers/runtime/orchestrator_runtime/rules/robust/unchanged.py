@@ -242,10 +242,9 @@ class UnchangedWeights(CourseRule):
         gradients = record.blocks.get("gradients/l2")
         slopes = {t.name: value for t, value in gradients.present()} if gradients else {}
         still = not any(slopes.get(name, 1.0) for name in block.table.names)
-        # Steps that change not one bit need no second opinion of the loss.
         is_small = bool(ratios) and not still and max(ratios) <= self.number("ratio")
         is_slow = is_small and self._matters(record)
-        if not is_slow or (max(ratios) > 0.0 and self._learns()):
+        if not is_slow or self._learns():
             self._small = 0
             return None
         if rate > before or self._has_converged():  # it warms up, or has arrived

@@ -15,7 +15,7 @@ from orchestrator_runtime.rules.rule import Need
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from orchestrator_runtime.trace.record import StepRecord
+    from orchestrator_runtime.trace.record import Block, StepRecord
 
 CAUSE = (
     "on its way back through the layers the gradient is multiplied by factors below one "
@@ -32,6 +32,10 @@ HOPELESS = 6.0
 """Decades over which nothing is learnt below the last layers, whatever the loss says."""
 LATE = 4
 """Times the patience, where there was no gradient at all so far."""
+ALIKE = 0.5
+"""Decades by which root mean squares of the weights of different layers differ without a reason."""
+MOST_MISSING = 3.0
+"""Decades of a last layer's weights beyond which it will not grow by itself."""
 GONE = -4.0
 """log10 of the importance of a layer that does not matter: a change by half is none of the loss."""
 LONG = 2.5
@@ -93,8 +97,10 @@ class VanishingGradient(CourseRule):
         profile = run.relative_gradients(block)
         if len(profile) < 3:
             return None
+        missing = self._missing_at_end(profile, block)
         fall, middle = depth_profile([value for _, value in profile])
-        importances = self._importances(record, profile)
+        fall -= 2.0 * missing
+        importances = [value + missing for value in self._importances(record, profile)]
         importance = statistics.median(importances)
         if is_moving:  # a look or two may be chance
             self._lost = max(self._lost - 2 * EVERY, 0)
@@ -134,6 +140,20 @@ class VanishingGradient(CourseRule):
         Full batches come to rest there, however much of the loss is noise that nobody can learn.
         """
         return self._run.norm < ARRIVED * self._run.first_norm and not self._dropped
+
+    def _missing_at_end(self, profile: list[tuple[str, float]], block: Block) -> float:
+        """Return by how many decades the last layer's weights are smaller than those of the others.
+
+        A last layer that begins small, or with zeros, hides all layers before it until it has grown:
+        by so much their gradients are too small, and its own is too large beside its weights.
+        """
+        sizes = {tensor.name: tensor.size for tensor in block.table.tensors}
+        scales = [
+            math.log10(max(self._run.weights.get(name, 0.0), 1e-30) / math.sqrt(sizes[name]))
+            for name, _ in profile
+        ]
+        missing = statistics.median(scales[:-1]) - scales[-1]
+        return min(missing, MOST_MISSING) if missing > ALIKE else 0.0
 
     def _importances(self, record: StepRecord, profile: list[tuple[str, float]]) -> list[float]:
         """Return `Run.importances`, with gradients as they were before clipping."""
