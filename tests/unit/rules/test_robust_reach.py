@@ -77,6 +77,21 @@ class TestStill:
         assert unchanged([0.1] * 4, ratios=0.0).step == 20
 
 
+class TestRows:
+    """Of large tables a step changes few rows, of which a sample may have none."""
+
+    def of(self, role, zeros):
+        model = Layers([(5000, 16)] * 3, roles=[role] * 3)
+        records = list(course(flat(100), model, 0.1, ratios=0.0))
+        records[0].blocks["gradients/zeros"] = Block(model.gradients, [zeros] * 3)
+        return first(UNCHANGED, records)
+
+    def test_a_table_may_well_change(self):
+        assert self.of("matrix", 0.0).step == 20
+        assert self.of("matrix", 0.98) is None
+        assert self.of("embedding", 0.0) is None
+
+
 class TestReturn:
     """Weights that move by a hundredth at each step, and what their norms do."""
 

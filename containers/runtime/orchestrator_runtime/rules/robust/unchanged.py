@@ -26,6 +26,8 @@ REMEDIES = (
 ALL = 0.9
 """Share of the loss whose gain means that it has converged."""
 
+FEW_ROWS = 0.5
+"""Share of zeros in a gradient from which it is one of some rows alone, as of a table of users."""
 HEAD = 0.25
 """Share of the loss whose gain means that a head that is trained alone does what it should."""
 LATE = 3
@@ -60,6 +62,7 @@ class UnchangedWeights(CourseRule):
         Need("gradients/l2"),
         Need("weights/l2", 10),
         Need("weights/update_ratio", 10),
+        Need("gradients/zeros", 50),
         Need("outputs/idle_units", 50),
         Need("outputs/saturated", 50),
     )
@@ -76,6 +79,7 @@ class UnchangedWeights(CourseRule):
         self._is_dead = False
         self._is_shut = False
         self._strays: tuple[Tensor, ...] = ()
+        self._rows: set[str] = set()
         self._seen: dict[Tensor, float] = {}
         self._lacking = 0
         self._moves: deque[tuple[dict[str, float], dict[str, float]]] = deque(
@@ -231,11 +235,21 @@ class UnchangedWeights(CourseRule):
         return len(profile) < 3 or statistics.median(self._run.importances(profile)) > HOPELESS
 
     def _on_updates(self, record: StepRecord) -> Finding | None:
+        zeros = record.blocks.get("gradients/zeros")
+        if zeros is not None:
+            self._rows = {tensor.name for tensor, value in zeros.present() if value > FEW_ROWS}
         block = record.blocks.get("weights/update_ratio")
         if block is None:
             return None
-        # Of weights that are not finite nobody can say that they stand still.
-        ratios = [value for _, value in block.present() if not math.isnan(value)]
+        # Of weights that are not finite nobody can say that they stand still; nor from a sample of
+        # those of which a step changes a few rows.
+        ratios = [
+            value
+            for tensor, value in block.present()
+            if not math.isnan(value)
+            and tensor.role != "embedding"
+            and tensor.name not in self._rows
+        ]
         rate, before = record.scalars.get("learning_rate", 0.0), self._rate
         self._rate = rate
         # Where no gradient comes others know why.
