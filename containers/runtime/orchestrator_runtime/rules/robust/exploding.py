@@ -61,7 +61,7 @@ class ExplodingGradient(CourseRule):
             "norm_rise", 5.0, "float", 1.5, help="times the usual norm, judged with the loss"
         ),
         Parameter(
-            "elasticity", 220.0, "float", 10, help="sum of |g||w| over |loss| of a bad start"
+            "elasticity", 1250.0, "float", 10, help="sum of |g||w| over |loss| of a bad start"
         ),
         Parameter("patience", 5, "int", 1, help="steps at that elasticity"),
         Parameter("clip", 2e-3, "float", 0, 1, help="clipping by which a bad start is hidden"),
