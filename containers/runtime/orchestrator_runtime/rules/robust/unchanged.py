@@ -25,7 +25,6 @@ REMEDIES = (
 )
 ALL = 0.9
 """Share of the loss whose gain means that it has converged."""
-
 FEW_ROWS = 0.5
 """Share of zeros in a gradient from which it is one of some rows alone, as of a table of users."""
 HEAD = 0.25
@@ -33,7 +32,7 @@ HEAD = 0.25
 LATE = 3
 """Times the patience, for a first gradient: a loss may be switched off for some steps."""
 HOPELESS = -4.0
-"""log10 of the same of a typical layer at which no step is large enough."""
+"""log10 of ``|g||w|/|loss|`` of a typical layer at which no step is large enough."""
 FULL = 0.99
 """Share of saturated units from which a layer passes nothing on."""
 
