@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from orchestrator_runtime.rules.parameters import some
+
 from orchestrator.errors import InvalidSpec, NotFound
 from orchestrator.sdk.whole import as_histogram, as_numpy, optional
 
@@ -19,8 +21,6 @@ if TYPE_CHECKING:
     ArraysBySteps = Mapping[str, Mapping[int, Array]]
 
 STATISTIC = "l2"
-MOST_NAMES = 12
-"""Names that an error lists."""
 _Value = TypeVar("_Value")
 
 
@@ -129,7 +129,7 @@ def chosen(
     """
     if series is not None and recording.series and not _of_series(recording, series):
         raise NotFound(
-            f"no series {series!r} was recorded so far; there are: {_some(recording.series)}"
+            f"no series {series!r} was recorded so far; there are: {some(recording.series)}"
         )
     columns = _of_series(recording, series or STATISTIC)
     if series is None and name is not None:
@@ -149,18 +149,13 @@ def _refuse_name(recording: Recording, choice: _Choice, name: str, series: str) 
     others = [each for each in recording.series if choice.among(_of_series(recording, each))]
     if others:
         raise NotFound(
-            f"no {series} of {name!r} was recorded so far; choose another series: {_some(others)}"
+            f"no {series} of {name!r} was recorded so far; choose another series: {some(others)}"
         )
     if names:
         raise NotFound(
-            f"no tensor {name!r} was recorded so far; there are: {_some(names)}; write a whole name, "
+            f"no tensor {name!r} was recorded so far; there are: {some(names)}; write a whole name, "
             "or a regular expression that matches one from end to end"
         )
-
-
-def _some(names: Iterable[str]) -> str:
-    listed = sorted(names)
-    return ", ".join(listed[:MOST_NAMES]) + (", …" if len(listed) > MOST_NAMES else "")
 
 
 class _Choice:

@@ -87,3 +87,21 @@ def test_layers_in_a_plain_list_have_names_of_their_own():
     layers[1](layers[0](torch.ones(3, 4))).sum().backward()
     names = found(layers[0], layers[1])
     assert len(set(names)) == 4
+
+
+def test_an_optimizer_that_gc_freeze_has_hidden_still_counts(model, monkeypatch):
+    import gc
+
+    from orchestrator_runtime.hook.pytorch import names
+
+    monkeypatch.setattr(gc, "freeze", gc.freeze)  # put back what is wrapped here
+    monkeypatch.setattr(names, "_frozen", [])
+    names.remember_what_freezes()
+    optimizer = sgd(model.parameters())
+    backward(model)
+    gc.freeze()
+    try:
+        assert found(model) == []
+    finally:
+        gc.unfreeze()
+    assert optimizer.param_groups

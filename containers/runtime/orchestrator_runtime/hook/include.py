@@ -7,8 +7,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from orchestrator_runtime.hook.wishes import compiled_patterns, some
+from orchestrator_runtime.hook.wishes import compiled_patterns
 from orchestrator_runtime.rules.documented.tensors import aliases
+from orchestrator_runtime.rules.parameters import some
 from orchestrator_runtime.trace.record import Block, StepRecord, Table
 
 if TYPE_CHECKING:

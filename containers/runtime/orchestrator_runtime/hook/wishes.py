@@ -6,6 +6,7 @@ import re
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from orchestrator_runtime.rules.documented.tensors import aliases
+from orchestrator_runtime.rules.parameters import some
 from orchestrator_runtime.trace.kinds import (
     ARRAY,
     BIASES,
@@ -21,8 +22,6 @@ if TYPE_CHECKING:
 
     from orchestrator_runtime.hook.plan import DebugPlan
     from orchestrator_runtime.rules.rule import Need
-
-_MOST_NAMES = 12
 
 
 def given_intervals(plan: DebugPlan) -> dict[str, Any]:
@@ -182,13 +181,6 @@ def compiled_patterns(words: Iterable[str]) -> tuple[list[re.Pattern[str]], list
         except re.error as error:
             faults.append(f"{word!r} is no regular expression: {error}")
     return compiled, faults
-
-
-def some(names: Iterable[str]) -> str:
-    """Return the first names for a message."""
-    listed = sorted(names)
-    more = ", ..." if len(listed) > _MOST_NAMES else ""
-    return ", ".join(listed[:_MOST_NAMES]) + more or "none"
 
 
 def _patterns(wish: Any) -> tuple[str, ...]:

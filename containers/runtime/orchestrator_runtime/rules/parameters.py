@@ -8,11 +8,13 @@ import re
 from typing import TYPE_CHECKING, Any, NamedTuple, Union
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     Parser = Callable[["Parameter", Any], "Value"]
 
 Value = Union[None, bool, int, float, str, "tuple[str, ...]"]
+
+_MOST_NAMES = 12
 
 
 class RuleError(ValueError):
@@ -68,6 +70,13 @@ def parse_parameters(
         parameter.name: parameter.parse(rule, given.get(parameter.name, parameter.default))
         for parameter in known
     }
+
+
+def some(names: Iterable[str]) -> str:
+    """Return the first names for a message."""
+    listed = sorted(names)
+    more = ", ..." if len(listed) > _MOST_NAMES else ""
+    return ", ".join(listed[:_MOST_NAMES]) + more or "none"
 
 
 def nearest(word: str, words: Sequence[str]) -> str:

@@ -5,16 +5,18 @@ from __future__ import annotations
 import functools
 import gc
 import weakref
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from torch import nn
+from torch.optim import Optimizer
 
 from orchestrator_runtime.trace.record import Tensor
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
-_frozen: list[weakref.ref[nn.Module]] = []
+_frozen: list[weakref.ref[Any]] = []
+_Kind = TypeVar("_Kind")
 _WRAPPERS = {"module", "_orig_mod", "_fsdp_wrapped_module", "_checkpoint_wrapped_module"}
 _SCALES = (nn.LayerNorm, nn.GroupNorm, nn.modules.batchnorm._NormBase)
 _EMBEDDINGS = (nn.Embedding, nn.EmbeddingBag)
@@ -29,7 +31,7 @@ class Named(NamedTuple):
 
 def living_models() -> list[nn.Module]:
     """Return the modules of this process that are no part of another."""
-    found = _all_modules()
+    found = living(nn.Module)
     inner = {
         id(child)
         for module in found
@@ -40,25 +42,26 @@ def living_models() -> list[nn.Module]:
 
 
 def remember_what_freezes() -> None:
-    """Remember the modules that ``gc.freeze`` is about to put out of the collector's sight."""
+    """Remember what `living` will not find once ``gc.freeze`` has put it out of sight."""
     freeze = gc.freeze
     if hasattr(freeze, "__wrapped__"):  # by an earlier call, if not by somebody else
         return
 
     @functools.wraps(freeze)
     def freezing() -> None:
-        _frozen[:] = [weakref.ref(module) for module in _all_modules()]
+        _frozen[:] = map(weakref.ref, [*living(nn.Module), *living(Optimizer)])
         freeze()
 
     gc.freeze = freezing
 
 
-def _all_modules() -> list[nn.Module]:
-    found = [thing for thing in gc.get_objects() if issubclass(type(thing), nn.Module)]
+def living(kind: type[_Kind]) -> list[_Kind]:
+    """Return all objects of a kind, modules or optimizers, in this process's memory."""
+    found = [thing for thing in gc.get_objects() if issubclass(type(thing), kind)]
     if _frozen:
-        known = {id(module) for module in found}
+        known = {id(thing) for thing in found}
         kept = [reference() for reference in _frozen]
-        found += [module for module in kept if module is not None and id(module) not in known]
+        found += [each for each in kept if isinstance(each, kind) and id(each) not in known]
     return found
 
 

@@ -6,16 +6,16 @@ know of, the parameters of another model: the loss depends on them, and training
 
 from __future__ import annotations
 
-import gc
 from typing import TYPE_CHECKING
 
-import torch
+from torch.optim import Optimizer
 
-from orchestrator_runtime.hook.pytorch.names import named_parameters
+from orchestrator_runtime.hook.pytorch.names import living, named_parameters
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    import torch
     from torch import nn
 
     from orchestrator_runtime.hook.pytorch.names import Named
@@ -47,12 +47,9 @@ def _parameters(model: nn.Module) -> Sequence[nn.Parameter]:
 
 
 def _owned() -> Sequence[torch.Tensor]:
-    optimizers = [
-        each for each in gc.get_objects() if issubclass(type(each), torch.optim.Optimizer)
-    ]
     return [
         parameter
-        for optimizer in optimizers
+        for optimizer in living(Optimizer)
         for group in getattr(optimizer, "param_groups", ())
         for parameter in group["params"]
     ]

@@ -241,7 +241,7 @@ class Watch:
                 self._gauge.put(sample, name, group.gradients, present, there)
             elif name.startswith("gradients/"):
                 self._more_gradients(sample, name, gradients)
-        if STRAYS_L2 in self._due and not self.index:
+        if STRAYS_L2 in self._due and not self.index and self._monitor.records:
             self._strays(sample)
 
     def _strays(self, sample: Sample) -> None:

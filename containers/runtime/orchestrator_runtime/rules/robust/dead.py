@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import itertools
 import math
 from typing import TYPE_CHECKING, Any
 
 from orchestrator_runtime.rules.finding import Finding
 from orchestrator_runtime.rules.parameters import Parameter
 from orchestrator_runtime.rules.robust.base import CourseRule
-from orchestrator_runtime.rules.robust.reach import ROUNDED_AWAY
+from orchestrator_runtime.rules.robust.reach import ROUNDED_AWAY, only_first
 from orchestrator_runtime.rules.rule import Need
 
 if TYPE_CHECKING:
@@ -102,8 +101,7 @@ class DeadUnits(CourseRule):
 
         Then the first matrices have no gradient, and they alone; a branch that is off leaves others.
         """
-        first = list(itertools.takewhile(lambda pair: pair[1] == 0.0, matrices))
-        return self._blocked and all(value for _, value in matrices[len(first) :])
+        return self._blocked and only_first([value == 0.0 for _, value in matrices])
 
     def _is_another(self, matrices: list[tuple[str, float]]) -> bool:
         """Return whether something else explains the zeros.

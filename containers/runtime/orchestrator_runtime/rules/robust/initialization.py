@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from orchestrator_runtime.rules.finding import Finding
 from orchestrator_runtime.rules.parameters import Parameter
 from orchestrator_runtime.rules.robust.base import CourseRule
+from orchestrator_runtime.rules.robust.reach import MATRICES
 from orchestrator_runtime.rules.rule import Need
 
 if TYPE_CHECKING:
@@ -17,7 +18,6 @@ if TYPE_CHECKING:
 ONCE = 10**9
 LOOKS = 8
 """How often a start is judged; what has trained for longer suffers from something else."""
-MATRICES = frozenset({"matrix", "embedding"})
 CAUSE = (
     "units that begin equal get equal gradients and stay equal: a layer of them is worth one unit, "
     "or none where all begins with zero"

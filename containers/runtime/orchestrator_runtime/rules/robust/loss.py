@@ -11,6 +11,8 @@ FAST, SLOW = 0.3, 0.1
 """Weights of the newest loss in the two averages: about 3 and 10 steps."""
 LUCK = 2.0
 """Noise by which a start may be too high by chance, and a best too low."""
+CONVERGED = 0.9
+"""Share of the loss whose gain means that it has converged."""
 BACK = 20
 """Steps over which recent progress is measured."""
 ALIKE = 0.3

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
     from orchestrator_runtime.trace.record import Block, Table, Tensor
 
@@ -91,6 +91,11 @@ class Reach:
     def share_beside(self, others: tuple[Tensor, ...]) -> float:
         """Return which part of the model some matrices are that no optimizer has."""
         return _share(others, self.matrices + others)
+
+
+def only_first(flags: Sequence[bool]) -> bool:
+    """Return whether it is exactly the first layers for which something holds."""
+    return list(flags) == sorted(flags, reverse=True)
 
 
 def _share(some: tuple[Tensor, ...], of: tuple[Tensor, ...]) -> float:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from orchestrator_runtime.rules.finding import Finding
 from orchestrator_runtime.rules.parameters import Parameter
 from orchestrator_runtime.rules.robust.base import CourseRule
+from orchestrator_runtime.rules.robust.loss import CONVERGED
 from orchestrator_runtime.rules.rule import Need
 
 if TYPE_CHECKING:
@@ -21,8 +22,6 @@ REMEDIES = (
     "initialise with less gain (Xavier), or lower the learning rate",
     "use a loss that takes logits instead of a sigmoid output with a squared error",
 )
-ALL = 0.9
-"""Share of the loss whose gain means that it has converged."""
 
 
 class SaturatedActivation(CourseRule):
@@ -76,5 +75,5 @@ class SaturatedActivation(CourseRule):
         """
         run = self._run
         is_gone = run.norm < self.number("gone") * run.first_norm
-        enough = ALL if is_gone else self.number("gain")
+        enough = CONVERGED if is_gone else self.number("gain")
         return run.loss.kept_gain > enough or (run.loss.is_moving and run.norm > 0.0)

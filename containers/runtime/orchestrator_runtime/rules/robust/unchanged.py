@@ -11,6 +11,7 @@ from orchestrator_runtime.rules.finding import Finding
 from orchestrator_runtime.rules.parameters import Parameter
 from orchestrator_runtime.rules.robust.base import CourseRule
 from orchestrator_runtime.rules.robust.dead import IDLE
+from orchestrator_runtime.rules.robust.loss import CONVERGED
 from orchestrator_runtime.rules.robust.reach import MATRICES, Reach
 from orchestrator_runtime.rules.rule import Need
 from orchestrator_runtime.trace.record import STRAYS_L2
@@ -23,8 +24,6 @@ REMEDIES = (
     "check requires_grad, detach(), and that zero_grad() is not called between backward and step",
     "check the learning rate and its schedule",
 )
-ALL = 0.9
-"""Share of the loss whose gain means that it has converged."""
 FEW_ROWS = 0.5
 """Share of zeros in a gradient from which it is one of some rows alone, as of a table of users."""
 HEAD = 0.25
@@ -138,7 +137,7 @@ class UnchangedWeights(CourseRule):
         """
         self._all_zero += 1
         # A loss of zero has none, as of pairs in order; one that is switched off at first gets some.
-        is_done = abs(record.scalars.get("loss", math.nan)) < 1e-6
+        is_done = record.scalars.get("loss") == 0.0
         if is_done or self._all_zero < LATE * self.whole("patience"):
             return None
         return Finding(
@@ -190,7 +189,7 @@ class UnchangedWeights(CourseRule):
             self._at_zero_gradient = 0
             return None
         loss = self._run.loss
-        if loss.is_moving or not loss.is_still or loss.kept_gain > ALL:
+        if loss.is_moving or not loss.is_still or loss.kept_gain > CONVERGED:
             self._at_zero_gradient = max(self._at_zero_gradient - 1, 0)
             return None
         self._at_zero_gradient += 1
@@ -233,22 +232,28 @@ class UnchangedWeights(CourseRule):
         profile = self._run.relative_gradients(block) if block is not None else []
         return len(profile) < 3 or statistics.median(self._run.importances(profile)) > HOPELESS
 
-    def _on_updates(self, record: StepRecord) -> Finding | None:
+    def _known_ratios(self, record: StepRecord, block: Block) -> list[float]:
+        """Return the update ratios that tell whether weights stand still.
+
+        Of weights that are not finite nobody can say so; nor from a sample of those of which a step
+        changes a few rows.
+        """
         zeros = record.blocks.get("gradients/zeros")
         if zeros is not None:
             self._rows = {tensor.name for tensor, value in zeros.present() if value > FEW_ROWS}
-        block = record.blocks.get("weights/update_ratio")
-        if block is None:
-            return None
-        # Of weights that are not finite nobody can say that they stand still; nor from a sample of
-        # those of which a step changes a few rows.
-        ratios = [
+        return [
             value
             for tensor, value in block.present()
             if not math.isnan(value)
             and tensor.role != "embedding"
             and tensor.name not in self._rows
         ]
+
+    def _on_updates(self, record: StepRecord) -> Finding | None:
+        block = record.blocks.get("weights/update_ratio")
+        if block is None:
+            return None
+        ratios = self._known_ratios(record, block)
         rate, before = record.scalars.get("learning_rate", 0.0), self._rate
         self._rate = rate
         # Where no gradient comes others know why.

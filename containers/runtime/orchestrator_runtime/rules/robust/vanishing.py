@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 from orchestrator_runtime.rules.finding import Finding
 from orchestrator_runtime.rules.parameters import Parameter
 from orchestrator_runtime.rules.robust.base import CourseRule
+from orchestrator_runtime.rules.robust.loss import CONVERGED
+from orchestrator_runtime.rules.robust.reach import only_first
 from orchestrator_runtime.rules.robust.run import FLOOR, ZERO
 from orchestrator_runtime.rules.rule import Need
 
@@ -40,8 +42,6 @@ GONE = -4.0
 """log10 of the importance of a layer that does not matter: a change by half is none of the loss."""
 LONG = 2.5
 """Times the patience, for a single layer: a branch may be off for a while."""
-ALL = 0.9
-"""Share of the loss whose gain means that it has converged."""
 ARRIVED = 0.1
 """Gradient norm over the first at which a run has come near a minimum."""
 SUDDEN = 1e-3
@@ -113,7 +113,8 @@ class VanishingGradient(CourseRule):
         else:
             self._held += EVERY
         patience = self.whole("patience")
-        is_lost = self._lost >= LONG * patience and (_is_graded(profile) or _is_cut(profile))
+        is_cut = only_first([value == ZERO for _, value in profile])  # and no branch
+        is_lost = self._lost >= LONG * patience and (_is_graded(profile) or is_cut)
         if is_lost or (self._held >= patience and _is_graded(profile)):
             return self._finding(record, profile, fall, middle)
         return None
@@ -132,7 +133,7 @@ class VanishingGradient(CourseRule):
 
         A loss of zero has none; `unchanged_weights` looks first for what was switched off.
         """
-        return abs(self._run.loss.fast) < 1e-6 or self._run.steps <= LATE * self.whole("patience")
+        return self._run.loss.fast == 0.0 or self._run.steps <= LATE * self.whole("patience")
 
     def _has_converged(self) -> bool:
         """Return whether gradients became small by and by, as on the way to a minimum.
@@ -164,7 +165,7 @@ class VanishingGradient(CourseRule):
         # A last layer alone can learn the mean of the targets, which may be most of the loss.
         if fall > HOPELESS:
             return False
-        enough = ALL if importance < GONE else self.number("gain")
+        enough = CONVERGED if importance < GONE else self.number("gain")
         return self._run.loss.kept_gain > enough
 
     def _finding(
@@ -207,9 +208,3 @@ def _is_graded(profile: list[tuple[str, float]]) -> bool:
     """Return whether gradients get small by and by; all at once is dead units or a cut graph."""
     known = [value for _, value in profile if value != ZERO]
     return len(known) in (0, len(profile)) or min(known) < -10
-
-
-def _is_cut(profile: list[tuple[str, float]]) -> bool:
-    """Return whether it is exactly the first layers that get nothing, and not those of a branch."""
-    zeros = [value == ZERO for _, value in profile]
-    return zeros == sorted(zeros, reverse=True)
