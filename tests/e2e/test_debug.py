@@ -142,7 +142,9 @@ def lives(pid: int) -> bool:
 
 def test_every_rank_of_a_stopped_run_may_save_and_the_first_speaks_for_all(tmp_path, monkeypatch):
     monkeypatch.setenv("TMPDIR", str(tmp_path))  # a launcher that is stopped leaves its own folder
-    start = SAVES.replace('"saved"', '"saved", torch.distributed.get_rank()') + (
+    # In one piece: the ranks share a pipe, and nothing buffers what they print.
+    said_at_once = 'sys.stdout.write(f"saved {torch.distributed.get_rank()}\\n")'
+    start = SAVES.replace('print("saved", flush=True)', said_at_once) + (
         "torch.distributed.init_process_group('gloo')\n"
         "model = torch.nn.parallel.DistributedDataParallel(model)\n"
     )
