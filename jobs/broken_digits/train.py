@@ -63,11 +63,12 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args()
 
+    device = "cuda" if torch.cuda.is_available() else "cpu"
     torch.manual_seed(args.seed)
     digits = load_digits()
-    images = torch.tensor(digits.data / 8 - 1, dtype=torch.float32)
-    labels = torch.tensor(digits.target)
-    model = build(args.fault, args.width, args.layers)
+    images = torch.tensor(digits.data / 8 - 1, dtype=torch.float32, device=device)
+    labels = torch.tensor(digits.target, device=device)
+    model = build(args.fault, args.width, args.layers).to(device)
     rate = 100.0 if args.fault == "learning_rate" else 0.05
     optimizer = torch.optim.SGD(model.parameters(), lr=rate, momentum=0.9)
 
@@ -80,7 +81,7 @@ def main() -> None:
 
     signal.signal(signal.SIGTERM, stopped)
     while steps < args.steps:
-        chosen = torch.randint(0, len(images), (64,))
+        chosen = torch.randint(0, len(images), (64,)).to(device)
         batch = images[chosen].clone()
         if args.fault == "nan_batch" and steps == NAN_STEP:
             batch[0, 0] = float("nan")

@@ -209,7 +209,7 @@ def run_watched(
         return code
     summary = Summary(wishes.command, plan, account, ending)
     if as_json:
-        print_json(summary.as_json())
+        print_json(summary.as_json(), after_others=True)
     else:
         note("\n".join(summary.lines()))
     return summary.exit_code

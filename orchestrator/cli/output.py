@@ -29,9 +29,15 @@ def safe(text: str) -> str:
     return "\n".join(map(render, text.split("\n")))
 
 
-def print_json(value: Any) -> None:
-    """Print one JSON document on one line, at once."""
-    sys.stdout.write(json.dumps(value, ensure_ascii=False, default=str) + "\n")
+def print_json(value: Any, *, after_others: bool = False) -> None:
+    """Print one JSON document on one line, at once.
+
+    Args:
+        value: The document.
+        after_others: Whether a program wrote to the same place, whose last line may have no end.
+    """
+    start = "\n" if after_others else ""
+    sys.stdout.write(start + json.dumps(value, ensure_ascii=False, default=str) + "\n")
     sys.stdout.flush()
 
 

@@ -4,7 +4,7 @@ CPU seconds in one thread. *Alone*: the hook driven by itself over ready gradien
 bare ``_foreach_norm`` in the same process; with no forward pass between, activations are not in it,
 and caches are warmer than in training. *In training*: whole steps of processes with and without
 it, in turns; on a machine with others that differs by some percent from run to run. On a GPU, where
-there is one, seconds of the clock of whole steps.
+there is one, a step's seconds are those of the clock.
 """
 
 from __future__ import annotations
@@ -73,32 +73,28 @@ class Trained:
 def rows(options: Options) -> Iterator[Line]:
     """Measure."""
     for model in STEPS:
-        yield from _of(model, options)
+        yield from _of(model, options, "cpu")
     if not SMDEBUG.exists():
         yield Skipped("smdebug 1.0.34", "no .venv-smdebug; `make bench` makes it")
     if not torch.cuda.is_available():
         yield Skipped("debugger on a GPU", "PyTorch sees none")
         return
     for model in STEPS:
-        runs = Trained(model, options, "cuda")
-        contenders = {each: runs.contender(each) for each in ("plain", "orchestrator")}
-        found = take_turns(contenders, options.of(7, 2))
-        plain = {"without": found.pop("plain")}
-        name = f"debugger on a GPU, {CALLED[model]}"
-        yield Row(name, "s a step", found.pop("orchestrator"), plain)
+        yield from _of(model, options, "cuda")
 
 
-def _of(model: str, options: Options) -> Iterator[Line]:
-    runs = Trained(model, options)
+def _of(model: str, options: Options, device: str) -> Iterator[Line]:
+    runs = Trained(model, options, device)
     contenders = {
         method: runs.contender(method) for method in ("plain", "orchestrator", "every10")
     }
-    if SMDEBUG.exists() and model != "transformer":  # which would write 40 MB a step
+    is_small = model != "transformer"  # of which smdebug would write 40 MB a step
+    if SMDEBUG.exists() and is_small and device == "cpu":
         contenders["smdebug"] = runs.contender("smdebug", SMDEBUG)
     found = take_turns(contenders, options.of(7, 2))
     bare = runs.shares("orchestrator", "norms")
     limit = max(2.0, 1.3 * bare.median) if model == "mlp" else 0.6
-    called = CALLED[model]
+    called = CALLED[model] + ("" if device == "cpu" else ", on a GPU")
     yield Row(
         f"debugger alone, {called}",
         "% of a step",
@@ -118,7 +114,7 @@ def _of(model: str, options: Options) -> Iterator[Line]:
     found.pop("every10")
     yield Row(
         f"debugger in training, {called}",
-        "CPU s a step",
+        "CPU s a step" if device == "cpu" else "s a step",
         found.pop("orchestrator"),
         plain | ({"smdebug, L2 at every step": found["smdebug"]} if "smdebug" in found else {}),
     )

@@ -5,8 +5,8 @@ Run as a file, also by interpreters that have neither this project nor its tests
     python hooked.py mlp|cnn|transformer plain|orchestrator|every10|smdebug STEPS FOLDER [cuda]
 
 Prints one JSON object: ``step``, CPU seconds of a training step, everything included (on a GPU
-seconds of the clock); and, not on a GPU, of our own hook ``alone`` and ``norms``, CPU seconds of all
-that the hook does for a step and of a bare norm of the same gradients, both driven by themselves.
+seconds of the clock); and of our own hook ``alone`` and ``norms``, CPU seconds of all that the hook
+does for a step and of a bare norm of the same gradients, both driven by themselves.
 """
 
 from __future__ import annotations
@@ -151,7 +151,7 @@ def main(name: str, method: str, steps: int, folder: Path, device: str = "cpu") 
     for _ in range(steps):
         step()
     found: dict[str, float] = {"step": (now() - begun) / steps}
-    if alone is not None and device == "cpu":
+    if alone is not None:
         weights = list(model.parameters())
         for _ in range(WARM_UP):
             alone()

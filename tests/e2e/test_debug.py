@@ -56,7 +56,14 @@ def debug(*words: str) -> tuple[int, dict[str, Any], str]:
     """Exit code, summary, and what the program printed."""
     done = cli("debug", "--json", *words)
     *printed, document = done.stdout.splitlines()
-    return done.returncode, json.loads(document), "\n".join(printed)
+    return done.returncode, json.loads(document), "\n".join(printed).removesuffix("\n")
+
+
+def test_the_summary_has_a_line_of_its_own_whatever_was_printed_last(tmp_path):
+    for end in ("\n", ""):
+        path = trains(tmp_path, end=f"sys.stdout.write('half a line' + {end!r})")
+        code, said, printed = debug("--", PYTHON, path)
+        assert (code, said["steps"], printed) == (0, 30, "half a line")
 
 
 def test_a_healthy_run_is_as_without_the_debugger(tmp_path):

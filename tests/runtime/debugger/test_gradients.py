@@ -13,7 +13,7 @@ pytestmark = pytest.mark.torch
 CLIPPED = [kind for kind in CLIPS if kind != "clipped_by_value"]
 SCALED = ["scaled", "scaled_fused"]
 SCALED_CLIPPED = ["scaled_clipped", "scaled_fused_clipped"]
-OTHERS = ["scaled_off", "checkpointed", "two_losses", "evaluated"]
+OTHERS = ["scaled_off", "checkpointed", "two_losses", "within_a_mode", "evaluated"]
 KINDS = ["accumulated", *CLIPS, "clipped_over_two", *SCALED, *SCALED_CLIPPED, *OTHERS]
 
 

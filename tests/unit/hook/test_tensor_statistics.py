@@ -52,6 +52,45 @@ def test_units_that_are_rarely_above_zero_or_within_limits(tensor, percent):
     assert measured("idle_units", tensor) == pytest.approx(idle)
 
 
+@st.composite
+def vectors(draw):
+    import torch
+
+    numbers = st.floats(-1e6, 1e6, width=32) | st.sampled_from([0.0, -0.0, 1.0])
+    values = draw(st.lists(numbers, min_size=1, max_size=60))
+    if draw(st.booleans()):
+        values[draw(st.integers(0, len(values) - 1))] = math.nan
+    return torch.tensor(values)
+
+
+@given(values=vectors())
+def test_the_distance_of_percentiles(values):
+    import torch
+
+    limits = torch.quantile(values.double(), torch.tensor([0.05, 0.95], dtype=torch.float64))
+    wanted = float(limits[1] - limits[0])
+    found = measured("spread", values)
+    rounding = 1e-6 * float(values.nan_to_num(1.0).abs().max())
+    assert found == pytest.approx(wanted, rel=1e-4, abs=rounding, nan_ok=True)
+
+
+@given(tensor=tensors(), kind=st.sampled_from(["float32", "bfloat16", "float64"]))
+def test_zeros_idle_rows_and_the_largest_value_of_whole_tensors(tensor, kind):
+    import torch
+    from orchestrator_runtime.hook.pytorch.measure import STATISTICS
+
+    tensor = tensor.to(getattr(torch, kind))
+    rows = [row.flatten().tolist() for row in tensor]
+    values = tensor.flatten().tolist()
+    found = {name: float(STATISTICS[name]([tensor])[0]) for name in ("zeros", "idle_units", "abs_max")}  # fmt: skip
+    assert found["zeros"] == pytest.approx(values.count(0.0) / len(values), abs=1e-6)
+    assert found["idle_units"] == pytest.approx(
+        share(rows, lambda row: row.count(0.0) == len(row))
+    )
+    largest = math.nan if any(map(math.isnan, values)) else max(map(abs, values))
+    assert found["abs_max"] == pytest.approx(largest, nan_ok=True)
+
+
 def test_statistics_that_are_not_known():
     from orchestrator_runtime.hook.pytorch.gauge import why_unknown
     from orchestrator_runtime.hook.pytorch.memory import comparison_of

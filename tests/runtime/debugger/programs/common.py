@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
@@ -12,7 +13,11 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 STEPS = 12
+DEVICE = os.environ.get("ORCHESTRATOR_TEST_DEVICE", "cpu")
 torch.set_num_threads(1)
+if DEVICE != "cpu":
+    torch.set_default_device(DEVICE)
+    torch.backends.cudnn.deterministic = True
 
 
 class Account:
@@ -39,7 +44,7 @@ class Account:
         digest = hashlib.sha256()
         for parameter in self.names.values():
             plain = parameter.detach()
-            digest.update(plain.reshape(-1).contiguous().view(torch.uint8).numpy().tobytes())
+            digest.update(plain.reshape(-1).contiguous().view(torch.uint8).cpu().numpy().tobytes())
         return {
             "names": list(self.names),
             "losses": self.losses,
@@ -78,8 +83,15 @@ def mlp(*, inputs: int = 16) -> nn.Sequential:
 
 
 def data(*, inputs: int = 16) -> tuple[Tensor, Tensor]:
-    generator = torch.Generator().manual_seed(1)
-    return torch.randn(64, inputs, generator=generator), torch.randint(0, 4, (64,), generator=generator)  # fmt: skip
+    numbers = generator(1)
+    return torch.randn(64, inputs, generator=numbers), torch.randint(
+        0, 4, (64,), generator=numbers
+    )
+
+
+def generator(seed: int) -> torch.Generator:
+    """Random numbers on the device."""
+    return torch.Generator(DEVICE).manual_seed(seed)
 
 
 def train(

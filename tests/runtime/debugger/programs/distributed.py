@@ -1,4 +1,7 @@
-"""Two processes train one model: with DDP, then the same with FSDP2. The first prints what it saw."""
+"""Two processes train one model: with DDP, then the same with FSDP2. The first prints what it saw.
+
+On a GPU, of which there may be only one, it is one process.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +15,9 @@ from torch.distributed.fsdp import fully_shard
 from torch.nn import functional
 from torch.nn.utils import clip_grad_norm_
 
-from tests.runtime.debugger.programs.common import STEPS, Account, data, mlp, say, total
+from tests.runtime.debugger.programs.common import DEVICE, STEPS, Account, data, mlp, say, total
+
+BACKEND, WORLD = ("gloo", 2) if DEVICE == "cpu" else ("nccl", 1)
 
 
 def norms(model: nn.Module) -> dict[str, float]:
@@ -30,7 +35,7 @@ def train(kind: str, model: nn.Module, rank: int) -> None:
     optimizer, account = torch.optim.AdamW(model.parameters(), 0.01), Account({})
     for _ in range(STEPS):
         optimizer.zero_grad()
-        loss = functional.cross_entropy(model(x[rank::2]), y[rank::2])
+        loss = functional.cross_entropy(model(x[rank::WORLD]), y[rank::WORLD])
         loss.backward()
         before = total(norms(model).values())
         clip_grad_norm_(model.parameters(), 0.1)
@@ -46,7 +51,7 @@ def train(kind: str, model: nn.Module, rank: int) -> None:
 
 def main(rank: int, store: str) -> None:
     distributed.init_process_group(
-        "gloo", init_method=f"file://{Path(store).absolute()}", rank=rank, world_size=2
+        BACKEND, init_method=f"file://{Path(store).absolute()}", rank=rank, world_size=WORLD
     )
     train("ddp", nn.parallel.DistributedDataParallel(mlp()), rank)
     model: Any = mlp()
@@ -59,4 +64,4 @@ def main(rank: int, store: str) -> None:
 
 
 if __name__ == "__main__":
-    multiprocessing.start_processes(main, (sys.argv[1],), nprocs=2, start_method="spawn")  # type: ignore[attr-defined]
+    multiprocessing.start_processes(main, (sys.argv[1],), nprocs=WORLD, start_method="spawn")  # type: ignore[attr-defined]

@@ -15,7 +15,7 @@ import torch
 from torch.nn import functional
 from torch.nn.utils import clip_grad_norm_
 
-from tests.runtime.debugger.programs.common import Account, data, mlp, say
+from tests.runtime.debugger.programs.common import DEVICE, Account, data, mlp, say
 
 PARTS = (
     "hook.monitor", "hook.schedule", "rules.engine", "trace.writer", "hook.pytorch.adapter",
@@ -36,7 +36,7 @@ def train(kind: str, on_step: Callable[[int], Any] = lambda _: None) -> None:
     plain = torch.optim.SGD(model[0].parameters(), 0.1)
     closed = torch.optim.Adam(model[2].parameters(), 0.01)
     scaled = torch.optim.SGD(model[4].parameters(), 0.1)
-    scaler = torch.amp.GradScaler("cpu", init_scale=2.0**127)
+    scaler = torch.amp.GradScaler(DEVICE, init_scale=2.0**127)
     account = Account.of(model)
 
     def closure() -> Any:

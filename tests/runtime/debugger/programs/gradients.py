@@ -12,6 +12,7 @@ from torch.nn.utils import clip_grad_norm_  # by name, as most programs do
 from torch.utils.checkpoint import checkpoint
 
 from tests.runtime.debugger.programs.common import (
+    DEVICE,
     STEPS,
     Account,
     data,
@@ -123,11 +124,11 @@ def scaled(kind: str, make: Callable[[Iterable[Tensor]], Any], *, clip: bool = F
     """Half precision, whose first scale is too large: those steps are left out."""
     model, (x, y) = mlp(), data()
     optimizer, account = make(model.parameters()), Account.of(model)
-    scaler = torch.amp.GradScaler("cpu", init_scale=2.0**22)
+    scaler = torch.amp.GradScaler(DEVICE, init_scale=2.0**22)
     skips: list[float] = []
     for _ in range(STEPS):
         optimizer.zero_grad()
-        with torch.autocast("cpu", dtype=torch.float16):
+        with torch.autocast(DEVICE, dtype=torch.float16):
             loss = functional.cross_entropy(model(x), y)
         scaler.scale(loss).backward()
         scale, before = scaler.get_scale(), 0.0
@@ -149,7 +150,7 @@ def scaled_off() -> None:
     """A scaler that is there for GPUs alone, and here does nothing."""
     model, (x, y) = mlp(), data()
     optimizer, account = Adam(model.parameters(), 0.01), Account.of(model)
-    scaler = torch.amp.GradScaler("cpu", enabled=False)
+    scaler = torch.amp.GradScaler(DEVICE, enabled=False)
     for _ in range(STEPS):
         optimizer.zero_grad()
         loss = functional.cross_entropy(model(x), y)
@@ -175,7 +176,7 @@ def checkpointed() -> None:
     )
 
 
-def two_losses() -> None:
+def two_losses(kind: str) -> None:
     """One call of backward for two losses."""
     model, (x, y) = mlp(), data()
     optimizer, account = SGD(model.parameters(), 0.1), Account.of(model)
@@ -186,7 +187,7 @@ def two_losses() -> None:
         torch.autograd.backward(tensors=losses)
         account.measure(losses[0].item() + losses[1].item())
         optimizer.step()
-    say("two_losses", account)
+    say(kind, account)
 
 
 def evaluated() -> None:
@@ -216,7 +217,9 @@ def main() -> None:
     scaled("scaled_fused_clipped", lambda p: Adam(p, 0.01, fused=True), clip=True)
     scaled_off()
     checkpointed()
-    two_losses()
+    two_losses("two_losses")
+    with torch.device(DEVICE):  # a mode, in which PyTorch's functions call themselves
+        two_losses("within_a_mode")
     evaluated()
 
 

@@ -10,7 +10,16 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.nn.utils import parametrizations, spectral_norm
 
-from tests.runtime.debugger.programs.common import STEPS, Account, data, mlp, say, train
+from tests.runtime.debugger.programs.common import (
+    DEVICE,
+    STEPS,
+    Account,
+    data,
+    generator,
+    mlp,
+    say,
+    train,
+)
 
 SGD, Adam = torch.optim.SGD, torch.optim.Adam
 
@@ -18,7 +27,9 @@ SGD, Adam = torch.optim.SGD, torch.optim.Adam
 def sparse() -> None:
     torch.manual_seed(0)
     model = nn.EmbeddingBag(100, 8, sparse=True, mode="sum")
-    words = torch.randint(0, 100, (32, 5), generator=torch.Generator().manual_seed(2))
+    words = torch.randint(0, 100, (32, 5), generator=generator(2))
+    if DEVICE != "cpu":  # where the order of sums for a word that comes twice is not defined
+        words = torch.randperm(100, generator=generator(2))[:96].reshape(32, 3)
     train("sparse", model, torch.optim.SparseAdam(list(model.parameters()), 0.1), lambda: model(words).square().mean())  # fmt: skip
 
 
@@ -56,7 +67,7 @@ class Numbers(nn.Module):
 def numbers(kind: str, *models: nn.Module) -> None:
     """Models whose loss is the mean square of what they make of random numbers."""
     model = nn.ModuleList(models) if len(models) > 1 else models[0]
-    x = torch.randn(16, 4, generator=torch.Generator().manual_seed(3))
+    x = torch.randn(16, 4, generator=generator(3))
 
     def loss() -> Any:
         squares = [each(x).abs().square().mean() for each in models]
@@ -78,7 +89,7 @@ class Single(nn.Module):
 
 
 def pictures(kind: str, model: nn.Module) -> None:
-    x = torch.randn(8, 3, 8, 8, generator=torch.Generator().manual_seed(4))
+    x = torch.randn(8, 3, 8, 8, generator=generator(4))
     x = x.to(memory_format=torch.channels_last)
     train(kind, model, SGD(model.parameters(), 0.1), lambda: model(x).square().mean())
 

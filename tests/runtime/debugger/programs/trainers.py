@@ -10,9 +10,11 @@ from torch import Tensor
 from torch.nn import functional
 from torch.utils.data import DataLoader, Dataset, TensorDataset
 
-from tests.runtime.debugger.programs.common import Account, mlp, say
+from tests.runtime.debugger.programs.common import DEVICE, Account, mlp, say
 
 warnings.filterwarnings("ignore")
+torch.set_default_device("cpu")  # the loops move models and batches themselves
+IS_ON_CPU = DEVICE == "cpu"
 PARTS = 4  # batches whose gradients are added up
 RATES = {"": 1e-2, " broken": 1e9}
 
@@ -48,7 +50,7 @@ def lightning_loop(kind: str, rate: float) -> None:
     module = Module()
     module.account.total = 0.0  # type: ignore[attr-defined]
     trainer = lightning.Trainer(
-        max_epochs=2, accelerator="cpu", accumulate_grad_batches=PARTS, gradient_clip_val=0.05,
+        max_epochs=2, accelerator="cpu" if IS_ON_CPU else "gpu", devices=1, accumulate_grad_batches=PARTS, gradient_clip_val=0.05,
         logger=False, enable_checkpointing=False, enable_progress_bar=False, enable_model_summary=False,
     )  # fmt: skip
     trainer.fit(module, DataLoader(batches(24), batch_size=8))
@@ -91,7 +93,7 @@ def transformers_loop(kind: str, rate: float) -> None:
     arguments = transformers.TrainingArguments(
         output_dir="out", max_steps=12, per_device_train_batch_size=2, gradient_accumulation_steps=PARTS,
         max_grad_norm=0.1, learning_rate=rate, logging_steps=1, save_strategy="no", report_to=[],
-        use_cpu=True, disable_tqdm=True, lr_scheduler_type="constant",
+        use_cpu=IS_ON_CPU, disable_tqdm=True, lr_scheduler_type="constant",
     )  # fmt: skip
     trainer = transformers.Trainer(model, arguments, train_dataset=Words(), callbacks=[Measure()])
     trainer.remove_callback(transformers.PrinterCallback)
@@ -102,7 +104,7 @@ def transformers_loop(kind: str, rate: float) -> None:
 def accelerate_loop(kind: str, rate: float) -> None:
     from accelerate import Accelerator
 
-    accelerator = Accelerator(cpu=True, gradient_accumulation_steps=PARTS)
+    accelerator = Accelerator(cpu=IS_ON_CPU, gradient_accumulation_steps=PARTS)
     model = mlp()
     account = Account.of(model)
     made: Any = torch.optim.AdamW(model.parameters(), rate)

@@ -1,12 +1,17 @@
 """Trains in several ways and prints what came of each, to the bit; the argument is how many steps."""
 
 import hashlib
+import os
 import sys
 
 import torch
 from torch import nn
 from torch.nn import functional
 from torch.nn.functional import cross_entropy
+
+DEVICE = os.environ.get("ORCHESTRATOR_TEST_DEVICE", "cpu")
+torch.set_default_device(DEVICE)
+torch.backends.cudnn.deterministic = True
 
 
 class Net(nn.Module):
@@ -55,11 +60,11 @@ def accumulated(model, optimizer, steps):
 
 
 def scaled(model, optimizer, steps):
-    scaler = torch.amp.GradScaler("cpu", init_scale=1024.0)
+    scaler = torch.amp.GradScaler(DEVICE, init_scale=1024.0)
     for step in range(steps):
         images, words, labels = batch()
         optimizer.zero_grad()
-        with torch.autocast("cpu", dtype=torch.bfloat16):
+        with torch.autocast(DEVICE, dtype=torch.bfloat16):
             loss = nn.CrossEntropyLoss()(model(images, words), labels)
         if step == 1:
             loss = loss * float("inf")
@@ -71,8 +76,10 @@ def scaled(model, optimizer, steps):
 def digest(model):
     total = hashlib.sha256()
     for value in model.state_dict().values():
-        total.update(value.float().numpy().tobytes())
+        total.update(value.float().cpu().numpy().tobytes())
     total.update(torch.get_rng_state().numpy().tobytes())
+    if DEVICE != "cpu":
+        total.update(torch.get_device_module(DEVICE).get_rng_state().numpy().tobytes())
     return total.hexdigest()
 
 

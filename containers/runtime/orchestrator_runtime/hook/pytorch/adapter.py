@@ -63,6 +63,7 @@ class Adapter:
         self._taker: Watch | None = None  # of activations and the like
         self._over: list[Watch] = []
         self._nested = threading.local()
+        self._tells_capture = False
         self.before = entry(self._on_before, self.guard)
         self.after = entry(self._on_after, self.guard)
         self._after_scaled = entry(self._note_skip, self.guard)
@@ -148,7 +149,10 @@ class Adapter:
             depth = max(min(depth, _steps_on_stack() - 1), 0)
         self._nested.depth = depth + 1
         # An optimizer within an optimizer sees the same gradients.
-        if depth or capturing() or not self.watches(optimizer):
+        if depth or not self.watches(optimizer):
+            return None
+        if capturing():
+            self._tell_of_capture()
             return None
         closure = args[1] if args[1:] else kwargs.get("closure")
         watch = self._watch(optimizer)
@@ -163,6 +167,13 @@ class Adapter:
         if args[1:]:
             return (args[0], told, *args[2:]), kwargs
         return args, {**kwargs, "closure": told}
+
+    def _tell_of_capture(self) -> None:
+        if not self._tells_capture:
+            self._tells_capture = True
+            self.monitor.unmonitored(
+                "an optimizer's step was captured in a CUDA graph: replays of it are not watched"
+            )
 
     @staticmethod
     def _telling(closure: Callable[..., Any], tell: Callable[[], Any]) -> Callable[..., Any]:

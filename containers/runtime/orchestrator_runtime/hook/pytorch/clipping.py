@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import torch
 
 from orchestrator_runtime.hook.pytorch import measure, shards
+from orchestrator_runtime.hook.pytorch.graphs import capturing
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -58,8 +59,8 @@ class Clips:
         """Note that the gradients of parameters were clipped."""
         parameters = [parameters] if isinstance(parameters, torch.Tensor) else parameters
         gradients = [each.grad for each in parameters if each.grad is not None]
-        if not gradients or not isinstance(total, torch.Tensor):
-            return
+        if not gradients or not isinstance(total, torch.Tensor) or capturing():
+            return  # what a CUDA graph will clip is not known
         first = gradients[0]
         for clip in self._clips:
             if clip.first() is first and clip.backwards == backwards:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import threading
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -47,3 +48,29 @@ def entry(function: Callable[..., Any], guard: Guard) -> Callable[..., Any]:
         return quiet(*args, **kwargs)
 
     return called
+
+
+def telling(original: Callable[..., Any], tell: Callable[..., Any]) -> Callable[..., Any]:
+    """Return a function that tells ``tell(result, *its arguments)`` behind each call.
+
+    A call within a call tells nothing: where a mode is on, such as that of
+    ``torch.set_default_device``, PyTorch has its functions call themselves by their names.
+    """
+    calling = threading.local()
+
+    @functools.wraps(original)
+    def wrapped(*args: Any, **kwargs: Any) -> Any:
+        if torch.compiler.is_compiling():
+            result = original(*args, **kwargs)
+        elif getattr(calling, "now", False):
+            return original(*args, **kwargs)
+        else:
+            calling.now = True
+            try:
+                result = original(*args, **kwargs)
+            finally:
+                calling.now = False
+        tell(result, *args, **kwargs)
+        return result
+
+    return wrapped

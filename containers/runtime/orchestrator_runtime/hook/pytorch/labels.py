@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import functools
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch.nn import functional
 
 from orchestrator_runtime.hook.pytorch.arrays import has_memory
+from orchestrator_runtime.hook.pytorch.entry import telling
 from orchestrator_runtime.trace.kinds import ARRAY, LABELS, PREDICTIONS
 
 if TYPE_CHECKING:
@@ -106,13 +106,11 @@ def wrap(
     """
     original = getattr(owner, name)
 
-    @functools.wraps(original)
-    def wrapped(*args: Any, **kwargs: Any) -> Any:
-        result = original(*args, **kwargs)
+    def tell(result: Any, *args: Any, **kwargs: Any) -> None:
         if not torch.compiler.is_compiling():
             after(args, kwargs, result)
-        return result
 
+    wrapped = telling(original, tell)
     # TorchScript compiles what this returns.
     wrapped.__prepare_scriptable__ = lambda: original  # type: ignore[attr-defined]
 

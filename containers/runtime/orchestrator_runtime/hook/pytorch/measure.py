@@ -47,6 +47,10 @@ def l2_of_rows(rows: Tensor) -> Tensor:
 
 def abs_max(tensors: Sequence[Tensor]) -> list[Tensor]:
     """Return the largest absolute values."""
+    if all(each.is_cuda and each.numel() for each in tensors):
+        return list(
+            torch._foreach_norm(list(tensors), math.inf)
+        )  # ten times slower on a processor
     return [_abs_max(each) for each in tensors]
 
 
@@ -65,6 +69,8 @@ def zeros(tensors: Sequence[Tensor]) -> list[Tensor]:
     On a processor, those of large tensors are estimated from at most about MOST_ELEMENTS elements,
     evenly spread, unless all of these are zero.
     """
+    if all(tensor.is_cuda for tensor in tensors):
+        return _without([_present(each) for each in tensors], [each.numel() for each in tensors])
     return [_zeros(each) for each in tensors]
 
 
@@ -75,6 +81,19 @@ def _zeros(tensor: Tensor) -> Tensor:
         if present:
             return 1.0 - present / some.numel()
     return 1.0 - torch.count_nonzero(tensor) / max(tensor.numel(), 1)
+
+
+def _present(tensor: Tensor, axis: int | None = None) -> Tensor:
+    """Count what is not zero in one pass; on a GPU ``count_nonzero`` takes 9 bytes an element."""
+    wide = torch.float32 if tensor.dtype in _NARROW else None
+    count: Tensor = torch.linalg.vector_norm(tensor, 0, axis, dtype=wide)
+    return count
+
+
+def _without(present: list[Tensor], sizes: list[int]) -> list[Tensor]:
+    """Return shares of what is not there, from counts of what is."""
+    shares = torch._foreach_div(present, [max(size, 1) for size in sizes])
+    return list(torch._foreach_add(torch._foreach_neg(shares), 1.0))
 
 
 def non_finite(tensors: Sequence[Tensor]) -> list[Tensor]:
@@ -89,11 +108,8 @@ def nan(tensors: Sequence[Tensor]) -> list[Tensor]:
 
 def idle_units(tensors: Sequence[Tensor]) -> list[Tensor]:
     """Return the shares of rows (output units) that are zero throughout."""
-    return [1.0 - (each != 0).reshape(_rows(each), -1).any(1).float().mean() for each in tensors]
-
-
-def _rows(tensor: Tensor) -> int:
-    return tensor.shape[0] if tensor.dim() else 1
+    rows = [each.reshape(each.shape[0] if each.dim() else 1, -1) for each in tensors]
+    return _without([_present(_present(each, 1)) for each in rows], [len(each) for each in rows])
 
 
 def abs_mean(tensors: Sequence[Tensor]) -> list[Tensor]:
@@ -134,7 +150,9 @@ def spread(tensors: Sequence[Tensor]) -> list[Tensor]:
 def _spread(values: Tensor) -> Tensor:
     if values.numel() > MOST_ELEMENTS:
         values = values[:: values.numel() // MOST_ELEMENTS | 1]
-    limits = torch.quantile(values, torch.tensor([0.05, 0.95], device=values.device))
+    shares = torch.full((2,), 0.05, device=values.device)  # to send them there would be to wait
+    shares[1].fill_(0.95)
+    limits = torch.quantile(values, shares)
     return limits[1] - limits[0]
 
 

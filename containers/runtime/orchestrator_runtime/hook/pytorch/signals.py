@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Union
 import torch
 
 from orchestrator_runtime.hook.pytorch.clipping import Clips
-from orchestrator_runtime.hook.pytorch.entry import entry
+from orchestrator_runtime.hook.pytorch.entry import entry, telling
 from orchestrator_runtime.hook.pytorch.graphs import capturing
 
 if TYPE_CHECKING:
@@ -49,8 +49,11 @@ class Signals:
             return  # a part of another backward pass: re-entrant checkpointing
         self._backwards += 1
         self.total_backwards += 1
+        if capturing():  # what it gives when it is replayed is not seen
+            self._loss = self._last_loss = None
+            return
         roots = roots if isinstance(roots, (tuple, list)) else (roots,)
-        if not capturing() and all(_is_loss(root) for root in roots):
+        if all(_is_loss(root) for root in roots):
             for root in roots:
                 self._add(_value_of(root.detach(), self._scale))
 
@@ -70,7 +73,7 @@ class Signals:
 
     def on_scale(self, scale: Tensor | None) -> None:
         """Remember by what a gradient scaler multiplies losses; it changes its tensor in place."""
-        self._scale = None if scale is None else scale.detach().clone()
+        self._scale = None if scale is None or capturing() else scale.detach().clone()
 
     def take_loss(self) -> Loss | None:
         """Return the sum of the losses since the last step: what the gradients are of.
@@ -132,19 +135,9 @@ class Patches:
         self, owner: Any, name: str, guard: Guard, after: Callable[..., None]
     ) -> Callable[..., Any]:
         """Replace a function by one that tells ``after(result, its arguments)``; return that."""
-        wrapped = _telling(getattr(owner, name), entry(after, guard))
+        wrapped = telling(getattr(owner, name), entry(after, guard))
         self.put(owner, name, wrapped)
         return wrapped
-
-
-def _telling(original: Callable[..., Any], tell: Callable[..., Any]) -> Callable[..., Any]:
-    @functools.wraps(original)
-    def wrapped(*args: Any, **kwargs: Any) -> Any:
-        result = original(*args, **kwargs)
-        tell(result, *args, **kwargs)
-        return result
-
-    return wrapped
 
 
 def listen(
