@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from orchestrator.clock import Clock
 from orchestrator.errors import OrchestratorError
@@ -26,6 +27,9 @@ from orchestrator.spec.record import (
     Transition,
 )
 from orchestrator.spec.state import EndReason, SecondaryStatus, TrainingJobStatus
+
+if TYPE_CHECKING:
+    from orchestrator.store.tuning import TuningStore
 
 QUEUED_LIMIT = 500
 """Queued jobs that a driver looks at in one round."""
@@ -188,11 +192,16 @@ class Page:
 class Store(ABC):
     """Durable state. Every method is one transaction, thread-safe and blocking.
 
+    Attributes:
+        tunings: The tuning jobs.
+
     Raises (any method):
         StoreError: The database cannot be read or written now; nothing was changed.
         StoreDamaged: The database is corrupt.
         LimitExceeded: The disk is full; nothing was changed.
     """
+
+    tunings: TuningStore
 
     # -- clients ---------------------------------------------------------------------------
 

@@ -36,6 +36,12 @@ def by_status(connection: Connection) -> dict[TrainingJobStatus, int]:
     return {status: values[status.value] for status in TrainingJobStatus}
 
 
+def queue_up(connection: Connection) -> None:
+    """Wait for others who create something, until the end of the transaction."""
+    row = select(counters.c.value).where(counters.c.name == LAST_NUMBER).with_for_update()
+    connection.execute(row).scalar_one()
+
+
 def set_last_number(connection: Connection, number: int) -> None:
     """Note the last job number that was given out."""
     connection.execute(_RAISE, {"counter": LAST_NUMBER, "to": number})

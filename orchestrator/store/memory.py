@@ -28,6 +28,7 @@ from orchestrator.store.base import (
     SortBy,
     Store,
 )
+from orchestrator.store.tuning_memory import MemoryTuningStore
 
 _KEPT_FIELDS = (
     "end_reason",
@@ -79,6 +80,9 @@ class MemoryStore(Store):
         self._drivers: dict[str, _Driver] = {}
         self._meta: dict[str, str] = {}
         self._cursor_key = secrets.token_bytes(32)
+        self.tunings = MemoryTuningStore(
+            self._lock, self._check_lease, self._cursor_key, self._clock
+        )
 
     # -- clients ---------------------------------------------------------------------------
 

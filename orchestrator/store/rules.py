@@ -9,7 +9,8 @@ from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 
 from orchestrator.errors import InvalidSpec, InvalidState, LimitExceeded
-from orchestrator.spec.job import Tag, TrainingJobSpec
+from orchestrator.spec.base import Spec
+from orchestrator.spec.job import Tag
 from orchestrator.spec.record import Transition
 from orchestrator.spec.state import EndReason, SecondaryStatus, TrainingJobStatus, may_follow
 from orchestrator.store.base import (
@@ -222,7 +223,7 @@ def check_idempotency(key: IdempotencyKey | None) -> None:
     )
 
 
-def encode_spec(spec: TrainingJobSpec) -> str:
+def encode_spec(spec: Spec) -> str:
     """Return a specification as it is stored.
 
     Raises:

@@ -48,6 +48,7 @@ from orchestrator.store.listing import Reader
 from orchestrator.store.listing_sqlite import SqliteReader
 from orchestrator.store.record_cache import RecordCache
 from orchestrator.store.sqlite import BUSY_TIMEOUT_SECONDS, SqliteDatabase
+from orchestrator.store.tuning_sql import SqlTuningStore
 
 BACKUPS_KEPT = 3
 _META_IF_ABSENT = text(
@@ -132,6 +133,7 @@ class SqlStore(Store):
         self._records = RecordCache(self._specs)
         self._group: GroupCommit[_Durable, TrainingJobRecord] = GroupCommit(self._commit)
         self._cursor_key = bytes.fromhex(self.meta(migrate.CURSOR_KEY))
+        self.tunings = SqlTuningStore(database, self._cursor_key, self._clock)
 
     # -- clients ---------------------------------------------------------------------------
 

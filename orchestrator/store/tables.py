@@ -21,7 +21,7 @@ from sqlalchemy import (
     text,
 )
 
-REVISION = "0002"
+REVISION = "0003"
 """The newest migration."""
 BLOCK_SIZE = 1024
 """Jobs per row of ``job_blocks``."""
@@ -198,6 +198,42 @@ resource_leases = Table(
         unique=True,
         sqlite_where=text("kind = 'gpu' AND shared = 0"),
     ),
+)
+
+# Few, and short-lived: what is not asked for by lists is in one JSON text.
+tuning_jobs = Table(
+    "tuning_jobs",
+    METADATA,
+    Column("number", _Number, primary_key=True, autoincrement=True),
+    Column("name", Text, nullable=False),
+    Column("name_key", _Key, nullable=False),
+    Column("arn", Text, nullable=False),
+    Column("scope", Text),
+    Column("live", Integer, nullable=False),
+    Column("status", Text, nullable=False),
+    Column("revision", Integer, nullable=False),
+    Column("created_us", _Time, nullable=False),
+    Column("modified_us", _Time, nullable=False),
+    Column("spec", Text, nullable=False),
+    Column("details", Text, nullable=False),
+    Column("idempotency_key", Text),
+    Column("fingerprint", Text),
+    Index("ix_tuning_jobs_name_key", "name_key", unique=True),
+    Index("ix_tuning_jobs_idempotency_key", "idempotency_key", unique=True),
+    Index("ix_tuning_jobs_live", "scope", "number", sqlite_where=text("live = 1")),
+    sqlite_autoincrement=True,  # numbers are never used again
+)
+
+# The training jobs that a tuning job began.
+tuned_jobs = Table(
+    "tuned_jobs",
+    METADATA,
+    Column("number", _Number, primary_key=True, autoincrement=False),
+    Column("place", Integer, primary_key=True, autoincrement=False),
+    Column("job_key", _Key, nullable=False),
+    Column("details", Text, nullable=False),
+    Index("ix_tuned_jobs_job_key", "job_key"),
+    sqlite_with_rowid=False,
 )
 
 GRAMS = "job_grams"

@@ -9,7 +9,8 @@ from __future__ import annotations
 from orchestrator.testing.store_clients import ClientContract
 from orchestrator.testing.store_driver import DriverContract
 from orchestrator.testing.store_lists import ListContract
+from orchestrator.testing.store_tunings import TuningContract
 
 
-class StoreContract(ClientContract, DriverContract, ListContract):
+class StoreContract(ClientContract, DriverContract, ListContract, TuningContract):
     """All of it."""

@@ -198,6 +198,10 @@ def settle(path: Path) -> None:
     raw.close()
 
 
+FIRST_OF_JOBS = 46
+"""Page of a store's file behind those that every new store has."""
+
+
 def flip(path: Path, first_page: int) -> None:
     """Overwrite the beginning of every page from one on."""
     settle(path)
@@ -233,13 +237,13 @@ def test_writing_to_a_damaged_file_says_so_and_changes_nothing(path: Path) -> No
     store = open_store(path)
     fill(store, 120)
     store.close()
-    flip(path, first_page=40)
+    flip(path, first_page=FIRST_OF_JOBS)
     before = path.read_bytes()
     store = open_store(path)
     with pytest.raises(StoreDamaged):
         fill(store, 500)
     store.close()
-    assert path.read_bytes()[4096 * 40 :] == before[4096 * 40 :]
+    assert path.read_bytes()[4096 * FIRST_OF_JOBS :] == before[4096 * FIRST_OF_JOBS :]
 
 
 @pytest.mark.parametrize(

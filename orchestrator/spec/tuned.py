@@ -1,0 +1,125 @@
+"""What the system knows of a tuning job and of each training job that it began."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from enum import StrEnum
+
+from pydantic import ConfigDict, Field
+
+from orchestrator.spec.base import Saved
+from orchestrator.spec.job import Tag
+from orchestrator.spec.state import TrainingJobStatus
+from orchestrator.spec.tuning import TuningJobSpec
+
+
+class TuningStatus(StrEnum):
+    """The status of a tuning job (SageMaker ``HyperParameterTuningJobStatus``)."""
+
+    IN_PROGRESS = "InProgress"
+    STOPPING = "Stopping"
+    COMPLETED = "Completed"
+    FAILED = "Failed"
+    STOPPED = "Stopped"
+
+    @property
+    def is_terminal(self) -> bool:
+        """Whether the status never changes again."""
+        return self in {self.COMPLETED, self.FAILED, self.STOPPED}
+
+
+class ObjectiveStatus(StrEnum):
+    """Whether a training job's objective is known (SageMaker ``ObjectiveStatus``)."""
+
+    PENDING = "Pending"
+    SUCCEEDED = "Succeeded"
+    FAILED = "Failed"
+
+
+class _Result(Saved):
+    """A saved value with numbers that may be NaN."""
+
+    model_config = ConfigDict(ser_json_inf_nan="constants")
+
+
+class TunedRung(_Result):
+    """What successive halving has decided of a training job at one level; see ``Asha``."""
+
+    level: int
+    value: float
+    goes_on: bool
+
+
+class TunedJob(_Result):
+    """One training job of a tuning job, from the choice of its values on."""
+
+    index: int
+    """1-based, in order of choice."""
+    definition_name: str
+    values: dict[str, str]
+    """Of the hyperparameters that are tuned; those that do not count are absent."""
+    job_name: str
+    created_at: datetime
+    status: TrainingJobStatus | None = None
+    """The training job's as last seen; None = it may not have been submitted yet."""
+    started_at: datetime | None = None
+    """When it began to train."""
+    ended_at: datetime | None = None
+    objective_status: ObjectiveStatus = ObjectiveStatus.PENDING
+    objectives: tuple[float, ...] = ()
+    """Final values, in the order of the tuning job's objectives; empty = it has none."""
+    told: tuple[float, ...] = ()
+    """What the search has learnt of it, in the same order: of one that failed the worst so far."""
+    is_feasible: bool = True
+    """Whether it kept the constraints."""
+    epochs: int = 0
+    """Values of the objective that it has reported."""
+    rungs: tuple[TunedRung, ...] = ()
+    failure_reason: str | None = None
+    is_retryable: bool = False
+    """Whether the platform failed it: the same values are tried again, and nothing is learnt."""
+    continues: int | None = None
+    """Index of the one whose values, and checkpoints, it goes on with."""
+    resource: int | None = None
+    """Epochs that it was given; None = as many as its definition says."""
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether nothing of it changes any more."""
+        return self.ended_at is not None
+
+
+class Inherited(_Result):
+    """A result of an earlier tuning job from which this one learns."""
+
+    tuning_job_name: str
+    job_name: str
+    values: dict[str, str]
+    objectives: tuple[float, ...]
+
+
+class TuningJobRecord(_Result):
+    """The present state of one tuning job."""
+
+    number: int
+    """Creation order, unique in the store."""
+    spec: TuningJobSpec
+    arn: str
+    status: TuningStatus
+    revision: int = 0
+    """Grows with every change of it or of one of its training jobs."""
+    message: str = ""
+    """Why no further training job is begun, or what it waits for."""
+    failure_reason: str | None = None
+    created_at: datetime
+    modified_at: datetime
+    ended_at: datetime | None = None
+    stop_requested_at: datetime | None = None
+    converged_at: datetime | None = None
+    inherited: tuple[Inherited, ...] = ()
+    tags: tuple[Tag, ...] = Field(default=(), max_length=50)
+
+    @property
+    def name(self) -> str:
+        """The tuning job's name."""
+        return self.spec.tuning_job_name
