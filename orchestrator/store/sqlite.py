@@ -9,10 +9,12 @@ from __future__ import annotations
 
 import os
 import sqlite3
+import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 from threading import Lock
+from typing import TYPE_CHECKING
 
 from sqlalchemy import Connection, Engine, create_engine, event
 from sqlalchemy.exc import DBAPIError
@@ -23,10 +25,16 @@ from orchestrator.errors import StoreDamaged, StoreError
 from orchestrator.store import failures, name_blocks
 from orchestrator.store.engine import Database, T
 
+if TYPE_CHECKING:
+    from sqlalchemy.engine.interfaces import DBAPICursor
+
+    from orchestrator.clock import Clock
+
 BUSY_TIMEOUT_SECONDS = 30.0
 _READERS = 4
 _MORE_READERS = 60
 _CACHE_KIB = 8 * 1024
+_PAUSE_SECONDS = 0.02
 _OLDEST = (3, 35, 0)  # RETURNING; FTS5 is checked when the tables are made
 
 
@@ -164,8 +172,7 @@ class SqliteDatabase(Database):
     def _use_wal(self) -> None:
         with self._translated(), closing(self._relaxed.raw_connection()) as raw:
             cursor = raw.cursor()
-            if cursor.execute("PRAGMA journal_mode").fetchone()[0] != "wal":
-                cursor.execute("PRAGMA journal_mode=WAL")
+            when_free(lambda: set_wal(cursor), self._busy_timeout_seconds, SystemClock())
             cursor.close()
 
     @contextmanager
@@ -174,6 +181,40 @@ class SqliteDatabase(Database):
             yield
         except (DBAPIError, sqlite3.Error) as error:
             raise failures.sqlite_error(error, self.path, self._busy_timeout_seconds) from error
+
+
+def when_free(
+    work: Callable[[], None],
+    patience_seconds: float,
+    clock: Clock,
+    pause: Callable[[float], None] = time.sleep,
+) -> None:
+    """Do what SQLite refuses at once, whatever its own timeout, while somebody else has the file.
+
+    That is so where a lock is to become a stronger one: two who wait for each other would do so
+    for ever.
+
+    Raises:
+        sqlite3.OperationalError: It was refused for so long.
+    """
+    deadline = clock.monotonic() + patience_seconds
+    while True:
+        try:
+            work()
+        except sqlite3.OperationalError as error:
+            is_busy = error.sqlite_errorcode & 0xFF == sqlite3.SQLITE_BUSY
+            if not is_busy or clock.monotonic() >= deadline:
+                raise
+            pause(_PAUSE_SECONDS)
+        else:
+            return
+
+
+def set_wal(cursor: DBAPICursor) -> None:
+    """Have a file write ahead, unless it does."""
+    cursor.execute("PRAGMA journal_mode")
+    if cursor.fetchone() != ("wal",):
+        cursor.execute("PRAGMA journal_mode=WAL")
 
 
 def _make_private(path: Path) -> None:

@@ -192,9 +192,8 @@ def test_a_database_that_is_made_twice_at_once_is_made_once(tmp_path: Path) -> N
         subprocess.Popen([sys.executable, "-c", program, str(path)], stderr=subprocess.PIPE)
         for _ in range(4)
     ]
-    for maker in makers:
-        _, errors = maker.communicate()
-        assert maker.returncode == 0, errors.decode()
+    said = [maker.communicate()[1].decode() for maker in makers]
+    assert [maker.returncode for maker in makers] == [0] * len(makers), said
     assert submit(open_store(path), "job").number == 1
 
 

@@ -1,0 +1,137 @@
+"""What a search is asked, and what it knows: pure values, in words that any sampler understands."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from orchestrator.spec.ranges import (
+    CategoricalParameter,
+    ContinuousParameter,
+    IntegerParameter,
+    counts,
+)
+from orchestrator.spec.tuning import in_order
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from orchestrator.spec.ranges import Parameter
+
+
+@dataclass(frozen=True)
+class Point:
+    """Values that were chosen, and what came of them.
+
+    Attributes:
+        values: By hyperparameter, as the training job gets them.
+        losses: One for each objective, the smaller the better; None while it is not known.
+        excess: Of each constraint, by how much it is broken; 0 or less where it is kept.
+    """
+
+    values: Mapping[str, str]
+    losses: tuple[float, ...] | None = None
+    excess: tuple[float, ...] = ()
+
+
+@dataclass(frozen=True)
+class Question:
+    """Which values come next?
+
+    Attributes:
+        strategy: ``Bayesian``, ``Random``, ``Hyperband`` or ``Grid``.
+        parameters: What is searched.
+        objectives: How many there are.
+        seed: Of the search.
+        index: How many values were chosen before.
+        points: What is known, in order of choice; those of running training jobs too.
+        fixed: Values that are given.
+        sampler: ``module:function`` of the user's, in place of the strategy.
+    """
+
+    strategy: str
+    parameters: tuple[Parameter, ...]
+    objectives: int
+    seed: int
+    index: int
+    points: tuple[Point, ...] = ()
+    fixed: Mapping[str, str] | None = None
+    sampler: str | None = None
+
+
+def text_of(parameter: Parameter, value: object) -> str:
+    """Return a value as a training job gets it.
+
+    Args:
+        parameter: Whose it is.
+        value: A number, or one of the texts of a category.
+    """
+    if isinstance(parameter, IntegerParameter):
+        return str(int(value))  # type: ignore[call-overload]
+    if isinstance(parameter, ContinuousParameter):
+        return repr(float(value))  # type: ignore[arg-type]
+    return str(value)
+
+
+def at(parameter: Parameter, share: float) -> str:
+    """Return the value at a share of the range, 0 to below 1, by the parameter's scale."""
+    if isinstance(parameter, CategoricalParameter):
+        return parameter.values[int(share * len(parameter.values))]
+    if isinstance(parameter, IntegerParameter):
+        return text_of(parameter, _whole_at(parameter, share))
+    low, high = parameter.ends
+    if parameter.step is not None:
+        steps = int(share * parameter.size)
+        return text_of(parameter, min(low + steps * parameter.step, high))
+    if parameter.scaling == "Logarithmic":
+        value = math.exp(math.log(low) + share * (math.log(high) - math.log(low)))
+    elif parameter.scaling == "ReverseLogarithmic":
+        near, far = math.log1p(-low), math.log1p(-high)
+        value = -math.expm1(near + share * (far - near))
+    else:
+        value = low + share * (high - low)
+    return text_of(parameter, min(max(value, low), high))
+
+
+def _whole_at(parameter: IntegerParameter, share: float) -> int:
+    if parameter.scaling == "Logarithmic":
+        low, high = math.log(parameter.min_value), math.log(parameter.max_value + 1)
+        return min(int(math.exp(low + share * (high - low))), parameter.max_value)
+    return parameter.min_value + int(share * parameter.size) * parameter.step
+
+
+def point_at(parameters: Sequence[Parameter], shares: Sequence[float]) -> dict[str, str]:
+    """Return a point of the space; parameters that do not count there are left out.
+
+    Args:
+        parameters: All of the space.
+        shares: One for each, in the order of ``in_order``.
+    """
+    values: dict[str, str] = {}
+    for parameter, share in zip(in_order(parameters), shares, strict=True):
+        if counts(parameter, values):
+            values[parameter.name] = at(parameter, share)
+    return values
+
+
+def grid(parameters: Sequence[Parameter]) -> list[dict[str, str]]:
+    """Return all combinations of values, each once; the last parameter changes fastest."""
+    found: list[dict[str, str]] = [{}]
+    for parameter in in_order(parameters):
+        found = [
+            {**values, **more}
+            for values in found
+            for more in (_choices(parameter) if counts(parameter, values) else ({},))
+        ]
+    return found
+
+
+def _choices(parameter: Parameter) -> list[dict[str, str]]:
+    size = int(parameter.size)
+    return [{parameter.name: at(parameter, (place + 0.5) / size)} for place in range(size)]
+
+
+def is_conditional(parameters: Sequence[Parameter]) -> bool:
+    """Return whether some parameters count only with values of others."""
+    return any(parameter.when for parameter in parameters)
