@@ -7,13 +7,14 @@ answer.
 
 from __future__ import annotations
 
+import hashlib
 import importlib
 import importlib.util
 import math
+import statistics
 import warnings
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import optuna
 from optuna.distributions import (
     BaseDistribution,
@@ -54,7 +55,8 @@ def suggest(question: Question) -> dict[str, str]:
     Raises:
         InvalidSpec: The user's sampler cannot be made.
     """
-    seed = int(np.random.SeedSequence([question.seed, question.index]).generate_state(1)[0])
+    digest = hashlib.sha256(f"{question.seed} {question.index}".encode()).digest()
+    seed = int.from_bytes(digest[:4], "big")
     if question.strategy == "Grid":
         return _unseen_of_grid(question)
     if question.sampler is None and not question.fixed and _is_spread(question):
@@ -81,7 +83,7 @@ def _evenly(dimensions: int, seed: int, index: int) -> Sequence[float] | None:
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # that the number of points is no power of two
-        drawn = qmc.Sobol(dimensions, scramble=True, rng=np.random.default_rng(seed))
+        drawn = qmc.Sobol(dimensions, scramble=True, rng=seed)
         return [float(share) for share in drawn.random(index + 1)[index]]
 
 
@@ -167,17 +169,17 @@ def _warped(losses: Sequence[tuple[float, ...]]) -> list[tuple[float, ...]]:
 def _warped_column(values: Sequence[float]) -> Sequence[float]:
     from scipy import stats  # noqa: PLC0415 -- may not be installed
 
-    array = np.asarray(values, dtype=float)
-    spread = array.std()
+    middle, spread = statistics.fmean(values), statistics.pstdev(values)
     if not spread or not math.isfinite(spread):
         return values
-    with warnings.catch_warnings(), np.errstate(all="ignore"):
+    with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
-            found, _ = stats.yeojohnson((array - array.mean()) / spread)
+            found, _ = stats.yeojohnson([(value - middle) / spread for value in values])
         except (ValueError, RuntimeError):  # no optimum was found: then as they are
             return values
-    return [float(value) for value in found] if np.isfinite(found).all() else values
+    warped = [float(value) for value in found]
+    return warped if all(map(math.isfinite, warped)) else values
 
 
 def _asked(study: optuna.Study, question: Question) -> dict[str, str]:
