@@ -1,0 +1,148 @@
+"""What has become of one training job of a tuning job, and what the search learns of it. Pure."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from orchestrator.spec.state import EndReason, TrainingJobStatus
+from orchestrator.spec.tuned import ObjectiveStatus, TunedJob
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from orchestrator.spec.record import TrainingJobRecord
+    from orchestrator.spec.tuning import MetricConstraint, TuningJobSpec, TuningObjective
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What is seen of a training job.
+
+    Attributes:
+        job: Its record; None = the store has none of this name.
+        values: By metric, all values that it has reported, in order.
+    """
+
+    job: TrainingJobRecord | None
+    values: Mapping[str, Sequence[float]]
+
+    def last(self, metric: str) -> float | None:
+        """Return the last value of a metric, None if it was not reported."""
+        values = self.values.get(metric, ())
+        return values[-1] if values else None
+
+
+def settled(known: TunedJob, seen: Seen, spec: TuningJobSpec) -> TunedJob:
+    """Return a training job as it is now; one that has ended never changes."""
+    if known.has_ended:
+        return known
+    job, objectives = seen.job, objectives_of(spec, known)
+    epochs = len(seen.values.get(objectives[0].metric_name, ()))
+    if job is None:
+        return known
+    now = {
+        "status": job.status,
+        "started_at": job.training_started_at,
+        "epochs": epochs,
+        "ended_at": job.ended_at,
+    }
+    if not job.status.is_terminal:
+        return known.model_copy(update=now)
+    values = [seen.last(objective.metric_name) for objective in objectives]
+    why = _why_failed(job, objectives, values)
+    if why is not None:
+        end = {
+            "objective_status": ObjectiveStatus.FAILED,
+            "failure_reason": why,
+            "is_retryable": job.end_reason is not None and job.end_reason.is_infrastructure_fault,
+        }
+    else:
+        end = {
+            "objective_status": ObjectiveStatus.SUCCEEDED,
+            "objectives": tuple(values),
+            "is_feasible": not any(excess > 0 for excess in excesses(spec.constraints, seen)),
+        }
+    return known.model_copy(update=now | end)
+
+
+def objectives_of(spec: TuningJobSpec, job: TunedJob) -> Sequence[TuningObjective]:
+    """Return by what a training job is judged."""
+    for definition in spec.definitions:
+        if definition.definition_name == job.definition_name and definition.objective is not None:
+            return (definition.objective,)
+    return spec.objectives
+
+
+def excesses(constraints: Sequence[MetricConstraint], seen: Seen) -> tuple[float, ...]:
+    """Return by how much each bound is broken, 0 or less where it is kept; unseen is broken."""
+    found = []
+    for constraint in constraints:
+        value = seen.last(constraint.metric_name)
+        if value is None or math.isnan(value):
+            found.append(1.0)
+            continue
+        over = -math.inf if constraint.at_most is None else value - constraint.at_most
+        under = -math.inf if constraint.at_least is None else constraint.at_least - value
+        found.append(max(over, under))
+    return tuple(found)
+
+
+def _why_failed(
+    job: TrainingJobRecord, objectives: Sequence[TuningObjective], values: Sequence[float | None]
+) -> str | None:
+    """Return why a training job that has ended has no result, None if it has one.
+
+    One that was stopped early has: its last value. One that the debugger stopped has none, since
+    what it reported says little of these hyperparameters.
+    """
+    if job.status is TrainingJobStatus.FAILED or job.end_reason is EndReason.RULE_STOP:
+        return job.failure_reason or job.message or str(job.end_reason)
+    for objective, value in zip(objectives, values, strict=True):
+        if value is None:
+            return f"the objective {objective.metric_name!r} was never reported"
+        if not math.isfinite(value):
+            return f"the objective {objective.metric_name!r} is {value}"
+    return None
+
+
+def taught(jobs: Sequence[TunedJob], spec: TuningJobSpec) -> list[TunedJob]:
+    """Return training jobs with what the search learns of each.
+
+    Of one that failed it learns the worst value so far, so that it keeps away; of one that the
+    platform failed nothing. Before there is any result, nothing can be the worst.
+    """
+    found = []
+    told = [job.told for job in jobs if job.told]
+    known = told + [
+        job.objectives for job in jobs if job.objective_status is ObjectiveStatus.SUCCEEDED
+    ]
+    for job in jobs:
+        if not job.has_ended or job.told or job.is_retryable:
+            found.append(job)
+        elif job.objective_status is ObjectiveStatus.SUCCEEDED:
+            found.append(job.model_copy(update={"told": job.objectives}))
+        elif known:
+            worst = tuple(
+                max((values[place] for values in known), key=objective.as_loss)
+                for place, objective in enumerate(objectives_of(spec, job))
+            )
+            found.append(job.model_copy(update={"told": worst}))
+        else:
+            found.append(job)
+    return found
+
+
+def common_failure(jobs: Sequence[TunedJob]) -> str:
+    """Return the reason that most of the failed training jobs share."""
+    reasons = Counter(
+        (job.failure_reason or "unknown").strip().splitlines()[-1]
+        for job in jobs
+        if job.objective_status is ObjectiveStatus.FAILED
+    )
+    if not reasons:
+        return "no training job has failed"
+    reason, count = reasons.most_common(1)[0]
+    return f"{count} of {reasons.total()} training jobs: {reason}"
