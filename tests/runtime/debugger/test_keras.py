@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 from orchestrator_runtime.trace import StepRecord
+from orchestrator_runtime.trace.record import STRAYS_L2
 
 from tests.runtime.debugger.keras_runs import Ran, run
 
@@ -210,6 +211,26 @@ def test_a_loop_without_an_optimizer_is_said_to_be_unmonitored(tensorflow_python
     ran = run(tensorflow_python, "keras_loop.py", tmp_path, ["by_hand"], watched=True)
     assert "unmonitored: 12 backward passes but no step of an optimizer" in ran.errors
     assert ran.steps == {}
+
+
+@pytest.mark.parametrize("way", ["replaced", "replaced_eager"])
+def test_what_no_optimizer_has_is_told(tensorflow_python, tmp_path, way):
+    ran = run(tensorflow_python, "keras_loop.py", tmp_path, [way], watched=True)
+    (steps,) = ran.steps.values()
+    assert [step.step for step in steps if STRAYS_L2 in step.blocks] == [10]
+    strays, gradients = (steps[10].blocks[name] for name in (STRAYS_L2, "gradients/l2"))
+    assert strays.table.names[0] == "sequential/dense/kernel"
+    assert list(strays.values) == pytest.approx(list(gradients.values))
+
+
+@pytest.mark.parametrize("way", ["two", "eager", "graph"])
+def test_what_an_optimizer_has_is_no_stray_also_if_it_steps_later(
+    tensorflow_python, tmp_path, way
+):
+    ran = run(tensorflow_python, "keras_loop.py", tmp_path, [way], watched=True)
+    steps = [step for way in ran.steps.values() for step in way]
+    assert len(steps) >= 11
+    assert not [step.step for step in steps if STRAYS_L2 in step.blocks]
 
 
 def test_two_optimizers_have_losses_of_their_own(looped):

@@ -157,6 +157,24 @@ def by_hand():
     return model
 
 
+def replaced(compiled=True):
+    """The optimizer has the variables of a copy, and gets the gradients of the model."""
+    model, optimizer = made()
+    copy = keras.models.clone_model(model)
+    optimizer.build(copy.trainable_variables)
+
+    def step(x, y):
+        with tf.GradientTape() as tape:
+            loss = tf.reduce_mean((model(x) - y) ** 2)
+        gradients = tape.gradient(loss, model.trainable_variables)
+        optimizer.apply(gradients, copy.trainable_variables)
+
+    step = tf.function(step) if compiled else step
+    for x, y in BATCHES:
+        step(x, y)
+    return copy
+
+
 def replicated():
     """A strategy with one replica, as scripts for any number of devices have it."""
     with tf.distribute.MirroredStrategy(["CPU:0"]).scope():
@@ -190,6 +208,8 @@ WAYS = {
     "replicated": replicated,
     "many": many,
     "by_hand": by_hand,
+    "replaced": replaced,
+    "replaced_eager": lambda: replaced(compiled=False),
 }
 
 

@@ -11,7 +11,9 @@ from orchestrator_runtime.hook.guard import Guard
 from orchestrator_runtime.hook.keras.outputs import Outputs
 from orchestrator_runtime.hook.keras.reader import Reader
 from orchestrator_runtime.hook.keras.signals import Signals, is_at_hand
+from orchestrator_runtime.hook.keras.strays import Strays, joined, raw
 from orchestrator_runtime.hook.keras.watch import Watch
+from orchestrator_runtime.trace.record import STRAYS_L2
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -52,6 +54,7 @@ class Adapter:
         self.guard = Guard()
         self.signals = Signals()
         self.outputs = Outputs()
+        self.strays = Strays()
         self._framework = framework
         self._lock = threading.RLock()
         self._reader = Reader(self.guard(self.drain))
@@ -126,6 +129,7 @@ class Adapter:
         if apply is None or not self._local.depth:
             return
         every = _variables(optimizer) or apply.variables
+        self.strays.own(every)
         watch = self._watch(optimizer)
         used = {_identity(variable): each for variable, each in zip(variables, gradients)}
         scalars = self._scalars(apply, watch, rate)
@@ -138,8 +142,15 @@ class Adapter:
                 "outputs of activations are not recorded in a loop that does not call the "
                 "optimizer's scale_loss before the gradients are computed"
             )
-        watch.after(every, mine, apply.snapshot, scalars, extra)
+        watch.after(every, mine, apply.snapshot, scalars, joined(extra, self._strays_of(watch)))
         self._look_on(watch)
+
+    def _strays_of(self, watch: Watch) -> Extra | None:
+        pairs = self.signals.take_sources()
+        is_due = STRAYS_L2 in self.monitor.schedule.due(watch.begun)
+        if watch.index or (tf.executing_eagerly() and not is_due):
+            return None
+        return self.strays.measured(pairs, watch.step, self.monitor.schedule.groups)
 
     def skipped(self, optimizer: Any) -> None:
         """Write a step that was left out because of gradients that are not finite."""
@@ -211,7 +222,8 @@ class Adapter:
             return known
         with self._lock:
             self.monitor.framework = self._framework
-            watch = Watch(optimizer, self._count, self.monitor, _device(_variables(optimizer)))
+            device = _device(_variables(optimizer))
+            watch = Watch(optimizer, self._count, self.monitor, device, self.strays.drop_owned)
             self._count += 1
             self._watches[id(optimizer)] = watch
         self._reader.start()
@@ -258,4 +270,4 @@ def _device(variables: Sequence[Any]) -> str:
 
 
 def _identity(variable: Any) -> int:
-    return id(variable if isinstance(variable, tf.Variable) else variable.value)
+    return id(raw(variable))

@@ -11,6 +11,8 @@ import tensorflow as tf
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+MOST_SOURCES = 4096
+"""Gradients that are kept likewise."""
 MOST_LOSSES = 64
 """Losses that are kept; a program that never steps must not fill the memory."""
 
@@ -43,6 +45,9 @@ class Signals:
         self._losses: deque[_Made] = deque(maxlen=MOST_LOSSES)
         self._norms: deque[_Made] = deque(maxlen=8)
         self._unscaled: deque[tuple[Any, Any]] = deque(maxlen=8)
+        self._sources: deque[tuple[weakref.ref[Any], weakref.ref[Any]]] = deque(
+            maxlen=MOST_SOURCES
+        )
 
     def on_scale(self, loss: Any, scaled: Any) -> None:
         """Remember what a loss was before an optimizer scaled it."""
@@ -54,12 +59,25 @@ class Signals:
         if not any(_is_variable(source) for source in tf.nest.flatten(sources)):
             return
         self.backwards += 1
+        for source, gradient in zip(_flat(sources), _flat(gradients)):
+            if gradient is not None and _is_variable(source):
+                self._sources.append((weakref.ref(source), weakref.ref(gradient)))
         losses = [self._before_scaling(loss) for loss in tf.nest.flatten(target)]
         if not losses or not all(_is_scalar(loss) for loss in losses):
             return
         made = _references(gradients)
         for loss in losses:
             self._losses.append(_Made(loss, made, [False]))
+
+    def take_sources(self) -> list[tuple[Any, Any]]:
+        """Return variables and their gradients, of those that were made since the last step."""
+        pairs = [(source(), gradient()) for source, gradient in self._sources]
+        self._sources.clear()
+        return [
+            (source, gradient)
+            for source, gradient in pairs
+            if source is not None and gradient is not None and _is_here(gradient)
+        ]
 
     def on_clip(self, result: Any) -> None:
         """Remember the norm before clipping, which a program did by itself."""
@@ -115,6 +133,10 @@ def is_at_hand(tensor: Any) -> bool:
             return True
         graph = getattr(graph, "outer_graph", None)
     return False
+
+
+def _is_here(gradient: Any) -> bool:
+    return is_at_hand(gradient.values if isinstance(gradient, tf.IndexedSlices) else gradient)
 
 
 def _references(gradients: Any) -> Mapping[int, weakref.ref[Any]]:

@@ -33,6 +33,13 @@ class Extra(NamedTuple):
 class Watch:
     """One optimizer. A step's row is written where it happens, and read later.
 
+    Args:
+        optimizer: It.
+        index: Its number, in the order of first steps.
+        monitor: Gets the steps.
+        device: Where its variables are.
+        amend: Called with each step that was read, before it is handed on.
+
     Attributes:
         index: The optimizer's, in the order of first steps.
         step: The variable that counts its steps.
@@ -40,12 +47,20 @@ class Watch:
         called: Steps that eager code has made since rows were read.
     """
 
-    def __init__(self, optimizer: Any, index: int, monitor: Monitor, device: str) -> None:
+    def __init__(
+        self,
+        optimizer: Any,
+        index: int,
+        monitor: Monitor,
+        device: str,
+        amend: Callable[[StepRecord], None] = lambda _: None,
+    ) -> None:
         self.index = index
         self.optimizer = weakref.ref(optimizer)
         self.called = 0
         self._monitor = monitor
         self._device = device
+        self._amend = amend
         self.step = variable(lambda: tf.zeros([], tf.int64), "step", self._device)
         self.losses = variable(lambda: tf.zeros([]), "losses", self._device)
         self._known: tuple[int, ...] | None = None
@@ -243,7 +258,9 @@ class Watch:
             self.release()
             layout = self._layouts[int(row[1])]
             arrays = self._whole.read(layout.whole, step)
-            self._held = record_of(layout, row, record, due), arrays
+            record_of(layout, row, record, due)
+            self._amend(record)
+            self._held = record, arrays
         if count > self._next:
             self._next, self._last_time = count, now
         if lost:

@@ -77,7 +77,7 @@ class ExplodingGradient(CourseRule):
         Parameter(
             "overshoot", 0.5, "float", 0.01, help="sum of |g||dw| over |loss| that steps promise"
         ),
-        Parameter("samples", 4, "int", 1, help="update ratios in a row that promise so much"),
+        Parameter("samples", 5, "int", 1, help="update ratios in a row that promise so much"),
         Parameter(
             "bottomless", 100.0, "float", 2, help="times that loss and norm grow as the loss falls"
         ),

@@ -193,7 +193,7 @@ class UnchangedWeights(CourseRule):
             self._at_zero_gradient = max(self._at_zero_gradient - 1, 0)
             return None
         self._at_zero_gradient += 1
-        if self._at_zero_gradient < 2 * self.whole("patience"):
+        if self._at_zero_gradient < LATE * self.whole("patience"):
             return None
         return Finding(
             self.name,

@@ -1,0 +1,105 @@
+"""Variables whose gradients were computed though no optimizer has them: nothing will change them.
+
+A model that was made anew, or copied, after its optimizer was built.
+"""
+
+from __future__ import annotations
+
+import weakref
+from typing import TYPE_CHECKING, Any
+
+import tensorflow as tf
+
+from orchestrator_runtime.hook.keras import measure
+from orchestrator_runtime.hook.keras.layout import Section
+from orchestrator_runtime.hook.keras.names import named
+from orchestrator_runtime.hook.keras.watch import Extra
+from orchestrator_runtime.trace.record import STRAYS_L2, Block, Table
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from orchestrator_runtime.hook.schedule import Interval
+    from orchestrator_runtime.trace.record import StepRecord
+
+MOST = 1000
+"""Variables that are told of."""
+
+
+class Strays:
+    """What tapes were asked for, less what optimizers have.
+
+    Which optimizers there are is known only later: where a graph is made, the second one of two may
+    not have been seen yet. So all are measured that are strays then, and dropped when they are read
+    if an optimizer has them by that time.
+    """
+
+    def __init__(self) -> None:
+        self._variables: dict[Table, tuple[weakref.ref[Any], ...]] = {}
+        self._owned: dict[int, weakref.ref[Any]] = {}
+
+    def own(self, variables: Sequence[Any]) -> None:
+        """Note what an optimizer has."""
+        for variable in variables:
+            place = raw(variable)
+            self._owned[id(place)] = weakref.ref(place)
+
+    def is_owned(self, variable: Any) -> bool:
+        """Return whether an optimizer has a variable."""
+        known = self._owned.get(id(raw(variable)))
+        return known is not None and known() is raw(variable)
+
+    def measured(
+        self,
+        pairs: Sequence[tuple[Any, Any]],
+        step: Any,
+        schedule: Mapping[Interval, frozenset[str]],
+    ) -> Extra | None:
+        """Return the norms of gradients of strays, as operations of the graph that is made here.
+
+        Args:
+            pairs: Variables and their gradients, of the step.
+            step: The variable that counts steps.
+            schedule: Series by interval.
+        """
+        interval = next((each for each, series in schedule.items() if STRAYS_L2 in series), None)
+        found = {id(raw(v)): (v, gradient) for v, gradient in pairs if not self.is_owned(v)}
+        strays = list(found.values())[:MOST]
+        if interval is None or not strays:
+            return None
+        table = Table("strays", 0, named([variable for variable, _ in strays]))
+        self._variables[table] = tuple(weakref.ref(raw(variable)) for variable, _ in strays)
+        values = [measure.value_of(gradient) for _, gradient in strays]
+        numbers = measure.when(
+            measure.holds(step, interval),
+            lambda: measure.vector([value.l2() for value in values]),
+            len(values),
+        )
+        return Extra((Section(STRAYS_L2, table, STRAYS_L2),), numbers)
+
+    def drop_owned(self, record: StepRecord) -> None:
+        """Leave out of a step what an optimizer has, as is known by now."""
+        block = record.blocks.pop(STRAYS_L2, None)
+        if block is None:
+            return
+        variables = [reference() for reference in self._variables.get(block.table, ())]
+        values = [
+            value if variable is not None and not self.is_owned(variable) else None
+            for value, variable in zip(block.values, variables)
+        ]
+        if any(value is not None for value in values):
+            record.blocks[STRAYS_L2] = Block(block.table, values)
+
+
+def raw(variable: Any) -> Any:
+    """Return TensorFlow's own variable."""
+    return variable if isinstance(variable, tf.Variable) else variable.value
+
+
+def joined(*extras: Extra | None) -> Extra | None:
+    """Return what some extras hold, as one."""
+    there = [extra for extra in extras if extra is not None]
+    if len(there) < 2:
+        return there[0] if there else None
+    sections = tuple(section for extra in there for section in extra.sections)
+    return Extra(sections, tf.concat([extra.numbers for extra in there], 0))
