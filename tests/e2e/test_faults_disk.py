@@ -22,6 +22,7 @@ from orchestrator.errors import LimitExceeded, OrchestratorError, StoreDamaged, 
 from orchestrator.home import prepare_home
 from orchestrator.service.admission import MINIMUM_FREE_BYTES
 from orchestrator.store.sql import open_store
+from orchestrator.store.tables import REVISION
 from orchestrator.testing.plugin import driver_pid, end_driver, end_jobs
 from tests.e2e.conftest import eventually
 from tests.e2e.machine import (
@@ -423,6 +424,6 @@ def test_a_store_of_a_newer_release_is_refused(orchestrator_home: Path) -> None:
     with pytest.raises(StoreError, match="install a newer orchestrator"):
         transport.submit(request("new"), secrets={}, idempotency_key="2")
     with closing(sqlite3.connect(orchestrator_home / "store.sqlite3")) as connection:
-        connection.execute("UPDATE alembic_version SET version_num = '0001'")
+        connection.execute("UPDATE alembic_version SET version_num = ?", (REVISION,))
         connection.commit()
     transport.close()
