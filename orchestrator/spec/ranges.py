@@ -34,13 +34,32 @@ class _Parameter(Spec):
 
 
 class _Numbers(_Parameter):
+    min_value: float = Field(allow_inf_nan=False)
+    max_value: float = Field(allow_inf_nan=False)
+    scaling_type: ScalingType = "Auto"
+
     @property
     def ends(self) -> tuple[float, float]:
         """The smallest and the largest value."""
-        raise NotImplementedError
+        return self.min_value, self.max_value
 
-    def _check(self, scaling: ScalingType, step: float | None) -> None:
+    @property
+    def is_stepped(self) -> bool:
+        """Whether values are left out between the ends."""
+        return False
+
+    @property
+    def scaling(self) -> ScalingType:
+        """How it is searched."""
+        if self.scaling_type != "Auto":
+            return self.scaling_type
         low, high = self.ends
+        is_wide = not self.is_stepped and low > 0 and high / low >= WIDE
+        return "Logarithmic" if is_wide else "Linear"
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        (low, high), scaling = self.ends, self.scaling_type
         if low > high:
             raise ValueError(
                 f"min_value must not be above max_value, got {low:g} and {high:g} for "
@@ -51,11 +70,17 @@ class _Numbers(_Parameter):
                 f"a Logarithmic range must be above 0, got min_value {low:g} for {self.name!r}; "
                 "raise it, or use Linear"
             )
-        if step is not None and scaling == "Logarithmic":
+        if scaling == "ReverseLogarithmic" and (low < 0 or high >= 1):
             raise ValueError(
-                f"a range with a step must be Linear, got Logarithmic for {self.name!r}; leave "
-                "one of them out"
+                f"a ReverseLogarithmic range must be from 0 to below 1, got {low:g} to {high:g} "
+                f"for {self.name!r}; use another scale"
             )
+        if self.is_stepped and scaling not in {"Auto", "Linear"}:
+            raise ValueError(
+                f"a range with a step must be Linear, got {scaling} for {self.name!r}; leave one "
+                "of them out"
+            )
+        return self
 
 
 class IntegerParameter(_Numbers):
@@ -69,21 +94,9 @@ class IntegerParameter(_Numbers):
     """Distance of the values that are tried, from ``min_value`` on."""
 
     @property
-    def ends(self) -> tuple[float, float]:
-        """The smallest and the largest value."""
-        return self.min_value, self.max_value
-
-    @model_validator(mode="after")
-    def _consistent(self) -> Self:
-        self._check(self.scaling_type, None if self.step == 1 else self.step)
-        return self
-
-    @property
-    def scaling(self) -> ScalingType:
-        """How it is searched."""
-        if self.scaling_type != "Auto":
-            return self.scaling_type
-        return "Logarithmic" if self.step == 1 and _is_wide(self.ends) else "Linear"
+    def is_stepped(self) -> bool:
+        """Whether values are left out between the ends."""
+        return self.step > 1
 
     @property
     def size(self) -> int:
@@ -107,39 +120,13 @@ class ContinuousParameter(_Numbers):
     """Real numbers from one to another, both included."""
 
     type: Literal["Continuous"] = "Continuous"
-    min_value: float = Field(allow_inf_nan=False)
-    max_value: float = Field(allow_inf_nan=False)
-    scaling_type: ScalingType = "Auto"
     step: float | None = Field(default=None, gt=0, allow_inf_nan=False)
     """Distance of the values that are tried, from ``min_value`` on; None = any."""
 
     @property
-    def ends(self) -> tuple[float, float]:
-        """The smallest and the largest value."""
-        return self.min_value, self.max_value
-
-    @model_validator(mode="after")
-    def _consistent(self) -> Self:
-        self._check(self.scaling_type, self.step)
-        if self.scaling_type == "ReverseLogarithmic":
-            if self.min_value < 0 or self.max_value >= 1:
-                raise ValueError(
-                    f"a ReverseLogarithmic range must be from 0 to below 1, got {self.min_value:g} "
-                    f"to {self.max_value:g} for {self.name!r}; use another scale"
-                )
-            if self.step is not None:
-                raise ValueError(
-                    f"a range with a step must be Linear, got ReverseLogarithmic for "
-                    f"{self.name!r}; leave one of them out"
-                )
-        return self
-
-    @property
-    def scaling(self) -> ScalingType:
-        """How it is searched."""
-        if self.scaling_type != "Auto":
-            return self.scaling_type
-        return "Logarithmic" if self.step is None and _is_wide(self.ends) else "Linear"
+    def is_stepped(self) -> bool:
+        """Whether values are left out between the ends."""
+        return self.step is not None
 
     @property
     def size(self) -> float:
@@ -189,11 +176,6 @@ class CategoricalParameter(_Parameter):
 Parameter = Annotated[
     IntegerParameter | ContinuousParameter | CategoricalParameter, Field(discriminator="type")
 ]
-
-
-def _is_wide(ends: tuple[float, float]) -> bool:
-    low, high = ends
-    return low > 0 and high / low >= WIDE
 
 
 def counts(parameter: Parameter, values: Mapping[str, str]) -> bool:

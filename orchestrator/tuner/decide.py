@@ -6,6 +6,7 @@ written down with its values before it is submitted, so that a crash neither los
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -80,7 +81,7 @@ def decide(
     Args:
         record: Its present state.
         known: All training jobs that it has begun, in order of choice.
-        seen: By name, what is seen of those that have not ended.
+        seen: By name, what is seen of those that have not ended; with the median rule, of all.
         now: The time.
         chosen: Values that the search has chosen for the next training jobs.
     """
@@ -130,7 +131,7 @@ def _why_end(record: TuningJobRecord, jobs: Sequence[TunedJob], now: datetime) -
     course = course_of(values, spec.objectives[0])
     why_enough = why_complete(course, spec.completion, spec.objectives[0])
     if why_enough is not None:
-        converged = why_enough.startswith("the search has converged")
+        converged = spec.completion.complete_on_convergence and course.has_converged
         return _End(TuningStatus.COMPLETED, why_enough, stops_running=True, converged=converged)
     if limits.max_epochs is not None and sum(job.epochs for job in jobs) >= limits.max_epochs:
         why = f"the training jobs have reported max_epochs ({limits.max_epochs}) values"
@@ -186,7 +187,7 @@ def _begun(
 
 def _digest(record: TuningJobRecord, index: int) -> str:
     """Return some letters that make a job's name its own, the same ones after a crash."""
-    return f"{(record.number * 2654435761 + index * 40503) & 0xFFFFFFFF:08x}"
+    return hashlib.sha256(f"{record.number} {index}".encode()).hexdigest()[:8]
 
 
 def _to_retry(jobs: Sequence[TunedJob]) -> list[Chosen]:
@@ -268,7 +269,7 @@ def _halved(
         rungs = tuple(TunedRung(level=r.level, value=r.loss, goes_on=r.goes_on) for r in new)
         found[job.index] = job.model_copy(update={"rungs": job.rungs + rungs})
         if not new[-1].goes_on:
-            why = f"not among the best {asha.reduction_factor}th after {new[-1].level} epochs"
+            why = f"of {asha.reduction_factor} one goes on after {new[-1].level} epochs: a better one"
             stops.append(Stop(job.job_name, why))
     return [found[job.index] for job in jobs], tuple(stops)
 
@@ -301,13 +302,7 @@ def _ending(
         for job in submitted
         if ends.stops_running and job.status is TrainingJobStatus.IN_PROGRESS
     )
-    never = [
-        job.model_copy(update={"ended_at": now, "is_retryable": True})
-        for job in open_jobs
-        if job.status is None
-    ]
-    jobs = [next((n for n in never if n.index == job.index), job) for job in jobs]
-    update = _update(record, known, jobs)
+    update = _update(record, known, [_given_up(job, now) for job in jobs])
     if submitted:
         return Steps(update, stop=stops)
     base = update or TuningUpdate(record.number, record.revision)
@@ -321,6 +316,19 @@ def _ending(
         durable=True,
     )
     return Steps(final)
+
+
+def _given_up(job: TunedJob, now: datetime) -> TunedJob:
+    """Return a training job that was chosen and never submitted as one that does not count."""
+    if job.has_ended or job.status is not None:
+        return job
+    end = {
+        "ended_at": now,
+        "objective_status": ObjectiveStatus.FAILED,
+        "failure_reason": "the tuning job ended before it was submitted",
+        "is_retryable": True,
+    }
+    return job.model_copy(update=end)
 
 
 def _update(

@@ -115,24 +115,27 @@ def taught(jobs: Sequence[TunedJob], spec: TuningJobSpec) -> list[TunedJob]:
     platform failed nothing. Before there is any result, nothing can be the worst.
     """
     found = []
-    told = [job.told for job in jobs if job.told]
-    known = told + [
-        job.objectives for job in jobs if job.objective_status is ObjectiveStatus.SUCCEEDED
-    ]
     for job in jobs:
-        if not job.has_ended or job.told or job.is_retryable:
-            found.append(job)
-        elif job.objective_status is ObjectiveStatus.SUCCEEDED:
-            found.append(job.model_copy(update={"told": job.objectives}))
-        elif known:
-            worst = tuple(
-                max((values[place] for values in known), key=objective.as_loss)
-                for place, objective in enumerate(objectives_of(spec, job))
-            )
-            found.append(job.model_copy(update={"told": worst}))
-        else:
-            found.append(job)
+        told = job.told
+        if job.has_ended and not told and not job.is_retryable:
+            told = job.objectives or _worst(jobs, objectives_of(spec, job), spec)
+        found.append(job.model_copy(update={"told": told}) if told != job.told else job)
     return found
+
+
+def _worst(
+    jobs: Sequence[TunedJob], objectives: Sequence[TuningObjective], spec: TuningJobSpec
+) -> tuple[float, ...]:
+    """Return the worst values so far of training jobs that are judged alike; empty without any."""
+    known = [
+        job.objectives for job in jobs if job.objectives and objectives_of(spec, job) == objectives
+    ]
+    if not known:
+        return ()
+    return tuple(
+        max((values[place] for values in known), key=objective.as_loss)
+        for place, objective in enumerate(objectives)
+    )
 
 
 def common_failure(jobs: Sequence[TunedJob]) -> str:

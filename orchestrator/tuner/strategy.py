@@ -46,7 +46,7 @@ SPREAD = 8
 MODELLED = 4
 """Results from which a model can say more than chance."""
 MOST_FOR_PROCESS = 400
-"""Results up to which a Gaussian process is affordable; see facts on asking times."""
+"""Results up to which a Gaussian process takes less than about half a second."""
 
 
 def suggest(question: Question) -> dict[str, str]:

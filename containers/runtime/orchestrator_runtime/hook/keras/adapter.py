@@ -146,9 +146,11 @@ class Adapter:
         self._look_on(watch)
 
     def _strays_of(self, watch: Watch) -> Extra | None:
+        """Return the gradients of what no optimizer has: eager code makes them only when due."""
         pairs = self.signals.take_sources()
-        is_due = STRAYS_L2 in self.monitor.schedule.due(watch.begun)
-        if watch.index or (tf.executing_eagerly() and not is_due):
+        if watch.index:
+            return None
+        if tf.executing_eagerly() and STRAYS_L2 not in self.monitor.schedule.due(watch.begun):
             return None
         return self.strays.measured(pairs, watch.step, self.monitor.schedule.groups)
 

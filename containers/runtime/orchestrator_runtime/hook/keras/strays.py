@@ -36,18 +36,15 @@ class Strays:
 
     def __init__(self) -> None:
         self._variables: dict[Table, tuple[weakref.ref[Any], ...]] = {}
-        self._owned: dict[int, weakref.ref[Any]] = {}
+        self._owned: weakref.WeakValueDictionary[int, Any] = weakref.WeakValueDictionary()
 
     def own(self, variables: Sequence[Any]) -> None:
         """Note what an optimizer has."""
-        for variable in variables:
-            place = raw(variable)
-            self._owned[id(place)] = weakref.ref(place)
+        self._owned.update({id(raw(variable)): raw(variable) for variable in variables})
 
     def is_owned(self, variable: Any) -> bool:
         """Return whether an optimizer has a variable."""
-        known = self._owned.get(id(raw(variable)))
-        return known is not None and known() is raw(variable)
+        return self._owned.get(id(raw(variable))) is raw(variable)
 
     def measured(
         self,

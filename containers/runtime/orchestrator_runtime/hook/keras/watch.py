@@ -34,7 +34,7 @@ class Watch:
     """One optimizer. A step's row is written where it happens, and read later.
 
     Args:
-        optimizer: It.
+        optimizer: Whose steps are written.
         index: Its number, in the order of first steps.
         monitor: Gets the steps.
         device: Where its variables are.
@@ -53,7 +53,7 @@ class Watch:
         index: int,
         monitor: Monitor,
         device: str,
-        amend: Callable[[StepRecord], None] = lambda _: None,
+        amend: Callable[[StepRecord], None],
     ) -> None:
         self.index = index
         self.optimizer = weakref.ref(optimizer)
