@@ -13,21 +13,6 @@ from orchestrator.spec.state import TrainingJobStatus
 from orchestrator.spec.tuning import TuningJobSpec
 
 
-class TuningStatus(StrEnum):
-    """The status of a tuning job (SageMaker ``HyperParameterTuningJobStatus``)."""
-
-    IN_PROGRESS = "InProgress"
-    STOPPING = "Stopping"
-    COMPLETED = "Completed"
-    FAILED = "Failed"
-    STOPPED = "Stopped"
-
-    @property
-    def is_terminal(self) -> bool:
-        """Whether the status never changes again."""
-        return self in {self.COMPLETED, self.FAILED, self.STOPPED}
-
-
 class ObjectiveStatus(StrEnum):
     """Whether a training job's objective is known (SageMaker ``ObjectiveStatus``)."""
 
@@ -105,7 +90,7 @@ class TuningJobRecord(_Result):
     """Creation order, unique in the store."""
     spec: TuningJobSpec
     arn: str
-    status: TuningStatus
+    status: TrainingJobStatus
     revision: int = 0
     """Grows with every change of it or of one of its training jobs."""
     message: str = ""

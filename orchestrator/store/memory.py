@@ -173,7 +173,7 @@ class MemoryStore(Store):
 
     def list_jobs(self, query: ListQuery) -> Page:
         """See ``Store.list_jobs``."""
-        rules.check_query(query)
+        rules.check_limit(query.limit)
         position = cursor.decode(self._cursor_key, query)
         with self._lock:
             records = [job.record for job in self._rows.jobs.values()]

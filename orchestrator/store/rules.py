@@ -17,7 +17,6 @@ from orchestrator.store.base import (
     DriverLease,
     IdempotencyKey,
     JobUpdate,
-    ListQuery,
     ResourceLease,
 )
 
@@ -254,14 +253,14 @@ def key_reused(key: str) -> str:
     )
 
 
-def check_query(query: ListQuery) -> None:
+def check_limit(limit: int) -> None:
     """Check the limit of a page.
 
     Raises:
         InvalidSpec: It is out of range.
     """
-    if not 1 <= query.limit <= MAX_PAGE:
-        raise InvalidSpec(f"limit must be 1 to {MAX_PAGE}, got {query.limit}")
+    if not 1 <= limit <= MAX_PAGE:
+        raise InvalidSpec(f"limit must be 1 to {MAX_PAGE}, got {limit}")
 
 
 def check_deletable(name: str, status: TrainingJobStatus, *, holds_resources: bool) -> None:

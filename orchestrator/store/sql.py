@@ -195,7 +195,7 @@ class SqlStore(Store):
 
     def list_jobs(self, query: ListQuery) -> Page:
         """See ``Store.list_jobs``."""
-        rules.check_query(query)
+        rules.check_limit(query.limit)
         position = cursor.decode(self._cursor_key, query)
         reader = SqliteReader if self._database.is_sqlite else Reader
         rows = self._database.ask(lambda connection: reader(connection).page(query, position))

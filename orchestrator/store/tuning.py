@@ -14,9 +14,9 @@ from enum import StrEnum
 
 from orchestrator.spec.job import Tag
 from orchestrator.spec.state import TrainingJobStatus
-from orchestrator.spec.tuned import Inherited, TunedJob, TuningJobRecord, TuningStatus
+from orchestrator.spec.tuned import Inherited, TunedJob, TuningJobRecord
 from orchestrator.spec.tuning import TuningJobSpec
-from orchestrator.store.base import DriverLease, IdempotencyKey, SortBy
+from orchestrator.store.base import DriverLease, IdempotencyKey, ListQuery
 
 
 @dataclass(frozen=True)
@@ -32,29 +32,13 @@ class TuningUpdate:
 
     number: int
     revision: int
-    status: TuningStatus | None = None
+    status: TrainingJobStatus | None = None
     message: str | None = None
     failure_reason: str | None = None
     converged_at: datetime | None = None
     ended_at: datetime | None = None
     put: tuple[TunedJob, ...] = ()
     durable: bool = False
-
-
-@dataclass(frozen=True)
-class TuningQuery:
-    """Filters and order of a list of tuning jobs; as ``ListQuery``."""
-
-    name_contains: str | None = None
-    status_equals: TuningStatus | None = None
-    created_after: datetime | None = None
-    created_before: datetime | None = None
-    modified_after: datetime | None = None
-    modified_before: datetime | None = None
-    sort_by: SortBy = SortBy.CREATION_TIME
-    descending: bool = True
-    limit: int = 100
-    cursor: str | None = None
 
 
 @dataclass(frozen=True)
@@ -131,7 +115,7 @@ class TuningStore(ABC):
         """
 
     @abstractmethod
-    def page(self, query: TuningQuery) -> TuningPage:
+    def page(self, query: ListQuery) -> TuningPage:
         """Return one page.
 
         Raises:

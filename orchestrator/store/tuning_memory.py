@@ -7,13 +7,12 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from orchestrator.errors import AlreadyExists, NotFound
-from orchestrator.spec.tuned import TunedJob, TuningJobRecord, TuningStatus
-from orchestrator.store import cursor, rules, tuning_rules
+from orchestrator.spec.tuned import TunedJob, TuningJobRecord
+from orchestrator.store import rules, tuning_rules
 from orchestrator.store.tuning import (
     TunedPage,
     TunedQuery,
     TuningPage,
-    TuningQuery,
     TuningStore,
     TuningUpdate,
 )
@@ -27,7 +26,7 @@ if TYPE_CHECKING:
     from orchestrator.spec.job import Tag
     from orchestrator.spec.tuned import Inherited
     from orchestrator.spec.tuning import TuningJobSpec
-    from orchestrator.store.base import DriverLease, IdempotencyKey
+    from orchestrator.store.base import DriverLease, IdempotencyKey, ListQuery
 
 
 @dataclass(frozen=True)
@@ -50,7 +49,7 @@ class MemoryTuningStore(TuningStore):
     ) -> None:
         self._lock = lock
         self._check_lease = check_lease
-        self._cursor_key = cursor_key
+        self._pages = tuning_rules.Pages(cursor_key)
         self._clock = clock
         self._tunings: dict[int, _Tuning] = {}
         self._last_number = 0
@@ -76,15 +75,8 @@ class MemoryTuningStore(TuningStore):
             if self._found(spec.tuning_job_name) is not None:
                 raise AlreadyExists(tuning_rules.name_taken(spec.tuning_job_name))
             self._last_number += 1
-            record = TuningJobRecord(
-                number=self._last_number,
-                spec=spec,
-                arn=arn,
-                status=TuningStatus.IN_PROGRESS,
-                created_at=now,
-                modified_at=now,
-                inherited=tuple(inherited),
-                tags=spec.tags,
+            record = tuning_rules.accepted(
+                spec, number=self._last_number, arn=arn, now=now, inherited=inherited
             )
             self._tunings[record.number] = _Tuning(record, idempotency)
             return record
@@ -116,15 +108,13 @@ class MemoryTuningStore(TuningStore):
         with self._lock:
             return self._named(name).record
 
-    def page(self, query: TuningQuery) -> TuningPage:
+    def page(self, query: ListQuery) -> TuningPage:
         """See ``TuningStore.page``."""
-        tuning_rules.check_page(query.limit)
-        listed = tuning_rules.digest(query)
-        behind = cursor.unseal(self._cursor_key, listed, query.cursor) if query.cursor else None
+        behind = self._pages.behind(query)
         with self._lock:
             known = {number: tuning.record for number, tuning in self._tunings.items()}
         shown, last = tuning_rules.page_of_rows(map(_listed, known.values()), query, behind)
-        token = cursor.seal(self._cursor_key, listed, list(last)) if last else None
+        token = self._pages.token(query, last)
         return TuningPage(tuple(known[row.number] for row in shown), token)
 
     def jobs_of(self, number: int) -> list[TunedJob]:
@@ -135,12 +125,10 @@ class MemoryTuningStore(TuningStore):
 
     def page_of_jobs(self, name: str, query: TunedQuery) -> TunedPage:
         """See ``TuningStore.page_of_jobs``."""
-        tuning_rules.check_page(query.limit)
-        listed = tuning_rules.digest(query, rules.name_key(name))
-        behind = cursor.unseal(self._cursor_key, listed, query.cursor) if query.cursor else None
+        behind = self._pages.behind(query, name)
         jobs = self.jobs_of(self.get(name).number)
         shown, last = tuning_rules.page_of_jobs(jobs, query, behind)
-        token = cursor.seal(self._cursor_key, listed, list(last)) if last else None
+        token = self._pages.token(query, last, name)
         return TunedPage(tuple(shown), token)
 
     def tuning_jobs_of(self, job_names: Sequence[str]) -> Mapping[str, str]:

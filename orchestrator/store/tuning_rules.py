@@ -9,14 +9,32 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any, TypeVar
 
-from orchestrator.errors import InvalidSpec, InvalidState
-from orchestrator.spec.tuned import TunedJob, TuningJobRecord, TuningStatus
-from orchestrator.store import rules
-from orchestrator.store.base import SortBy
-from orchestrator.store.tuning import TunedQuery, TunedSortBy, TuningQuery, TuningUpdate
+from orchestrator.errors import InvalidState
+from orchestrator.spec.state import TrainingJobStatus
+from orchestrator.spec.tuned import Inherited, TunedJob, TuningJobRecord
+from orchestrator.spec.tuning import TuningJobSpec
+from orchestrator.store import cursor, rules
+from orchestrator.store.base import ListQuery, SortBy
+from orchestrator.store.tuning import TunedQuery, TunedSortBy, TuningUpdate
 
 STOPPING_MESSAGE = "Stopping the tuning job"
 _Row = TypeVar("_Row")
+
+
+def accepted(
+    spec: TuningJobSpec, *, number: int, arn: str, now: datetime, inherited: Sequence[Inherited]
+) -> TuningJobRecord:
+    """Return a tuning job as it is when it is accepted."""
+    return TuningJobRecord(
+        number=number,
+        spec=spec,
+        arn=arn,
+        status=TrainingJobStatus.IN_PROGRESS,
+        created_at=now,
+        modified_at=now,
+        inherited=tuple(inherited),
+        tags=spec.tags,
+    )
 
 
 def changed(record: TuningJobRecord, update: TuningUpdate, now: datetime) -> TuningJobRecord:
@@ -30,7 +48,7 @@ def changed(record: TuningJobRecord, update: TuningUpdate, now: datetime) -> Tun
             f"an ended tuning job never changes; {record.name!r} is {record.status}"
         )
     status = update.status or record.status
-    if record.status is TuningStatus.STOPPING and status is TuningStatus.IN_PROGRESS:
+    if record.status is TrainingJobStatus.STOPPING and status is TrainingJobStatus.IN_PROGRESS:
         raise InvalidState(
             f"InProgress may not follow Stopping; tuning job {record.name!r} was not changed"
         )
@@ -61,7 +79,7 @@ def stopping(record: TuningJobRecord, now: datetime) -> TuningJobRecord:
         return record
     return record.model_copy(
         update={
-            "status": TuningStatus.STOPPING,
+            "status": TrainingJobStatus.STOPPING,
             "message": STOPPING_MESSAGE,
             "stop_requested_at": now,
             "revision": record.revision + 1,
@@ -96,19 +114,40 @@ def name_taken(name: str) -> str:
     )
 
 
-def check_page(limit: int) -> None:
-    """Check the limit of a page.
+class Pages:
+    """Where the pages of a list begin; a token is good for one list of one store.
 
-    Raises:
-        InvalidSpec: It is out of range.
+    Args:
+        key: Secret of the store.
     """
-    if not 1 <= limit <= rules.MAX_PAGE:
-        raise InvalidSpec(f"limit must be 1 to {rules.MAX_PAGE}, got {limit}")
+
+    def __init__(self, key: bytes) -> None:
+        self._key = key
+
+    def behind(self, query: ListQuery | TunedQuery, name: str = "") -> Sequence[Any] | None:
+        """Return behind which place a page begins, None for the first.
+
+        Args:
+            query: What is listed.
+            name: Whose training jobs are listed; empty for tuning jobs.
+
+        Raises:
+            InvalidSpec: The limit is out of range, or the token is of another list.
+        """
+        rules.check_limit(query.limit)
+        if query.cursor is None:
+            return None
+        return cursor.unseal(self._key, _digest(query, name), query.cursor)
+
+    def token(
+        self, query: ListQuery | TunedQuery, last: Sequence[Any] | None, name: str = ""
+    ) -> str | None:
+        """Return what leads to the page behind a place, None where there is no other page."""
+        return None if last is None else cursor.seal(self._key, _digest(query, name), list(last))
 
 
-def digest(query: TuningQuery | TunedQuery, name: str = "") -> str:
-    """Return what a cursor is bound to: the list without its limit."""
-    return rules.fingerprint(name, replace(query, limit=0, cursor=None))
+def _digest(query: ListQuery | TunedQuery, name: str) -> str:
+    return rules.fingerprint(rules.name_key(name), replace(query, limit=0, cursor=None))
 
 
 @dataclass(frozen=True)
@@ -117,12 +156,12 @@ class TuningRow:
 
     number: int
     name_key: str
-    status: TuningStatus
+    status: TrainingJobStatus
     created_at: datetime
     modified_at: datetime
 
 
-def is_listed(row: TuningRow, query: TuningQuery) -> bool:
+def is_listed(row: TuningRow, query: ListQuery) -> bool:
     """Return whether a tuning job passes the filters of a list."""
     checks: tuple[tuple[Any, Callable[[Any], bool]], ...] = (
         (query.name_contains, lambda term: term.lower() in row.name_key),
@@ -136,7 +175,7 @@ def is_listed(row: TuningRow, query: TuningQuery) -> bool:
 
 
 def page_of_rows(
-    rows: Iterable[TuningRow], query: TuningQuery, behind: Sequence[Any] | None
+    rows: Iterable[TuningRow], query: ListQuery, behind: Sequence[Any] | None
 ) -> tuple[list[TuningRow], tuple[Any, ...] | None]:
     """Return one page of tuning jobs, and the place of its last one if there are more."""
     places: dict[SortBy, Callable[[TuningRow], tuple[Any, ...]]] = {
@@ -173,7 +212,7 @@ def _by_objective(job: TunedJob, *, descending: bool) -> tuple[Any, ...]:
 def _page(
     rows: Iterable[_Row],
     place: Callable[[_Row], tuple[Any, ...]],
-    query: TuningQuery | TunedQuery,
+    query: ListQuery | TunedQuery,
     behind: Sequence[Any] | None,
 ) -> tuple[list[_Row], tuple[Any, ...] | None]:
     ordered = sorted(rows, key=place, reverse=query.descending)

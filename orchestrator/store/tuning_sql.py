@@ -11,14 +11,14 @@ from pydantic import ValidationError
 from sqlalchemy import delete, insert, or_, select, update
 
 from orchestrator.errors import AlreadyExists, NotFound, StoreError
-from orchestrator.spec.tuned import TunedJob, TuningJobRecord, TuningStatus
-from orchestrator.store import codec, counts, cursor, leases, rules, tuning_rules
+from orchestrator.spec.state import TrainingJobStatus
+from orchestrator.spec.tuned import TunedJob, TuningJobRecord
+from orchestrator.store import codec, counts, leases, rules, tuning_rules
 from orchestrator.store.tables import tuned_jobs, tuning_jobs
 from orchestrator.store.tuning import (
     TunedPage,
     TunedQuery,
     TuningPage,
-    TuningQuery,
     TuningStore,
     TuningUpdate,
 )
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from orchestrator.spec.job import Tag
     from orchestrator.spec.tuned import Inherited
     from orchestrator.spec.tuning import TuningJobSpec
-    from orchestrator.store.base import DriverLease, IdempotencyKey
+    from orchestrator.store.base import DriverLease, IdempotencyKey, ListQuery
     from orchestrator.store.engine import Database
 
 # What has columns of its own.
@@ -50,7 +50,7 @@ class SqlTuningStore(TuningStore):
 
     def __init__(self, database: Database, cursor_key: bytes, clock: Clock) -> None:
         self._database = database
-        self._cursor_key = cursor_key
+        self._pages = tuning_rules.Pages(cursor_key)
         self._clock = clock
 
     # -- clients ---------------------------------------------------------------------------
@@ -66,16 +66,7 @@ class SqlTuningStore(TuningStore):
     ) -> TuningJobRecord:
         """See ``TuningStore.create``."""
         rules.check_idempotency(idempotency)
-        record = TuningJobRecord(
-            number=0,
-            spec=spec,
-            arn=arn,
-            status=TuningStatus.IN_PROGRESS,
-            created_at=now,
-            modified_at=now,
-            inherited=tuple(inherited),
-            tags=spec.tags,
-        )
+        record = tuning_rules.accepted(spec, number=0, arn=arn, now=now, inherited=inherited)
         row = _row(record) | {"spec": rules.encode_spec(spec)}
         if idempotency is not None:
             row |= {
@@ -102,11 +93,9 @@ class SqlTuningStore(TuningStore):
         """See ``TuningStore.get``."""
         return self._database.ask(lambda connection: _named(connection, name))
 
-    def page(self, query: TuningQuery) -> TuningPage:
+    def page(self, query: ListQuery) -> TuningPage:
         """See ``TuningStore.page``."""
-        tuning_rules.check_page(query.limit)
-        listed = tuning_rules.digest(query)
-        behind = cursor.unseal(self._cursor_key, listed, query.cursor) if query.cursor else None
+        behind = self._pages.behind(query)
 
         def work(connection: Connection) -> tuple[list[TuningJobRecord], Any]:
             rows = map(_listed_of, connection.execute(select(*_LISTED)).mappings())
@@ -117,7 +106,7 @@ class SqlTuningStore(TuningStore):
             return [_record_of(found[number]) for number in numbers], last
 
         jobs, last = self._database.ask(work)
-        token = cursor.seal(self._cursor_key, listed, list(last)) if last else None
+        token = self._pages.token(query, last)
         return TuningPage(tuple(jobs), token)
 
     def jobs_of(self, number: int) -> list[TunedJob]:
@@ -126,14 +115,12 @@ class SqlTuningStore(TuningStore):
 
     def page_of_jobs(self, name: str, query: TunedQuery) -> TunedPage:
         """See ``TuningStore.page_of_jobs``."""
-        tuning_rules.check_page(query.limit)
-        listed = tuning_rules.digest(query, rules.name_key(name))
-        behind = cursor.unseal(self._cursor_key, listed, query.cursor) if query.cursor else None
+        behind = self._pages.behind(query, name)
         jobs = self._database.ask(
             lambda connection: _jobs_of(connection, _named(connection, name).number)
         )
         shown, last = tuning_rules.page_of_jobs(jobs, query, behind)
-        token = cursor.seal(self._cursor_key, listed, list(last)) if last else None
+        token = self._pages.token(query, last, name)
         return TunedPage(tuple(shown), token)
 
     def tuning_jobs_of(self, job_names: Sequence[str]) -> Mapping[str, str]:
@@ -301,7 +288,7 @@ def _listed_of(row: RowMapping) -> TuningRow:
     return TuningRow(
         row["number"],
         row["name_key"],
-        TuningStatus(row["status"]),
+        TrainingJobStatus(row["status"]),
         rules.from_us(row["created_us"]),
         rules.from_us(row["modified_us"]),
     )

@@ -27,7 +27,6 @@ from orchestrator.spec.tuned import (
     TunedJob,
     TunedRung,
     TuningJobRecord,
-    TuningStatus,
 )
 from orchestrator.spec.tuning import (
     TrainingJobDefinition,
@@ -35,8 +34,8 @@ from orchestrator.spec.tuning import (
     TuningLimits,
     TuningObjective,
 )
-from orchestrator.store.base import IdempotencyKey, SortBy, Store
-from orchestrator.store.tuning import TunedQuery, TunedSortBy, TuningQuery, TuningUpdate
+from orchestrator.store.base import IdempotencyKey, ListQuery, SortBy, Store
+from orchestrator.store.tuning import TunedQuery, TunedSortBy, TuningUpdate
 from orchestrator.testing.store_jobs import (
     SCOPE,
     START,
@@ -97,7 +96,7 @@ class TuningContract(StoreFixtures):
         )
         tags = (Tag(key="team", value="ü"),)
         made = ask(store, "Tuning-1", inherited=[inherited], changes={"tags": tags})
-        assert made.status is TuningStatus.IN_PROGRESS
+        assert made.status is TrainingJobStatus.IN_PROGRESS
         assert (made.inherited, made.tags, made.created_at) == ((inherited,), tags, START)
         assert store.tunings.get("tuning-1") == made, "case does not count"
         assert store.tunings.jobs_of(made.number) == []
@@ -123,7 +122,7 @@ class TuningContract(StoreFixtures):
     def test_numbers_are_never_used_again(self, store: Store) -> None:
         first = ask(store, "one")
         lease = take_over(store)
-        end = change(first, status=TuningStatus.FAILED, ended_at=START)
+        end = change(first, status=TrainingJobStatus.FAILED, ended_at=START)
         assert store.tunings.apply([end], lease) == [True]
         store.tunings.delete("one")
         with pytest.raises(NotFound, match="no tuning job 'one'"):
@@ -174,7 +173,7 @@ class TuningContract(StoreFixtures):
 
     def test_all_updates_of_a_call_or_none(self, store: Store) -> None:
         one, other, lease = ask(store, "one"), ask(store, "other"), take_over(store)
-        end = change(one, status=TuningStatus.COMPLETED, ended_at=START)
+        end = change(one, status=TrainingJobStatus.COMPLETED, ended_at=START)
         store.tunings.apply([end], lease)
         again = change(store.tunings.get("one"), message="more")
         with pytest.raises(InvalidState, match="ended tuning job never changes"):
@@ -184,7 +183,7 @@ class TuningContract(StoreFixtures):
     def test_an_end_has_a_time_and_a_status(self, store: Store) -> None:
         record, lease = ask(store, "t"), take_over(store)
         for update in (
-            change(record, status=TuningStatus.COMPLETED),
+            change(record, status=TrainingJobStatus.COMPLETED),
             change(record, ended_at=START),
         ):
             with pytest.raises(InvalidState, match="comes with the time of the end"):
@@ -196,21 +195,21 @@ class TuningContract(StoreFixtures):
         store.tunings.apply([change(record, message="mine")], lease)
         assert [each.name for each in store.tunings.active(SCOPE)] == ["t"]
         assert store.tunings.active("host:two") == []
-        end = change(store.tunings.get("t"), status=TuningStatus.STOPPED, ended_at=START)
+        end = change(store.tunings.get("t"), status=TrainingJobStatus.STOPPED, ended_at=START)
         store.tunings.apply([end], lease)
         assert store.tunings.active(SCOPE) == []
 
     def test_the_stop_of_a_tuning_job_is_noted_once(self, store: Store, clock: SetClock) -> None:
         ask(store, "t")
         first = store.tunings.request_stop("t", now=clock.move(1))
-        assert (first.status, first.stop_requested_at) == (TuningStatus.STOPPING, clock.now())
+        assert (first.status, first.stop_requested_at) == (TrainingJobStatus.STOPPING, clock.now())
         assert store.tunings.request_stop("T", now=clock.move(1)) == first
         with pytest.raises(NotFound):
             store.tunings.request_stop("other", now=START)
         lease = take_over(store)
         with pytest.raises(InvalidState, match="may not follow Stopping"):
-            store.tunings.apply([change(first, status=TuningStatus.IN_PROGRESS)], lease)
-        end = change(first, status=TuningStatus.STOPPED, ended_at=START)
+            store.tunings.apply([change(first, status=TrainingJobStatus.IN_PROGRESS)], lease)
+        end = change(first, status=TrainingJobStatus.STOPPED, ended_at=START)
         store.tunings.apply([end], lease)
         ended = store.tunings.get("t")
         assert store.tunings.request_stop("t", now=START) == ended
@@ -244,20 +243,20 @@ class TuningContract(StoreFixtures):
 
         def names(**filters: Any) -> list[str]:
             found: list[str] = []
-            query = TuningQuery(limit=3, **filters)
+            query = ListQuery(limit=3, **filters)
             while True:
                 page = store.tunings.page(query)
                 found += [each.name for each in page.jobs]
                 if page.next_cursor is None:
                     return found
-                query = TuningQuery(limit=3, cursor=page.next_cursor, **filters)
+                query = ListQuery(limit=3, cursor=page.next_cursor, **filters)
 
         assert names() == ["B-4", "c-3", "a-2", "b-1"]
         assert names(descending=False) == ["b-1", "a-2", "c-3", "B-4"]
         assert names(sort_by=SortBy.NAME, descending=False) == ["a-2", "b-1", "B-4", "c-3"]
         assert names(sort_by=SortBy.STATUS) == ["c-3", "B-4", "a-2", "b-1"]
         assert names(name_contains="B-") == ["B-4", "b-1"]
-        assert names(status_equals=TuningStatus.STOPPING) == ["c-3"]
+        assert names(status_equals=TrainingJobStatus.STOPPING) == ["c-3"]
         assert names(created_after=START, created_before=START + timedelta(seconds=3)) == [
             "c-3",
             "a-2",
@@ -265,7 +264,7 @@ class TuningContract(StoreFixtures):
         assert names(modified_after=START + timedelta(seconds=3)) == ["c-3"]
         assert names(modified_before=START + timedelta(seconds=1)) == ["b-1"]
         with pytest.raises(InvalidSpec, match="1 to 1000"):
-            store.tunings.page(TuningQuery(limit=0))
+            store.tunings.page(ListQuery(limit=0))
 
     def test_lists_of_training_jobs(self, store: Store) -> None:
         record, lease = ask(store, "t"), take_over(store)

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from orchestrator.spec.state import TrainingJobStatus
-from orchestrator.spec.tuned import ObjectiveStatus, TunedJob, TunedRung, TuningStatus
+from orchestrator.spec.tuned import ObjectiveStatus, TunedJob, TunedRung
 from orchestrator.spec.tuning import Asha, grid_size
 from orchestrator.store.tuning import TuningUpdate
 from orchestrator.tuner.completion import course_of, why_complete
@@ -95,7 +95,7 @@ def decide(
     jobs, stops = _ended_early(record, jobs, seen)
     open_jobs = [job for job in jobs if not job.has_ended]
     ends = _why_end(record, jobs, now)
-    if ends is not None or record.status is TuningStatus.STOPPING:
+    if ends is not None or record.status is TrainingJobStatus.STOPPING:
         return _ending(record, known, jobs, open_jobs, ends, now)
     free = _free(spec, jobs, open_jobs)
     new = _begun(record, jobs, [*_to_retry(jobs), *chosen][:free], now)
@@ -106,7 +106,7 @@ def decide(
 
 @dataclass(frozen=True)
 class _End:
-    status: TuningStatus
+    status: TrainingJobStatus
     message: str
     stops_running: bool = False
     converged: bool = False
@@ -118,7 +118,7 @@ def _why_end(record: TuningJobRecord, jobs: Sequence[TunedJob], now: datetime) -
     seconds = (now - record.created_at).total_seconds()
     if limits.max_runtime_in_seconds is not None and seconds >= limits.max_runtime_in_seconds:
         why = f"the tuning job has taken max_runtime_in_seconds ({limits.max_runtime_in_seconds})"
-        return _End(TuningStatus.COMPLETED, why, stops_running=True)
+        return _End(TrainingJobStatus.COMPLETED, why, stops_running=True)
     ended = sorted(
         (job for job in jobs if job.has_ended and not job.is_retryable),
         key=lambda job: (job.ended_at, job.index),
@@ -126,22 +126,28 @@ def _why_end(record: TuningJobRecord, jobs: Sequence[TunedJob], now: datetime) -
     succeeded = [job for job in ended if job.objective_status is ObjectiveStatus.SUCCEEDED]
     if len(ended) >= FAILURES and not succeeded and not _any_reports(jobs):
         why = f"no training job has given a result; {common_failure(ended)}"
-        return _End(TuningStatus.FAILED, why, stops_running=True)
+        return _End(TrainingJobStatus.FAILED, why, stops_running=True)
     values = [job.objectives[0] if job.objectives and job.is_feasible else None for job in ended]
     course = course_of(values, spec.objectives[0])
     why_enough = why_complete(course, spec.completion, spec.objectives[0])
     if why_enough is not None:
         converged = spec.completion.complete_on_convergence and course.has_converged
-        return _End(TuningStatus.COMPLETED, why_enough, stops_running=True, converged=converged)
+        return _End(
+            TrainingJobStatus.COMPLETED, why_enough, stops_running=True, converged=converged
+        )
     if limits.max_epochs is not None and sum(job.epochs for job in jobs) >= limits.max_epochs:
         why = f"the training jobs have reported max_epochs ({limits.max_epochs}) values"
-        return _End(TuningStatus.COMPLETED, why, stops_running=True)
+        return _End(TrainingJobStatus.COMPLETED, why, stops_running=True)
     if len(_counted(jobs)) >= _most_jobs(spec):
         if any(not job.has_ended for job in jobs):
             return None
         if not succeeded:
-            return _End(TuningStatus.FAILED, f"all training jobs failed; {common_failure(ended)}")
-        return _End(TuningStatus.COMPLETED, f"all {len(_counted(jobs))} training jobs have ended")
+            return _End(
+                TrainingJobStatus.FAILED, f"all training jobs failed; {common_failure(ended)}"
+            )
+        return _End(
+            TrainingJobStatus.COMPLETED, f"all {len(_counted(jobs))} training jobs have ended"
+        )
     return None
 
 
@@ -293,9 +299,9 @@ def _ending(
     now: datetime,
 ) -> Steps:
     """End those that run, and the tuning job with the last of them."""
-    ends = ends or _End(TuningStatus.STOPPED, "it was asked to stop", stops_running=True)
-    if record.status is TuningStatus.STOPPING and ends.status is not TuningStatus.FAILED:
-        ends = replace(ends, status=TuningStatus.STOPPED, message=record.message)
+    ends = ends or _End(TrainingJobStatus.STOPPED, "it was asked to stop", stops_running=True)
+    if record.status is TrainingJobStatus.STOPPING and ends.status is not TrainingJobStatus.FAILED:
+        ends = replace(ends, status=TrainingJobStatus.STOPPED, message=record.message)
     submitted = [job for job in open_jobs if job.status is not None]
     stops = tuple(
         Stop(job.job_name, ends.message)
@@ -310,7 +316,7 @@ def _ending(
         base,
         status=ends.status,
         message=ends.message,
-        failure_reason=ends.message if ends.status is TuningStatus.FAILED else None,
+        failure_reason=ends.message if ends.status is TrainingJobStatus.FAILED else None,
         converged_at=now if ends.converged else None,
         ended_at=now,
         durable=True,

@@ -10,7 +10,7 @@ import pytest
 
 from orchestrator.spec.ranges import CategoricalParameter
 from orchestrator.spec.state import EndReason, TrainingJobStatus
-from orchestrator.spec.tuned import ObjectiveStatus, TuningStatus
+from orchestrator.spec.tuned import ObjectiveStatus
 from orchestrator.spec.tuning import Asha, CompletionCriteria, MetricConstraint, TuningLimits
 from orchestrator.tuner.decide import FAILURES, RETRIES
 from tests.unit.tuner.world import World, tuning_spec
@@ -36,7 +36,7 @@ class TestTheWay:
             for name in world.running()[:1]:
                 world.report(name, 0.5)
                 world.end(name)
-        assert world.record.status is TuningStatus.COMPLETED
+        assert world.record.status is TrainingJobStatus.COMPLETED
         assert world.record.message == "all 6 training jobs have ended"
         assert len(world.submitted) == 6
         assert world.most_at_once == 2
@@ -75,7 +75,7 @@ class TestTheWay:
             for name in world.running():
                 world.report(name, 1.0)
                 world.end(name)
-        assert world.record.status is TuningStatus.COMPLETED
+        assert world.record.status is TrainingJobStatus.COMPLETED
         assert [job.values["kind"] for job in world.tuned] == ["a", "b", "c"]
 
 
@@ -129,7 +129,7 @@ class TestResults:
         world.report(name, 0.5)
         world.end(name)
         go(world)
-        assert world.record.status is TuningStatus.COMPLETED
+        assert world.record.status is TrainingJobStatus.COMPLETED
         assert {job.values["rate"] for job in world.tuned} == {"0.0"}
         assert [job.told for job in world.tuned] == [()] * RETRIES + [(0.5,)]
         assert [job.continues for job in world.tuned] == [None, 1, 2, 3]
@@ -152,7 +152,7 @@ class TestEnds:
             go(world)
             for name in world.running():
                 world.end(name, EndReason.EXIT_CODE, "AlgorithmError: no module named torhc")
-        assert world.record.status is TuningStatus.FAILED
+        assert world.record.status is TrainingJobStatus.FAILED
         assert len(world.submitted) <= FAILURES + 2
         assert "no module named torhc" in str(world.record.failure_reason)
 
@@ -166,7 +166,7 @@ class TestEnds:
                     world.end(name)
                 else:
                     world.end(name, EndReason.EXIT_CODE, "AlgorithmError: boom")
-        assert world.record.status is TuningStatus.COMPLETED
+        assert world.record.status is TrainingJobStatus.COMPLETED
         assert len(world.submitted) == 12
 
     def test_a_stop_ends_those_that_run_and_begins_no_other(self):
@@ -176,7 +176,7 @@ class TestEnds:
         go(world)
         assert world.stopped == world.submitted
         go(world)
-        assert world.record.status is TuningStatus.STOPPED
+        assert world.record.status is TrainingJobStatus.STOPPED
         assert len(world.submitted) == 2
 
     def test_a_stop_before_anything_was_submitted(self):
@@ -184,7 +184,7 @@ class TestEnds:
         world.round(RATES.__getitem__)
         world.store.tunings.request_stop("t", now=world.clock.now())
         go(world)
-        assert world.record.status is TuningStatus.STOPPED
+        assert world.record.status is TrainingJobStatus.STOPPED
         assert world.submitted == []
         assert all(job.has_ended for job in world.tuned)
 
@@ -194,7 +194,7 @@ class TestEnds:
         world.clock.move(600)
         go(world)
         go(world)
-        assert world.record.status is TuningStatus.COMPLETED
+        assert world.record.status is TrainingJobStatus.COMPLETED
         assert "max_runtime_in_seconds (600)" in world.record.message
 
     def test_a_number_of_epochs(self):
@@ -205,7 +205,7 @@ class TestEnds:
         world.report(second, 1, 1)
         go(world)
         go(world)
-        assert world.record.status is TuningStatus.COMPLETED
+        assert world.record.status is TrainingJobStatus.COMPLETED
         assert len(world.submitted) == 2
 
     def test_a_target(self):
@@ -218,7 +218,7 @@ class TestEnds:
         go(world)
         assert world.stopped == [second]
         go(world)
-        assert world.record.status is TuningStatus.COMPLETED
+        assert world.record.status is TrainingJobStatus.COMPLETED
         assert "target 0.1" in world.record.message
 
 
@@ -290,13 +290,13 @@ def test_whatever_happens_in_whatever_order_it_ends_with_all_accounted_for(seed)
                 world.report(name, chance.choice([chance.random(), math.nan]))
             if chance.random() < 0.2:
                 world.end(name, chance.choice(ends), "why")
-    assert world.record.status in {TuningStatus.COMPLETED, TuningStatus.FAILED}
+    assert world.record.status in {TrainingJobStatus.COMPLETED, TrainingJobStatus.FAILED}
     assert world.running() == []
     assert world.most_at_once <= parallel
     tuned = world.tuned
     assert [job.index for job in tuned] == list(range(1, len(tuned) + 1))
     assert sorted(job.job_name for job in tuned) == sorted(world.submitted)
     assert all(job.has_ended for job in tuned)
-    if world.record.status is TuningStatus.COMPLETED:
+    if world.record.status is TrainingJobStatus.COMPLETED:
         assert sum(not job.is_retryable for job in tuned) == 15
         assert all(job.told for job in tuned if not job.is_retryable)
