@@ -1,5 +1,6 @@
 """Trains in loops of its own; prints for each the sum of squares of its weights, as hex."""
 
+import gc
 import sys
 
 import keras
@@ -172,6 +173,8 @@ def replaced(compiled=True):
     step = tf.function(step) if compiled else step
     for x, y in BATCHES:
         step(x, y)
+    del model, step
+    gc.collect()
     return copy
 
 

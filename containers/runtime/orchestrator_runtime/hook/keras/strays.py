@@ -5,6 +5,7 @@ A model that was made anew, or copied, after its optimizer was built.
 
 from __future__ import annotations
 
+import itertools
 import weakref
 from typing import TYPE_CHECKING, Any
 
@@ -26,21 +27,41 @@ MOST = 1000
 """Variables that are told of."""
 
 
+class Stray:
+    """A variable that no optimizer had when its gradient was computed."""
+
+    def __init__(self, variable: Any) -> None:
+        self._variable = weakref.ref(raw(variable))
+        self._owned = False
+
+    def look(self, strays: Strays) -> None:
+        """Remember whether an optimizer has it by now: the variable may die before that is asked."""
+        variable = self._variable()
+        self._owned = self._owned or (variable is not None and strays.is_owned(variable))
+
+    @property
+    def is_owned(self) -> bool:
+        """Whether an optimizer had it at some time."""
+        return self._owned
+
+
 class Strays:
     """What tapes were asked for, less what optimizers have.
 
     Which optimizers there are is known only later: where a graph is made, the second one of two may
     not have been seen yet. So all are measured that are strays then, and dropped when they are read
-    if an optimizer has them by that time.
+    if an optimizer has had them by that time.
     """
 
     def __init__(self) -> None:
-        self._variables: dict[Table, tuple[weakref.ref[Any], ...]] = {}
+        self._found: dict[Table, tuple[Stray, ...]] = {}
         self._owned: weakref.WeakValueDictionary[int, Any] = weakref.WeakValueDictionary()
 
     def own(self, variables: Sequence[Any]) -> None:
         """Note what an optimizer has."""
         self._owned.update({id(raw(variable)): raw(variable) for variable in variables})
+        for stray in itertools.chain.from_iterable(list(self._found.values())):
+            stray.look(self)
 
     def is_owned(self, variable: Any) -> bool:
         """Return whether an optimizer has a variable."""
@@ -65,7 +86,7 @@ class Strays:
         if interval is None or not strays:
             return None
         table = Table("strays", 0, named([variable for variable, _ in strays]))
-        self._variables[table] = tuple(weakref.ref(raw(variable)) for variable, _ in strays)
+        self._found[table] = tuple(Stray(variable) for variable, _ in strays)
         values = [measure.value_of(gradient) for _, gradient in strays]
         numbers = measure.when(
             measure.holds(step, interval),
@@ -79,10 +100,9 @@ class Strays:
         block = record.blocks.pop(STRAYS_L2, None)
         if block is None:
             return
-        variables = [reference() for reference in self._variables.get(block.table, ())]
         values = [
-            value if variable is not None and not self.is_owned(variable) else None
-            for value, variable in zip(block.values, variables)
+            None if stray.is_owned else value
+            for value, stray in zip(block.values, self._found.get(block.table, ()))
         ]
         if any(value is not None for value in values):
             record.blocks[STRAYS_L2] = Block(block.table, values)
