@@ -248,11 +248,11 @@ SCENARIOS: tuple[Scenario, ...] = (
         activation="tanh",
         depth=2,
         skip=False,
-        gain=4e4,
+        gain=1e3,
         norm="none",
         optimizer="SGD",
         lr=0.05,
-        settings=MOMENTUM,
+        settings={**MOMENTUM, "clipvalue": 0.1},
     ),
     KERAS.ill(
         "keras_residual_all_zero",
