@@ -1,7 +1,7 @@
 """Named steps at which a test can kill, stop or fail the driver.
 
-Every step between two durable facts has a name in ``FAILPOINTS``; the crash test walks the whole
-registry, so a new step cannot be forgotten: an unknown name fails at once.
+Every step between two durable facts has a name in a registry; the crash tests walk the whole
+of it, so a new step cannot be forgotten: an unknown name fails at once.
 ``ORCHESTRATOR_FAILPOINT=<name>:<kill|stop|raise|enospc>[:<marker file>]`` arms one; with a marker
 file it fires once per file, so that the restarted process runs on. ``stop`` stops the process
 until it gets SIGCONT; then it goes on as if nothing had been.
@@ -44,6 +44,16 @@ FAILPOINTS = (
     "cleanup.before_remove",
     "cleanup.after_remove",
 )
+"""On the way of a training job."""
+TUNING_FAILPOINTS = (
+    "create_tuning.before_commit",
+    "create_tuning.after_commit",
+    "stop_tuning.after_commit",
+    "tune.before_commit",
+    "tune.after_commit",
+    "tune.after_submit",
+)
+"""On the way of a tuning job, beside those of its training jobs."""
 VARIABLE = "ORCHESTRATOR_FAILPOINT"
 
 
@@ -51,14 +61,14 @@ def failpoint(name: str) -> None:
     """Do nothing, unless this point is armed by the environment.
 
     Args:
-        name: One of ``FAILPOINTS``.
+        name: One of ``FAILPOINTS`` or ``TUNING_FAILPOINTS``.
 
     Raises:
         KeyError: When the name is not registered.
         RuntimeError: When armed with ``raise``.
         OSError: When armed with ``enospc``.
     """
-    if name not in FAILPOINTS:
+    if name not in FAILPOINTS and name not in TUNING_FAILPOINTS:
         raise KeyError(name)
     armed = os.environ.get(VARIABLE, "")
     if not armed.startswith(f"{name}:"):

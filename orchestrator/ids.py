@@ -47,6 +47,11 @@ def training_job_arn(
     return f"arn:aws:sagemaker:{region}:{account}:training-job/{name.lower()}"
 
 
+def tuning_job_arn(name: str, *, region: str = LOCAL_REGION, account: str = LOCAL_ACCOUNT) -> str:
+    """Return the ARN of a tuning job."""
+    return f"arn:aws:sagemaker:{region}:{account}:hyper-parameter-tuning-job/{name.lower()}"
+
+
 def default_bucket(*, region: str = LOCAL_REGION, account: str = LOCAL_ACCOUNT) -> str:
     """Return the name of the bucket that the SageMaker SDK uses when it is told none."""
     return f"sagemaker-{region}-{account}"

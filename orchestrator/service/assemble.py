@@ -43,9 +43,12 @@ from orchestrator.service.runtime import install_runtime
 from orchestrator.service.script_mode import ScriptMode
 from orchestrator.service.storage import check_not_lost, check_shared, check_unshared
 from orchestrator.service.tokens import PageTokens
+from orchestrator.service.tunings import TuningService
 from orchestrator.settings import Settings
 from orchestrator.store.failures import newest_backup
 from orchestrator.store.sql import open_store
+from orchestrator.tuner.loop import TuningLoop
+from orchestrator.tuner.suggester import Suggester
 
 if TYPE_CHECKING:
     from orchestrator.backends.base import Backend
@@ -101,6 +104,15 @@ class Service:
             self._poll_seconds,
             self.metrics.delete,
         )
+        self.tunings = TuningService(
+            self.store.tunings,
+            self.workspace,
+            self.admission,
+            self.changes,
+            self.clock,
+            self._wake,
+            self._poll_seconds,
+        )
         self.logs = LogService(self.store, self.workspace, self.changes, self.clock)
         self.findings = FindingService(self.store, self.workspace)
         self.notifier = Notifier(
@@ -110,6 +122,15 @@ class Service:
             post_json,
             webhook_url=settings.webhook_url,
             is_anothers=self.workspace.is_anothers,
+        )
+        self.suggester = Suggester(self._on_suggestion)
+        self.tuner = TuningLoop(
+            store=self.store.tunings,
+            jobs=self.jobs,
+            metrics=self.metrics,
+            suggester=self.suggester,
+            clock=self.clock,
+            changed=self.changes.notify,
         )
         self._executor: ThreadPoolExecutor | None = None
         self._wake_socket: WakeSocket | None = None
@@ -195,8 +216,9 @@ class Service:
     def _make_driver(self, lease: DriverLease) -> Driver:
         self._retire()  # of an earlier try that failed half-way
         self._executor = ThreadPoolExecutor(ACTION_THREADS, thread_name_prefix="action")
-        self._wake_socket = WakeSocket(self._notify_path, self.driving.wake)
+        self._wake_socket = WakeSocket(self._notify_path, self._wake)
         self.notifier.start()
+        self.tuner.start(lease)
         return Driver(
             store=self.store,
             effects=Effects(
@@ -218,9 +240,18 @@ class Service:
             lease_seconds=self.settings.driver_lease_seconds,
         )
 
-    def _changed(self, _names: list[str]) -> None:
+    def _wake(self) -> None:
+        """Say, here or to the process that drives, that there is something to do."""
+        self.driving.wake()
+        self.tuner.wake()
+
+    def _on_suggestion(self) -> None:
+        self.tuner.wake()
+
+    def _changed(self, names: list[str]) -> None:
         self.changes.notify()
         self.notifier.wake()
+        self.tuner.changed(names)
 
     def _clean_up(self) -> None:
         file = self.home / STORE_FILE
@@ -232,6 +263,7 @@ class Service:
 
     def _retire(self) -> None:
         """Let go of what only a driver needs, once its last actions are done."""
+        self.tuner.close()
         self.notifier.close()
         if self._executor is not None:
             self._executor.shutdown(wait=True)
@@ -270,6 +302,7 @@ class Service:
     def close(self) -> None:
         """Stop driving and release everything; running jobs go on."""
         self.driving.close()
+        self.suggester.close()
         for backend in self.__dict__.get("backends", {}).values():
             backend.close()
         self.metrics.close()

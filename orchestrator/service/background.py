@@ -63,4 +63,5 @@ def _may_end(service: Service, server: RpcServer, linger: float) -> bool:
 
 
 def _is_idle(service: Service, linger: float) -> bool:
-    return service.driving.is_idle(linger) and not service.notifier.has_work()
+    has_work = service.notifier.has_work() or service.tuner.has_work()
+    return service.driving.is_idle(linger) and not has_work

@@ -13,7 +13,14 @@ from orchestrator import ids
 from orchestrator.errors import InvalidState, NotFound, OrchestratorError, StoreError
 from orchestrator.failpoints import failpoint
 from orchestrator.spec.state import EndReason
-from orchestrator.store.base import IdempotencyKey, ListQuery, NewJob, Page, Store
+from orchestrator.store.base import (
+    STOPPING_MESSAGE,
+    IdempotencyKey,
+    ListQuery,
+    NewJob,
+    Page,
+    Store,
+)
 from orchestrator.store.rules import check_deletable
 
 if TYPE_CHECKING:
@@ -286,6 +293,7 @@ class JobService:
         *,
         intent: EndReason = EndReason.USER_STOP,
         grace_seconds: float | None = None,
+        message: str = STOPPING_MESSAGE,
     ) -> TrainingJobRecord:
         """Ask a job to stop. Idempotent.
 
@@ -293,6 +301,7 @@ class JobService:
             name: Which job.
             intent: Why it shall stop; becomes its end reason.
             grace_seconds: Time between SIGTERM and SIGKILL; None = as the spec says.
+            message: The same in words.
 
         Raises:
             NotFound: There is no such job.
@@ -304,7 +313,11 @@ class JobService:
                 f"only a job that has not ended can be stopped, {name!r} is {before.status}"
             )
         job = self._store.request_stop(
-            name, intent=intent, grace_seconds=grace_seconds, now=self._clock.now()
+            name,
+            intent=intent,
+            grace_seconds=grace_seconds,
+            now=self._clock.now(),
+            message=message,
         )
         failpoint("stop.after_commit")
         self._changes.notify()

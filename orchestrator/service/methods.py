@@ -9,15 +9,17 @@ from typing import TYPE_CHECKING, Any
 from pydantic import TypeAdapter
 
 from orchestrator.service import requests
-from orchestrator.spec.redact import redacted_record
+from orchestrator.spec.redact import redacted_record, redacted_tuning
 from orchestrator.spec.state import EndReason
 from orchestrator.store.base import ListQuery, Page
+from orchestrator.store.tuning import TunedQuery
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from orchestrator.service.assemble import Service
     from orchestrator.spec.record import TrainingJobRecord
+    from orchestrator.spec.tuned import TuningOverview
 
 _PAGE = TypeAdapter(Page)
 
@@ -102,6 +104,47 @@ class _Methods:
         asked = dict(requests.ReadTensors.parse(request))
         chunk = asdict(self._service.findings.read_trace(**asked))
         return {**chunk, "data": base64.b64encode(chunk["data"]).decode("ascii")}
+
+    def create_tuning_job(self, **request: Any) -> dict[str, Any]:
+        asked = requests.CreateTuningJob.parse(request)
+        self._service.tunings.create(asked.spec, idempotency_key=asked.idempotency_key)
+        return self.describe_tuning_job(asked.spec.tuning_job_name)
+
+    def describe_tuning_job(self, name: str) -> dict[str, Any]:
+        return overview(self._service.tunings.describe(name))
+
+    def wait_tuning_job(self, **request: Any) -> dict[str, Any]:
+        return overview(self._service.tunings.wait(**dict(requests.Wait.parse(request))))
+
+    def list_tuning_jobs(self, **query: Any) -> dict[str, Any]:
+        given = {key: value for key, value in query.items() if value is not None}
+        page = self._service.tunings.list(ListQuery(**dict(requests.ListJobs.parse(given))))
+        return {
+            "jobs": [redacted_tuning(job).model_dump(mode="json") for job in page.jobs],
+            "next_cursor": page.next_cursor,
+        }
+
+    def list_tuned_jobs(self, name: str, **query: Any) -> dict[str, Any]:
+        given = {key: value for key, value in query.items() if value is not None}
+        asked = TunedQuery(**dict(requests.ListTunedJobs.parse(given)))
+        page = self._service.tunings.jobs(name, asked)
+        return {
+            "jobs": [job.model_dump(mode="json") for job in page.jobs],
+            "next_cursor": page.next_cursor,
+        }
+
+    def stop_tuning_job(self, name: str) -> dict[str, Any]:
+        self._service.tunings.stop(name)
+        return self.describe_tuning_job(name)
+
+    def delete_tuning_job(self, name: str) -> None:
+        self._service.tunings.delete(name)
+
+
+def overview(seen: TuningOverview) -> dict[str, Any]:
+    """Return a tuning job as JSON values, less the values of secrets."""
+    shown = seen.model_copy(update={"record": redacted_tuning(seen.record)})
+    return shown.model_dump(mode="json")
 
 
 def record(job: TrainingJobRecord) -> dict[str, Any]:

@@ -9,7 +9,9 @@ from pydantic import AwareDatetime, BeforeValidator, Field
 from orchestrator.spec.base import Spec
 from orchestrator.spec.job import EnvironmentName, Tag, TrainingJobSpec
 from orchestrator.spec.state import TrainingJobStatus
+from orchestrator.spec.tuning import TuningJobSpec
 from orchestrator.store.base import SortBy
+from orchestrator.store.tuning import TunedSortBy
 
 MAX_OFFSET = (1 << 40) - 1
 """Far beyond every log quota, within what every file system can seek to."""
@@ -42,6 +44,13 @@ class Submit(Request):
     secrets: dict[EnvironmentName, Annotated[str, Field(max_length=65536)]] | None = Field(
         default=None, max_length=100
     )
+    idempotency_key: str | None = None
+
+
+class CreateTuningJob(Request):
+    """See ``Tunings.create``."""
+
+    spec: TuningJobSpec
     idempotency_key: str | None = None
 
 
@@ -109,6 +118,18 @@ class ListJobs(Request):
     modified_before: Moment | None = None
     sort_by: SortBy = SortBy.CREATION_TIME
     descending: bool = True
+    limit: int = Field(default=100, ge=1, le=1000)
+    cursor: str | None = Field(
+        default=None, max_length=2048, description="`next_cursor` of the page before, unchanged."
+    )
+
+
+class ListTunedJobs(Request):
+    """Filters and order of the training jobs of a tuning job."""
+
+    status_equals: TrainingJobStatus | None = None
+    sort_by: TunedSortBy = TunedSortBy.NAME
+    descending: bool = False
     limit: int = Field(default=100, ge=1, le=1000)
     cursor: str | None = Field(
         default=None, max_length=2048, description="`next_cursor` of the page before, unchanged."

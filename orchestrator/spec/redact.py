@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from orchestrator.spec.job import TrainingJobSpec
     from orchestrator.spec.record import TrainingJobRecord
+    from orchestrator.spec.tuned import TuningJobRecord
 
 HIDDEN = "***"
 
@@ -109,6 +110,23 @@ def redacted_record(record: TrainingJobRecord) -> TrainingJobRecord:
     """Return a job's record that can be shown: the same object when it hides nothing."""
     spec = redacted_spec(record.spec)
     return record if spec is record.spec else record.model_copy(update={"spec": spec})
+
+
+def redacted_tuning(record: TuningJobRecord) -> TuningJobRecord:
+    """Return a tuning job's record that can be shown: the same object when it hides nothing."""
+    spec = record.spec
+    shown = tuple(
+        each.model_copy(update={"job": job})
+        if (job := redacted_spec(each.job)) is not each.job
+        else each
+        for each in spec.definitions
+    )
+    changes: dict[str, Any] = {"definitions": shown} if shown != spec.definitions else {}
+    if spec.create_request is not None:
+        changes["create_request"] = None
+    if not changes:
+        return record
+    return record.model_copy(update={"spec": spec.model_copy(update=changes)})
 
 
 def masked_values(spec: TrainingJobSpec) -> tuple[str, ...]:

@@ -108,3 +108,28 @@ class TuningJobRecord(_Result):
     def name(self) -> str:
         """The tuning job's name."""
         return self.spec.tuning_job_name
+
+
+class StatusCounts(Saved):
+    """How many training jobs are how far (SageMaker ``TrainingJobStatusCounters``)."""
+
+    completed: int = 0
+    in_progress: int = 0
+    retryable_error: int = 0
+    """Failed by the platform; the same values are tried again."""
+    non_retryable_error: int = 0
+    stopped: int = 0
+
+
+class TuningOverview(_Result):
+    """A tuning job, and what its training jobs have come to."""
+
+    record: TuningJobRecord
+    status_counts: StatusCounts
+    objective_counts: dict[ObjectiveStatus, int]
+    best: TunedJob | None = None
+    """The training job with the best (first) objective."""
+    front: tuple[TunedJob, ...] = ()
+    """With several objectives: those that no other one beats in all of them."""
+    training_seconds: float = 0.0
+    """How long its training jobs that have ended trained, added up."""

@@ -33,10 +33,15 @@ RETRIES = 3
 
 @dataclass(frozen=True)
 class Stop:
-    """A training job that is to end early, and why."""
+    """A training job that is to end early, and why.
+
+    Attributes:
+        is_early: Whether others do better; False = with its tuning job.
+    """
 
     job_name: str
     why: str
+    is_early: bool = True
 
 
 @dataclass(frozen=True)
@@ -75,6 +80,7 @@ def decide(
     seen: Mapping[str, Seen],
     now: datetime,
     chosen: Sequence[Chosen] = (),
+    cannot: str = "",
 ) -> Steps:
     """Return what is to be done for a tuning job.
 
@@ -84,17 +90,23 @@ def decide(
         seen: By name, what is seen of those that have not ended; with the median rule, of all.
         now: The time.
         chosen: Values that the search has chosen for the next training jobs.
+        cannot: Why the search can choose none; empty = it can.
     """
     if record.status.is_terminal:
         return Steps(None)
     spec = record.spec
     jobs = [
-        settled(job, seen[job.job_name], spec) if job.job_name in seen else job for job in known
+        settled(job, seen[job.job_name], spec, now) if job.job_name in seen else job
+        for job in known
     ]
     jobs = taught(jobs, spec)
     jobs, stops = _ended_early(record, jobs, seen)
     open_jobs = [job for job in jobs if not job.has_ended]
     ends = _why_end(record, jobs, now)
+    if ends is None and cannot:
+        ends = _End(
+            TrainingJobStatus.FAILED, f"no values can be chosen: {cannot}", stops_running=True
+        )
     if ends is not None or record.status is TrainingJobStatus.STOPPING:
         return _ending(record, known, jobs, open_jobs, ends, now)
     free = _free(spec, jobs, open_jobs)
@@ -168,10 +180,14 @@ def _counted(jobs: Sequence[TunedJob]) -> list[TunedJob]:
     return [job for job in jobs if not job.is_retryable]
 
 
+def jobs_left(spec: TuningJobSpec, jobs: Sequence[TunedJob]) -> float:
+    """Return how many more training jobs a tuning job may begin, apart from those that run."""
+    return _most_jobs(spec) - len(_counted(jobs))
+
+
 def _free(spec: TuningJobSpec, jobs: Sequence[TunedJob], open_jobs: Sequence[TunedJob]) -> int:
     room = spec.limits.max_parallel_training_jobs - len(open_jobs)
-    left = _most_jobs(spec) - len(_counted(jobs))
-    return int(max(min(room, left), 0))
+    return int(max(min(room, jobs_left(spec, jobs)), 0))
 
 
 def _begun(
@@ -304,7 +320,7 @@ def _ending(
         ends = replace(ends, status=TrainingJobStatus.STOPPED, message=record.message)
     submitted = [job for job in open_jobs if job.status is not None]
     stops = tuple(
-        Stop(job.job_name, ends.message)
+        Stop(job.job_name, f"its tuning job ends: {ends.message}", is_early=False)
         for job in submitted
         if ends.stops_running and job.status is TrainingJobStatus.IN_PROGRESS
     )

@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 import os
 import sys
+import threading
 
 from orchestrator.errors import OrchestratorError
 from orchestrator.tuner.letters import answer_line, read_question
@@ -21,8 +22,9 @@ def main() -> None:
     """Answer until there are no more questions."""
     answers = os.dup(sys.stdout.fileno())
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # whatever a library prints is no answer
-    from orchestrator.tuner.strategy import suggest  # noqa: PLC0415 - takes a second
+    from orchestrator.tuner.strategy import prepare, suggest  # noqa: PLC0415 - takes a second
 
+    ahead: threading.Thread | None = None
     for line in sys.stdin.buffer:
         number, question = read_question(line)
         try:
@@ -33,6 +35,9 @@ def main() -> None:
             logger.exception("no values were found")
             answer = answer_line(number, error=f"{type(error).__name__}: {error}")
         _write(answers, answer)
+        if ahead is None:
+            ahead = threading.Thread(target=prepare, args=(question,), daemon=True)
+            ahead.start()
 
 
 def _write(descriptor: int, data: bytes) -> None:

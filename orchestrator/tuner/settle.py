@@ -12,9 +12,18 @@ from orchestrator.spec.tuned import ObjectiveStatus, TunedJob
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+    from datetime import datetime
 
     from orchestrator.spec.record import TrainingJobRecord
     from orchestrator.spec.tuning import MetricConstraint, TuningJobSpec, TuningObjective
+
+
+@dataclass(frozen=True)
+class Refusal:
+    """That, why and when a training job was not accepted."""
+
+    why: str
+    at: datetime
 
 
 @dataclass(frozen=True)
@@ -24,10 +33,12 @@ class Seen:
     Attributes:
         job: Its record; None = the store has none of this name.
         values: By metric, all values that it has reported, in order.
+        refusal: Set where it was submitted and not accepted.
     """
 
     job: TrainingJobRecord | None
     values: Mapping[str, Sequence[float]]
+    refusal: Refusal | None = None
 
     def last(self, metric: str) -> float | None:
         """Return the last value of a metric, None if it was not reported."""
@@ -35,22 +46,29 @@ class Seen:
         return values[-1] if values else None
 
 
-def settled(known: TunedJob, seen: Seen, spec: TuningJobSpec) -> TunedJob:
-    """Return a training job as it is now; one that has ended never changes."""
+def settled(known: TunedJob, seen: Seen, spec: TuningJobSpec, now: datetime) -> TunedJob:
+    """Return a training job as it is now; one that has ended never changes.
+
+    Args:
+        known: The training job as it was.
+        seen: What is seen of it.
+        spec: Of the tuning job.
+        now: The time.
+    """
     if known.has_ended:
         return known
     job, objectives = seen.job, objectives_of(spec, known)
     epochs = len(seen.values.get(objectives[0].metric_name, ()))
     if job is None:
-        return known
-    now = {
+        return _without_job(known, seen.refusal, now)
+    update = {
         "status": job.status,
         "started_at": job.training_started_at,
         "epochs": epochs,
         "ended_at": job.ended_at,
     }
     if not job.status.is_terminal:
-        return known.model_copy(update=now)
+        return known.model_copy(update=update)
     values = [seen.last(objective.metric_name) for objective in objectives]
     why = _why_failed(job, objectives, values)
     if why is not None:
@@ -65,7 +83,25 @@ def settled(known: TunedJob, seen: Seen, spec: TuningJobSpec) -> TunedJob:
             "objectives": tuple(values),
             "is_feasible": not any(excess > 0 for excess in excesses(spec.constraints, seen)),
         }
-    return known.model_copy(update=now | end)
+    return known.model_copy(update=update | end)
+
+
+def _without_job(known: TunedJob, refusal: Refusal | None, now: datetime) -> TunedJob:
+    """Return a training job that the store does not have: refused, deleted, or not submitted yet."""
+    if refusal is not None:
+        ended_at, why = refusal.at, f"it was not accepted: {refusal.why}"
+    elif known.status is not None:
+        ended_at, why = now, "it was deleted before its result was read"
+    else:
+        return known
+    return known.model_copy(
+        update={
+            "status": TrainingJobStatus.FAILED,
+            "objective_status": ObjectiveStatus.FAILED,
+            "failure_reason": why,
+            "ended_at": ended_at,
+        }
+    )
 
 
 def objectives_of(spec: TuningJobSpec, job: TunedJob) -> Sequence[TuningObjective]:

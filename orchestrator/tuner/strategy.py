@@ -68,6 +68,12 @@ def suggest(question: Question) -> dict[str, str]:
         return _asked(_study(question, _sampler(question, seed)), question)
 
 
+def prepare(question: Question) -> None:
+    """Load what the next questions of a search will take, while nobody waits for an answer."""
+    if question.strategy == "Bayesian" and question.sampler is None and _has_process():
+        importlib.import_module("torch")  # which Optuna loads when it uses it
+
+
 def _is_spread(question: Question) -> bool:
     if question.strategy != "Bayesian":
         return False

@@ -1,0 +1,180 @@
+"""Use cases of tuning jobs: create, describe, list, wait, stop, delete, tag."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import TYPE_CHECKING
+
+from orchestrator import ids
+from orchestrator.errors import InvalidSpec, OrchestratorError
+from orchestrator.failpoints import failpoint
+from orchestrator.store.base import IdempotencyKey
+from orchestrator.tuner.overview import overview_of
+from orchestrator.tuner.points import point_at
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from orchestrator.clock import Clock
+    from orchestrator.scheduler.workspace import Workspace
+    from orchestrator.service.admission import Admission
+    from orchestrator.service.changes import Changes
+    from orchestrator.spec.job import Tag, TrainingJobSpec
+    from orchestrator.spec.tuned import TuningJobRecord, TuningOverview
+    from orchestrator.spec.tuning import TrainingJobDefinition, TuningJobSpec
+    from orchestrator.store.base import ListQuery
+    from orchestrator.store.tuning import TunedPage, TunedQuery, TuningPage, TuningStore
+
+MIDDLE = 0.5
+"""Share of each range at which a training job is checked before any is begun."""
+
+
+class TuningService:
+    """Tuning jobs.
+
+    Args:
+        store: The state of tuning jobs.
+        workspace: The training jobs' files.
+        admission: The checks of training jobs.
+        changes: Where changes are announced.
+        clock: The time.
+        wake: Tells the loop of tuning jobs that there is something to do.
+        poll_seconds: How often the store is looked at while waiting for a change that another
+            process makes.
+    """
+
+    def __init__(
+        self,
+        store: TuningStore,
+        workspace: Workspace,
+        admission: Admission,
+        changes: Changes,
+        clock: Clock,
+        wake: Callable[[], None],
+        poll_seconds: Callable[[], float],
+    ) -> None:
+        self._store = store
+        self._workspace = workspace
+        self._admission = admission
+        self._changes = changes
+        self._clock = clock
+        self._wake = wake
+        self._poll_seconds = poll_seconds
+
+    def create(
+        self, spec: TuningJobSpec, *, idempotency_key: str | None = None
+    ) -> TuningJobRecord:
+        """Accept a tuning job; it is durable on return.
+
+        Args:
+            spec: What is asked for.
+            idempotency_key: The same key with the same spec returns the first tuning job.
+
+        Raises:
+            InvalidSpec, InputError, ImageError, CapacityUnavailable, LimitExceeded: Its training
+                jobs can never run here.
+            AlreadyExists: The name, or the key with another spec, is taken.
+        """
+        for definition in spec.definitions:
+            self._check(definition)
+        failpoint("create_tuning.before_commit")
+        record = self._store.create(
+            spec,
+            arn=ids.tuning_job_arn(spec.tuning_job_name),
+            now=self._clock.now(),
+            idempotency=_idempotency(spec, idempotency_key),
+        )
+        failpoint("create_tuning.after_commit")
+        self._wake()
+        return record
+
+    def describe(self, name: str) -> TuningOverview:
+        """Return a tuning job, and what its training jobs have come to.
+
+        Raises:
+            NotFound: There is no such tuning job.
+        """
+        record = self._store.get(name)
+        return overview_of(record, self._store.jobs_of(record.number))
+
+    def list(self, query: ListQuery) -> TuningPage:
+        """Return one page."""
+        return self._store.page(query)
+
+    def jobs(self, name: str, query: TunedQuery) -> TunedPage:
+        """Return one page of the training jobs of a tuning job.
+
+        Raises:
+            NotFound: There is no such tuning job.
+        """
+        return self._store.page_of_jobs(name, query)
+
+    def wait(self, name: str, *, after: int, timeout_seconds: float) -> TuningOverview:
+        """Return a tuning job as soon as its revision is above ``after``, or when the time is over.
+
+        Raises:
+            NotFound: There is no such tuning job.
+        """
+        deadline = self._clock.monotonic() + timeout_seconds
+        while True:
+            count = self._changes.count()
+            record = self._store.get(name)
+            left = deadline - self._clock.monotonic()
+            if record.revision > after or left <= 0:
+                return overview_of(record, self._store.jobs_of(record.number))
+            self._changes.wait(count, min(left, self._poll_seconds()))
+
+    def stop(self, name: str) -> TuningJobRecord:
+        """Ask a tuning job, and its running training jobs, to stop. Idempotent.
+
+        Raises:
+            NotFound: There is no such tuning job.
+        """
+        record = self._store.request_stop(name, now=self._clock.now())
+        failpoint("stop_tuning.after_commit")
+        self._changes.notify()
+        self._wake()
+        return record
+
+    def delete(self, name: str) -> None:
+        """Forget an ended tuning job; its training jobs stay.
+
+        Raises:
+            NotFound: There is no such tuning job.
+            InvalidState: It has not ended.
+        """
+        self._store.delete(name)
+
+    def set_tags(
+        self, name: str, *, put: Sequence[Tag] = (), remove: Sequence[str] = ()
+    ) -> tuple[Tag, ...]:
+        """Change a tuning job's tags and return them all."""
+        return self._store.set_tags(name, put=put, remove=remove)
+
+    def _check(self, definition: TrainingJobDefinition) -> None:
+        """Check a training job of a definition as if it were submitted now."""
+        if definition.job.secrets:
+            raise InvalidSpec(
+                f"training jobs of a tuning job have no secrets yet, got "
+                f"{', '.join(definition.job.secrets)}; put them into files that the job may read"
+            )
+        spec = _in_the_middle(definition)
+        source = spec.source_code
+        archive = self._workspace.source_archive(source.digest) if source else None
+        try:
+            self._admission.check(spec, {}, archive)
+        except OrchestratorError as error:
+            where = f"definition {definition.definition_name!r}"
+            raise type(error)(f"{where}: {error.message}", details=error.details) from error
+
+
+def _in_the_middle(definition: TrainingJobDefinition) -> TrainingJobSpec:
+    values = point_at(definition.parameters, [MIDDLE] * len(definition.parameters))
+    hyper_parameters = {**definition.job.hyper_parameters, **values}
+    return definition.job.model_copy(update={"hyper_parameters": hyper_parameters})
+
+
+def _idempotency(spec: TuningJobSpec, key: str | None) -> IdempotencyKey | None:
+    if key is None:
+        return None
+    return IdempotencyKey(key, hashlib.sha256(spec.model_dump_json().encode()).hexdigest())

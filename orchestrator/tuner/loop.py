@@ -1,0 +1,269 @@
+"""The loop of tuning jobs: see, decide, write down, act, until nothing is left to do.
+
+It submits training jobs and asks for their stops, as any client does, and calls no back end.
+Nothing that must survive is kept here: after a crash the next loop finds everything in the store.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from typing import TYPE_CHECKING, Protocol
+
+from orchestrator.errors import (
+    AlreadyExists,
+    BackendError,
+    EngineUnreachable,
+    InvalidSpec,
+    InvalidState,
+    NotFound,
+    OrchestratorError,
+    StaleLock,
+)
+from orchestrator.failpoints import failpoint
+from orchestrator.spec.state import EndReason, TrainingJobStatus
+from orchestrator.tuner import watching
+from orchestrator.tuner.asking import wanted
+from orchestrator.tuner.chooser import Asked, Chooser
+from orchestrator.tuner.decide import Chosen, Steps, decide, jobs_left
+from orchestrator.tuner.watching import Metrics, Watcher
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from orchestrator.clock import Clock
+    from orchestrator.spec.job import TrainingJobSpec
+    from orchestrator.spec.record import TrainingJobRecord
+    from orchestrator.spec.tuned import TunedJob, TuningJobRecord
+    from orchestrator.spec.tuning import TuningJobSpec
+    from orchestrator.store.base import DriverLease
+    from orchestrator.store.tuning import TuningStore
+
+logger = logging.getLogger(__name__)
+
+LOOK_SECONDS = 1.0
+RETRY_SECONDS = 1.0
+IDLE_SECONDS = 30.0
+MOST_ROUNDS = 64
+"""Changes of one tuning job in a row before others get their turn."""
+REFUSALS = (InvalidSpec, InvalidState, AlreadyExists, BackendError)
+"""Errors after which the same training job would be refused again."""
+
+
+class Jobs(watching.Jobs, Protocol):
+    """The use cases of training jobs that the loop needs."""
+
+    def submit(
+        self, spec: TrainingJobSpec, *, idempotency_key: str | None = None
+    ) -> TrainingJobRecord:
+        """Accept a job; the same key with the same spec returns the first job."""
+        ...
+
+    def stop(self, name: str, *, intent: EndReason, message: str = ...) -> TrainingJobRecord:
+        """Ask a job to stop."""
+        ...
+
+
+class Suggester(Asked, Protocol):
+    """Chooses values; see `suggester.Suggester`."""
+
+    def rest(self) -> None:
+        """Let go of what answering takes, until the next question."""
+        ...
+
+
+class TuningLoop:
+    """Brings all tuning jobs of one driver further, in a thread of its own.
+
+    Args:
+        store: The tuning jobs.
+        jobs: The training jobs.
+        metrics: What these report.
+        suggester: Chooses values; told to call ``wake`` when it has.
+        clock: The time.
+        changed: Called when a tuning job has changed.
+    """
+
+    def __init__(
+        self,
+        *,
+        store: TuningStore,
+        jobs: Jobs,
+        metrics: Metrics,
+        suggester: Suggester,
+        clock: Clock,
+        changed: Callable[[], None],
+    ) -> None:
+        self._store = store
+        self._jobs = jobs
+        self._suggester = suggester
+        self._changed = changed
+        self._clock = clock
+        self._watcher = Watcher(jobs, metrics, clock)
+        self._choosers: dict[int, Chooser] = {}
+        self._names: dict[int, frozenset[str]] = {}
+        self._woken = threading.Event()
+        self._closing = threading.Event()
+        self._is_settled = False
+        self._thread: threading.Thread | None = None
+
+    # -- what others ask -------------------------------------------------------------------
+
+    def start(self, lease: DriverLease) -> None:
+        """Begin; returns at once."""
+        self._closing.clear()
+        self._thread = threading.Thread(target=self._run, args=(lease,), name="tuner", daemon=True)
+        self._thread.start()
+
+    def wake(self) -> None:
+        """Say that there may be something to do; from any thread."""
+        self._woken.set()
+        self._is_settled = False
+
+    def changed(self, names: Iterable[str]) -> None:
+        """Say that training jobs have changed; from any thread."""
+        changed = set(names)
+        if any(not mine.isdisjoint(changed) for mine in list(self._names.values())):
+            self.wake()
+
+    def has_work(self) -> bool:
+        """Return whether a tuning job may not have ended."""
+        return bool(self._names) or not self._is_settled
+
+    def close(self) -> None:
+        """End after the present round. Training jobs and tuning jobs stay as they are. Idempotent."""
+        self._closing.set()
+        self._woken.set()
+        if self._thread is not None:
+            self._thread.join()
+            self._thread = None
+        for chooser in self._choosers.values():
+            chooser.close()
+        self._choosers.clear()
+
+    # -- the thread ------------------------------------------------------------------------
+
+    def _run(self, lease: DriverLease) -> None:
+        while not self._closing.is_set():
+            pause = RETRY_SECONDS
+            try:
+                pause = LOOK_SECONDS if self.tick(lease) else IDLE_SECONDS
+            except StaleLock:
+                return  # the driver, which has this lease too, says so
+            except OrchestratorError as error:
+                logger.warning("tuning jobs wait: %s", error.message)
+            except Exception:
+                logger.exception("a round of the tuning jobs failed")
+            self._woken.wait(pause)
+
+    def tick(self, lease: DriverLease) -> int:
+        """Bring every tuning job as far as it gets now; return how many have not ended.
+
+        Raises:
+            StaleLock: Another driver has taken over.
+            StoreError: The store does not answer.
+        """
+        self._woken.clear()
+        active = self._store.active(lease.scope)
+        self._forget({record.number for record in active})
+        for record in active:
+            self._bring_on(record, lease)
+        if not self._names:
+            self._suggester.rest()
+        self._is_settled = not self._woken.is_set()
+        return len(self._names)
+
+    def _forget(self, active: set[int]) -> None:
+        for number in set(self._names) - active:
+            self._watcher.forget(self._names.pop(number))
+            chooser = self._choosers.pop(number, None)
+            if chooser is not None:
+                chooser.close()
+
+    def _bring_on(self, record: TuningJobRecord, lease: DriverLease) -> None:
+        """Decide, and decide again on what follows, until something outside must happen first."""
+        cannot = ""
+        chosen: Chosen | None = None
+        for _ in range(MOST_ROUNDS):
+            known = self._store.jobs_of(record.number)
+            self._names[record.number] = frozenset(job.job_name for job in known)
+            seen = self._watcher.see(record.spec, known)
+            steps = decide(
+                record,
+                known,
+                seen,
+                self._clock.now(),
+                () if chosen is None else (chosen,),
+                cannot,
+            )
+            if not self._written(steps, lease):
+                self._woken.set()  # somebody else has changed it
+                return
+            self._act(record.spec, steps)
+            record = self._store.get(record.name)
+            if record.status.is_terminal:
+                self._forget(set(self._names) - {record.number})
+                return
+            choice = self._choose(record, free=steps.free)
+            if choice is None:
+                return
+            cannot = choice if isinstance(choice, str) else ""
+            chosen = choice if isinstance(choice, Chosen) else None
+        self._woken.set()
+
+    def _written(self, steps: Steps, lease: DriverLease) -> bool:
+        if steps.update is None:
+            return True
+        failpoint("tune.before_commit")
+        (applied,) = self._store.apply([steps.update], lease)
+        failpoint("tune.after_commit")
+        self._changed()
+        return applied
+
+    def _choose(self, record: TuningJobRecord, *, free: int) -> Chosen | str | None:
+        """Return values for a training job that may begin now, or have some found ahead."""
+        known = self._store.jobs_of(record.number)
+        needed = wanted(record, known)
+        if needed is None or record.status is not TrainingJobStatus.IN_PROGRESS:
+            return None
+        parallel = record.spec.limits.max_parallel_training_jobs
+        chooser = self._choosers.setdefault(record.number, Chooser(self._suggester, parallel))
+        if free > 0:
+            return chooser.chosen(needed)
+        if parallel > 1 and jobs_left(record.spec, known) > 0:
+            chooser.look_ahead(needed)
+        return None
+
+    # -- acting ----------------------------------------------------------------------------
+
+    def _act(self, spec: TuningJobSpec, steps: Steps) -> None:
+        for job in steps.submit:
+            self._submit(spec, job)
+        for stop in steps.stop:
+            intent = EndReason.EARLY_STOPPED if stop.is_early else EndReason.USER_STOP
+            try:
+                self._jobs.stop(stop.job_name, intent=intent, message=stop.why)
+            except (InvalidState, NotFound):
+                continue  # it has ended by itself
+        if steps.submit:
+            self._woken.set()  # see them
+
+    def _submit(self, spec: TuningJobSpec, job: TunedJob) -> None:
+        try:
+            self._jobs.submit(job_spec(spec, job), idempotency_key=job.job_name)
+        except EngineUnreachable:
+            raise
+        except REFUSALS as error:
+            self._watcher.refused(job, error.message)
+        failpoint("tune.after_submit")
+
+
+def job_spec(spec: TuningJobSpec, job: TunedJob) -> TrainingJobSpec:
+    """Return what is submitted for one training job of a tuning job."""
+    definition = next(d for d in spec.definitions if d.definition_name == job.definition_name)
+    return definition.job.model_copy(
+        update={
+            "training_job_name": job.job_name,
+            "hyper_parameters": {**definition.job.hyper_parameters, **job.values},
+        }
+    )
