@@ -29,6 +29,7 @@ from orchestrator.errors import OrchestratorError, Unavailable, error_from_code,
 from orchestrator.home import DRIVER_SOCKET, METRICS_FILE, prepare_home, socket_path
 from orchestrator.sdk import ignored
 from orchestrator.sdk.transport import check_artifact_kind, check_export_format
+from orchestrator.sdk.tunings import LocalTunings
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -59,6 +60,10 @@ READS = frozenset(
         "read_tensors",
         "delete",
         "set_tags",
+        "describe_tuning_job",
+        "list_tuning_jobs",
+        "list_tuned_jobs",
+        "delete_tuning_job",
     }
 )
 
@@ -172,6 +177,11 @@ class LocalTransport:
         if not given or self._stream() is None:
             return []
         return ignored.without_effect(given, self.info())
+
+    @property
+    def tunings(self) -> LocalTunings:
+        """The calls of tuning jobs."""
+        return LocalTunings(self.call)
 
     def put_source(self, archive: Path) -> str:
         """Put a packed source into the home's blob store; return its digest."""

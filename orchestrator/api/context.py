@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import shutil
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from orchestrator.api.batch import Batches
 from orchestrator.api.pools import Bell, Pool
@@ -19,6 +19,9 @@ if TYPE_CHECKING:
     from orchestrator.service.assemble import Service
     from orchestrator.service.jobs import Submission
     from orchestrator.spec.record import TrainingJobRecord
+    from orchestrator.spec.tuned import TuningOverview
+
+T = TypeVar("T")
 
 SPOOL = "spool"
 SPOOL_KEPT_SECONDS = 86_400
@@ -109,19 +112,52 @@ class Context:
         self, name: str, revision: int, timeout_seconds: float
     ) -> TrainingJobRecord:
         """Return a job as soon as its revision is above, or when the time is over."""
+
+        async def read(count: int | None) -> TrainingJobRecord:
+            return await (self.job(name) if count is None else self._shared_job(name, count))
+
+        return await self._after(read, lambda job: job.revision > revision, timeout_seconds)
+
+    async def tuning(self, name: str) -> TuningOverview:
+        """Return the present state of a tuning job."""
+        return await self.reads.run(self.service.tunings.describe, name)
+
+    async def tuning_after(
+        self, name: str, revision: int, timeout_seconds: float
+    ) -> TuningOverview:
+        """Return a tuning job as soon as its revision is above, or when the time is over."""
+
+        async def read(_count: int | None) -> TuningOverview:
+            return await self.tuning(name)
+
+        return await self._after(read, lambda t: t.record.revision > revision, timeout_seconds)
+
+    async def _after(
+        self,
+        read: Callable[[int | None], Awaitable[T]],
+        is_new: Callable[[T], bool],
+        timeout_seconds: float,
+    ) -> T:
+        """Read, and read again after each change, until it is new or the time is over.
+
+        Args:
+            read: Gets the count of changes that it must see; None the first time.
+            is_new: Whether that is what was waited for.
+            timeout_seconds: Longest wait.
+        """
         loop = asyncio.get_running_loop()
         deadline = loop.time() + timeout_seconds
         count = self.bell.count()
         pause = OTHER_POLL_SECONDS[0]
-        job = await self.job(name)
+        found = await read(None)
         while True:
             left = deadline - loop.time()
-            if job.revision > revision or left <= 0 or self.bell.is_closed():
-                return job
+            if is_new(found) or left <= 0 or self.bell.is_closed():
+                return found
             await self.bell.wait(count, min(left, self._pause(pause)))
             pause = min(pause * 1.5, OTHER_POLL_SECONDS[1])
             count = self.bell.count()
-            job = await self._shared_job(name, count)
+            found = await read(count)
 
     def _pause(self, pause: float) -> float:
         return OWN_POLL_SECONDS if self.service.driving.is_driving else pause

@@ -14,7 +14,9 @@ from orchestrator.spec.base import Spec
 from orchestrator.spec.findings import FindingsReport, TraceFile
 from orchestrator.spec.job import EnvironmentName, Tag, TrainingJobSpec
 from orchestrator.spec.record import HostRecord, MetricValue, TrainingJobRecord
-from orchestrator.spec.redact import redacted_record
+from orchestrator.spec.redact import redacted_record, redacted_tuning
+from orchestrator.spec.tuned import TunedJob, TuningJobRecord, TuningOverview
+from orchestrator.spec.tuning import TuningJobSpec
 from orchestrator.store.base import Page
 
 JSON = "application/json"
@@ -43,6 +45,12 @@ class SubmitRequest(Spec):
     spec: TrainingJobSpec
     secrets: dict[EnvironmentName, SecretValue] = Field(default_factory=dict, max_length=100)
     """Values of the variables that `spec.secrets` names; shown nowhere."""
+
+
+class TuningRequest(Spec):
+    """One search of hyperparameters."""
+
+    spec: TuningJobSpec
 
 
 class StopRequest(Spec):
@@ -159,6 +167,28 @@ class TraceFiles(View):
     files: tuple[TraceFile, ...]
 
 
+class TuningJob(TuningOverview):
+    """A tuning job, and what its training jobs have come to."""
+
+    model_config = ConfigDict(title="TuningJob")
+
+
+class TuningJobs(View):
+    """Some tuning jobs."""
+
+    jobs: tuple[TuningJobRecord, ...]
+    next_cursor: str | None
+    """Where the next ones start; null when there are no more."""
+
+
+class TunedJobs(View):
+    """Some of the training jobs of a tuning job."""
+
+    jobs: tuple[TunedJob, ...]
+    next_cursor: str | None
+    """Where the next ones start; null when there are no more."""
+
+
 class Event(View):
     """One server-sent event."""
 
@@ -238,6 +268,14 @@ def job_response(
 ) -> Response:
     """Return the answer with a job."""
     return Response(job_json(record), status_code=status, headers=headers, media_type=JSON)
+
+
+def tuning_response(
+    seen: TuningOverview, status: int = 200, headers: dict[str, str] | None = None
+) -> Response:
+    """Return the answer with a tuning job."""
+    shown = seen.model_copy(update={"record": redacted_tuning(seen.record)})
+    return Response(shown.model_dump_json(), status_code=status, headers=headers, media_type=JSON)
 
 
 def page_response(page: Page) -> Response:

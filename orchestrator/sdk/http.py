@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import ipaddress
-import json
 import os
 import secrets as random
 import shutil
@@ -25,9 +24,11 @@ from orchestrator.errors import (
     error_from_code,
 )
 from orchestrator.home import read_token
+from orchestrator.sdk import bodies
 from orchestrator.sdk.fetching import PartialFile
 from orchestrator.sdk.paths import job_path, log_path, tensors_path
 from orchestrator.sdk.transport import check_artifact_kind, check_export_format
+from orchestrator.sdk.tunings import HttpTunings
 
 if TYPE_CHECKING:
     import httpx
@@ -37,13 +38,10 @@ T = TypeVar("T")
 TOKEN_VARIABLE = "ORCHESTRATOR_TOKEN"  # noqa: S105  # a name
 PREFIX = "/api/v1"
 CONNECT_SECONDS = 5.0
-ANSWER_SECONDS = 60.0
-LONGEST_WAIT_SECONDS = 60.0
 RETRY_SECONDS = 15.0
 FIRST_RETRY_SECONDS = 1.0
 """As long as no call has succeeded, an address where nobody is is said to be so early."""
 BLOCK_BYTES = 1 << 20
-MAX_KEY_CHARACTERS = 255
 
 
 class HttpTransport:
@@ -90,7 +88,7 @@ class HttpTransport:
                 self._made = httpx.Client(
                     base_url=self.url + PREFIX,
                     headers=headers,
-                    timeout=httpx.Timeout(ANSWER_SECONDS, connect=CONNECT_SECONDS),
+                    timeout=httpx.Timeout(bodies.ANSWER_SECONDS, connect=CONNECT_SECONDS),
                     limits=httpx.Limits(max_connections=None, max_keepalive_connections=20),
                     # No proxy lies between this machine and itself.
                     trust_env=not self._is_local,
@@ -152,6 +150,11 @@ class HttpTransport:
         """Return nothing: a service at an address has its own settings, nobody expects others."""
         return []
 
+    @property
+    def tunings(self) -> HttpTunings:
+        """The calls of tuning jobs."""
+        return HttpTunings(self._call, self._delete)
+
     def put_source(self, archive: Path) -> str:
         """Upload a packed source, unless the service has it; return its digest."""
         with archive.open("rb") as stream:
@@ -175,11 +178,7 @@ class HttpTransport:
             self._call(
                 "POST",
                 "/training-jobs",
-                content=_body({"spec": spec, "secrets": secrets}),
-                headers={
-                    "Content-Type": "application/json",
-                    "Idempotency-Key": _key(idempotency_key),
-                },
+                **bodies.submission({"spec": spec, "secrets": secrets}, idempotency_key),
             )
         )
 
@@ -189,19 +188,11 @@ class HttpTransport:
 
     def list_jobs(self, **query: Any) -> dict[str, Any]:
         """Return one page of jobs."""
-        return _json(self._call("GET", "/training-jobs", params=_given(query)))
+        return _json(self._call("GET", "/training-jobs", params=bodies.given(query)))
 
     def wait(self, name: str, *, after: int, timeout_seconds: float) -> dict[str, Any]:
         """Return a job's record once its revision is above ``after``, or when time is over."""
-        wait = min(max(timeout_seconds, 0.0), LONGEST_WAIT_SECONDS)
-        return _json(
-            self._call(
-                "GET",
-                job_path(name),
-                params={"after_revision": after, "timeout_seconds": wait},
-                timeout=wait + ANSWER_SECONDS,
-            )
-        )
+        return _json(self._call("GET", job_path(name), **bodies.waiting(after, timeout_seconds)))
 
     def stop(self, name: str, *, grace_seconds: float | None = None) -> dict[str, Any]:
         """Ask a job to stop; return its record."""
@@ -223,13 +214,16 @@ class HttpTransport:
 
     def delete(self, name: str) -> None:
         """Forget an ended job and its files."""
+        self._delete(job_path(name))
+
+    def _delete(self, path: str) -> None:
         asked = 0
 
         def ask() -> None:
             nonlocal asked
             asked += 1
             try:
-                self._ask("DELETE", job_path(name))
+                self._ask("DELETE", path)
             except NotFound:
                 if asked == 1:
                     raise  # else the call before was heard
@@ -265,7 +259,7 @@ class HttpTransport:
         wait_seconds: float = 0,
     ) -> dict[str, Any]:
         """Return bytes of one stream: data, next_offset, finished."""
-        wait = min(max(wait_seconds, 0.0), LONGEST_WAIT_SECONDS)
+        wait = min(max(wait_seconds, 0.0), bodies.LONGEST_WAIT_SECONDS)
         query = {
             "attempt": attempt,
             "offset": offset,
@@ -275,8 +269,8 @@ class HttpTransport:
         answer = self._call(
             "GET",
             log_path(name, host),
-            params=_given(query),
-            timeout=wait + ANSWER_SECONDS,
+            params=bodies.given(query),
+            timeout=wait + bodies.ANSWER_SECONDS,
         )
         return {
             "host": host,
@@ -448,31 +442,6 @@ def _json(answer: httpx.Response) -> dict[str, Any]:
 def _tags(answer: httpx.Response) -> list[dict[str, str]]:
     tags: list[dict[str, str]] = _json(answer)["tags"]
     return tags
-
-
-def _body(request: dict[str, Any]) -> bytes:
-    """Return a request as JSON."""
-    try:
-        return json.dumps(request, ensure_ascii=False).encode()
-    except UnicodeEncodeError as error:
-        raise InvalidSpec(
-            f"every text of a request must be valid Unicode, got a part with {error.reason}; "
-            "remove the lone surrogates"
-        ) from error
-
-
-def _key(key: str) -> str:
-    """Return an idempotency key that can be sent."""
-    if not (key.isascii() and key.isprintable() and 1 <= len(key) <= MAX_KEY_CHARACTERS):
-        raise InvalidSpec(
-            f"an idempotency key must have 1 to {MAX_KEY_CHARACTERS} printable ASCII characters, "
-            f"got {len(key)} ({key[:40]!r}…); use a UUID"
-        )
-    return key
-
-
-def _given(query: dict[str, Any]) -> dict[str, Any]:
-    return {key: value for key, value in query.items() if value is not None}
 
 
 def _blocks(path: Path) -> Iterator[bytes]:

@@ -5,10 +5,11 @@ from __future__ import annotations
 import re
 
 from orchestrator.errors import NotFound
-from orchestrator.ids import JOB_NAME_PATTERN
+from orchestrator.ids import JOB_NAME_PATTERN, TUNING_JOB_NAME_PATTERN
 from orchestrator.spec.findings import TRACE_NAME_PATTERN
 
 _JOB_NAME = re.compile(JOB_NAME_PATTERN)
+_TUNING_JOB_NAME = re.compile(TUNING_JOB_NAME_PATTERN)
 _HOST_NAME = re.compile(r"algo-[1-9][0-9]{0,3}")
 _TRACE_NAME = re.compile(TRACE_NAME_PATTERN)
 
@@ -24,6 +25,19 @@ def job_path(name: str) -> str:
             f"there is no training job {name!r}; `orchestrator list` shows those that exist"
         )
     return f"/training-jobs/{name}"
+
+
+def tuning_job_path(name: str) -> str:
+    """Return a tuning job's path.
+
+    Raises:
+        NotFound: No tuning job can have that name.
+    """
+    if not _TUNING_JOB_NAME.fullmatch(name):
+        raise NotFound(
+            f"there is no tuning job {name!r}; `orchestrator tune list` shows those that exist"
+        )
+    return f"/tuning-jobs/{name}"
 
 
 def log_path(name: str, host: str) -> str:

@@ -13,6 +13,8 @@ from orchestrator.home import home_directory
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from orchestrator.sdk.tunings import Tunings
+
 URL_VARIABLE = "ORCHESTRATOR_URL"
 ARTIFACT_KINDS = ("model", "output", "last_model")
 EXPORT_FORMATS = ("csv", "parquet", "tensorboard")
@@ -32,6 +34,11 @@ class Transport(Protocol):
 
     def ignored_settings(self) -> list[str]:
         """Return, in words, which settings of this process's environment have no effect."""
+        ...
+
+    @property
+    def tunings(self) -> Tunings:
+        """The calls of tuning jobs."""
         ...
 
     def put_source(self, archive: Path) -> str:

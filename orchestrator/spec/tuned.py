@@ -22,9 +22,9 @@ class ObjectiveStatus(StrEnum):
 
 
 class _Result(Saved):
-    """A saved value with numbers that may be NaN."""
+    """A saved value with numbers that may be NaN, which JSON has no word for."""
 
-    model_config = ConfigDict(ser_json_inf_nan="constants")
+    model_config = ConfigDict(ser_json_inf_nan="strings")
 
 
 class TunedRung(_Result):

@@ -83,6 +83,37 @@ def shell(script: str, name: str = "job-1", **spec: Any) -> dict[str, Any]:
     }
 
 
+def tuning(script: str, name: str = "search-1", **spec: Any) -> dict[str, Any]:
+    """The specification of a tuning job of a shell script that reports ``loss=...``."""
+    metrics = {"metric_definitions": [{"name": "loss", "regex": "loss=([-0-9.e]+)"}]}
+    rate = {"type": "Continuous", "name": "rate", "min_value": 0, "max_value": 1}
+    return {
+        "tuning_job_name": name,
+        "objectives": [{"metric_name": "loss"}],
+        "limits": {"max_number_of_training_jobs": 2, "max_parallel_training_jobs": 2},
+        "strategy": "Random",
+        "random_seed": 1,
+        "definitions": [
+            {
+                "job": shell(script, "template", algorithm_specification=metrics),
+                "parameters": [rate],
+            }
+        ],
+        **spec,
+    }
+
+
+def tuning_ended(client: httpx.Client, name: str = "search-1") -> dict[str, Any]:
+    """Wait for the end of a tuning job by long polls."""
+    revision = -1
+    while True:
+        answer = client.get(f"tuning-jobs/{name}", params={"after_revision": revision})
+        job: dict[str, Any] = answer.raise_for_status().json()
+        if job["record"]["ended_at"]:
+            return job
+        revision = job["record"]["revision"]
+
+
 def ended(client: httpx.Client, name: str = "job-1") -> dict[str, Any]:
     """Wait for the end of a job by long polls."""
     revision = -1

@@ -19,7 +19,7 @@ import httpx
 import pytest
 
 from orchestrator.server import Server
-from tests.wire.conftest import client_of, ended, shell, until
+from tests.wire.conftest import client_of, ended, shell, tuning, tuning_ended, until
 
 HERE = Path(__file__).parent
 MIN_SHARE_REACHED = 0.9
@@ -61,7 +61,7 @@ def schemas_in(value: Any, place: str) -> Iterator[tuple[str, dict[str, Any]]]:
 
 def test_every_operation_says_what_it_takes_gives_and_refuses(document: dict[str, Any]) -> None:
     found = operations(document)
-    assert len(found) == 23
+    assert len(found) == 29
     for name, operation in found.items():
         assert operation["summary"], name
         assert operation["tags"], name
@@ -73,7 +73,7 @@ def test_every_operation_says_what_it_takes_gives_and_refuses(document: dict[str
                 assert schema == {"$ref": "#/components/schemas/Problem"}, (name, status)
         good = [answer for status, answer in answers.items() if status[0] == "2"]
         assert len(good) == 1, name
-        if name not in {"delete_training_job", "has_source"}:
+        if name not in {"delete_training_job", "delete_tuning_job", "has_source"}:
             assert all(content["schema"] for content in good[0]["content"].values()), name
 
 
@@ -111,6 +111,8 @@ def test_schemathesis_finds_nothing_and_reaches_nearly_all(
         report = tmp_path / "report.ndjson"
         done = run_schemathesis(server, tmp_path, archive, digest, report, examples)
         running = client.get("training-jobs", params={"status_equals": "InProgress"}).json()
+        for tuning_job in client.get("tuning-jobs").json()["jobs"]:
+            client.post(f"tuning-jobs/{tuning_job['spec']['tuning_job_name']}/stop")
         for job in running["jobs"]:
             client.post(f"training-jobs/{job['name']}/stop", json={"grace_seconds": 0})
         for job in running["jobs"]:
@@ -152,6 +154,10 @@ def fill(client: httpx.Client) -> None:
     assert ended(client, "kept-1")["artifacts"].keys() == {"model", "output"}
     ended(client, "ended-1")
     until(client, "running-1", "Training")
+    for name in ("kept-1", "ended-1"):
+        client.post("tuning-jobs", json={"spec": tuning("true", name)}).raise_for_status()
+        tuning_ended(client, name)
+    client.post("tuning-jobs", json={"spec": tuning("sleep 600", "running-1")}).raise_for_status()
 
 
 def run_schemathesis(

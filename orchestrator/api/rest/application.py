@@ -22,7 +22,8 @@ from orchestrator.api.rest.info import InfoRoutes
 from orchestrator.api.rest.jobs import JobRoutes
 from orchestrator.api.rest.logs import LogRoutes
 from orchestrator.api.rest.metrics import MetricRoutes
-from orchestrator.api.views import Event, SubmitRequest
+from orchestrator.api.rest.tuning import TuningRoutes
+from orchestrator.api.views import Event, SubmitRequest, TuningRequest
 from orchestrator.errors import OrchestratorError
 
 PREFIX = "/api/v1"
@@ -61,7 +62,7 @@ def rest_application(context: Context, jobs: JobRoutes) -> FastAPI:
         },
     )
     routers = [jobs.router()]
-    nouns = (LogRoutes, MetricRoutes, DebuggerRoutes, FileRoutes)
+    nouns = (LogRoutes, MetricRoutes, DebuggerRoutes, FileRoutes, TuningRoutes)
     routers += [routes(context).router() for routes in nouns]
     routers.append(InfoRoutes(context).router())
     for router in routers:
@@ -122,7 +123,7 @@ def _document(app: FastAPI) -> dict[str, Any]:
 
 def _add_models(schemas: dict[str, Any]) -> None:
     """Describe what the framework does not see: the body of the submit route, and events."""
-    for model in (SubmitRequest, Event):
+    for model in (SubmitRequest, TuningRequest, Event):
         schema = model.model_json_schema(
             mode="validation", ref_template="#/components/schemas/{model}"
         )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import Any
+from typing import Any, TypeVar
 
 from pydantic import ValidationError
 from starlette.requests import Request
@@ -15,9 +15,11 @@ from orchestrator.api.rest.common import EXAMPLE_JOB
 from orchestrator.api.views import SubmitRequest, job_response
 from orchestrator.errors import InvalidSpec
 from orchestrator.service.jobs import Submission
+from orchestrator.spec.base import Spec
 from orchestrator.spec.job import TrainingJobSpec
 from orchestrator.spec.record import TrainingJobRecord
 
+R = TypeVar("R", bound=Spec)
 IDEMPOTENCY_KEY = "idempotency-key"
 EXAMPLE: dict[str, Any] = {
     "spec": {
@@ -30,16 +32,15 @@ EXAMPLE: dict[str, Any] = {
         "stopping_condition": {"max_runtime_in_seconds": 600},
     }
 }
+IDEMPOTENCY: dict[str, Any] = {
+    "name": "Idempotency-Key",
+    "in": "header",
+    "description": "Any text of your own, such as a UUID: a repeated request with the "
+    "same key and specification returns the job of the first.",
+    "schema": {"type": "string", "minLength": 1, "maxLength": 255},
+}
 DOCUMENT: dict[str, Any] = {
-    "parameters": [
-        {
-            "name": "Idempotency-Key",
-            "in": "header",
-            "description": "Any text of your own, such as a UUID: a repeated request with the "
-            "same key and specification returns the job of the first.",
-            "schema": {"type": "string", "minLength": 1, "maxLength": 255},
-        }
-    ],
+    "parameters": [IDEMPOTENCY],
     "requestBody": {
         "required": True,
         "content": {
@@ -95,6 +96,16 @@ class Submit:
         Raises:
             InvalidSpec: A rule is broken.
         """
+        asked = self.read(SubmitRequest, body)
+        self.check_backend(asked.spec)
+        return asked
+
+    def read(self, model: type[R], body: bytes) -> R:
+        """Return a request with specifications of jobs.
+
+        Raises:
+            InvalidSpec: A rule is broken.
+        """
         most = self._context.limits.instances
         for count in _INSTANCES.findall(body):
             if _number(count) > most:
@@ -103,13 +114,16 @@ class Submit:
                     "the job"
                 )
         try:
-            asked = SubmitRequest.model_validate_json(body)
+            return model.model_validate_json(body)
         except ValidationError as error:
             raise violations(error.errors(include_url=False)) from error
-        self._check_backend(asked.spec)
-        return asked
 
-    def _check_backend(self, spec: TrainingJobSpec) -> None:
+    def check_backend(self, spec: TrainingJobSpec) -> None:
+        """Refuse a back end that clients of this port may not use.
+
+        Raises:
+            InvalidSpec: It is one.
+        """
         if spec.backend in self._context.refused_backends:
             raise InvalidSpec(
                 f"backend {spec.backend!r} runs programs of this machine without a container, "
