@@ -40,6 +40,17 @@ def unique_name(base: str, now: datetime) -> str:
     return base_name(base)[: JOB_NAME_MAX_LENGTH - len(suffix)].rstrip("-") + suffix
 
 
+def unique_tuning_job_name(base: str, now: datetime) -> str:
+    """Return ``<base>-<YYMMDD-HHMM>-<4 hex>``; those of its training jobs begin with it.
+
+    Args:
+        base: Any text; it is cleaned first.
+        now: Time that goes into the name.
+    """
+    suffix = f"-{now:%y%m%d-%H%M}-{os.urandom(2).hex()}"
+    return base_name(base)[: TUNING_JOB_NAME_MAX_LENGTH - len(suffix)].rstrip("-") + suffix
+
+
 def training_job_arn(
     name: str, *, region: str = LOCAL_REGION, account: str = LOCAL_ACCOUNT
 ) -> str:

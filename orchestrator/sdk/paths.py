@@ -35,7 +35,7 @@ def tuning_job_path(name: str) -> str:
     """
     if not _TUNING_JOB_NAME.fullmatch(name):
         raise NotFound(
-            f"there is no tuning job {name!r}; `orchestrator tune list` shows those that exist"
+            f"there is no tuning job {name!r}; `orchestrator tunings` shows those that exist"
         )
     return f"/tuning-jobs/{name}"
 

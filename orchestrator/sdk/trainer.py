@@ -36,7 +36,7 @@ from orchestrator.spec.job import (
 from orchestrator.spec.record import TrainingJobRecord
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from orchestrator.sdk.lines import OutputLine
 
@@ -165,8 +165,9 @@ class ModelTrainer:
         secrets = self._secret_values()
         for text in transport.ignored_settings():
             warnings.warn(text, stacklevel=2)
-        source = self._upload(transport)
-        spec = self._spec(job_name, source, input_data_config)
+        spec = self.specification(
+            transport, job_name=job_name, input_data_config=input_data_config
+        )
         record = transport.submit(
             spec.model_dump(mode="json", exclude_defaults=True),
             secrets=secrets,
@@ -192,7 +193,47 @@ class ModelTrainer:
         else:
             job.wait(logs=logs, on_line=on_line, on_change=on_change)
 
-    # -- parts of the specification --------------------------------------------------------
+    # -- the specification -----------------------------------------------------------------
+
+    @property
+    def transport(self) -> Transport | None:
+        """How the service is reached; None = as ``connect`` says."""
+        return self._transport
+
+    def specification(
+        self,
+        transport: Transport,
+        *,
+        job_name: str | None = None,
+        input_data_config: Channels | None = None,
+        without: Sequence[str] = (),
+        metric_definitions: Sequence[MetricDefinition] = (),
+    ) -> TrainingJobSpec:
+        """Upload the source, and return what would be submitted.
+
+        Args:
+            transport: How the service is reached.
+            job_name: Its name; by default base name and time.
+            input_data_config: Channels; replaces the trainer's own of the same name.
+            without: Hyperparameters that are left out.
+            metric_definitions: Replace the trainer's own of the same name.
+
+        Raises:
+            InvalidSpec: A rule is broken.
+        """
+        metrics = {each.name: each for each in (*self.metric_definitions, *metric_definitions)}
+        return TrainingJobSpec.parse(
+            {
+                **self._what(self._upload(transport), metrics.values()),
+                "training_job_name": ids.unique_name(self.base_job_name, datetime.now(UTC))
+                if job_name is None
+                else job_name,
+                "hyper_parameters": given.hyperparameters(
+                    {n: v for n, v in self.hyperparameters.items() if n not in without}
+                ),
+                "input_data_config": self._channels(input_data_config),
+            }
+        )
 
     def _default_base_name(self) -> str:
         if self.source_code is not None:
@@ -220,70 +261,61 @@ class ModelTrainer:
 
         return upload_source(self.source_code, transport)
 
-    def _spec(
-        self,
-        job_name: str | None,
-        source: SourceArchive | None,
-        input_data_config: Channels | None,
-    ) -> TrainingJobSpec:
+    def _what(
+        self, source: SourceArchive | None, metrics: Iterable[MetricDefinition]
+    ) -> dict[str, Any]:
+        """Return what is the same for all jobs of this trainer."""
         compute = self.compute
         backend = compute.backend or ("docker" if self.training_image else "process")
-        return TrainingJobSpec.parse(
-            {
-                "training_job_name": ids.unique_name(self.base_job_name, datetime.now(UTC))
-                if job_name is None
-                else job_name,
-                "algorithm_specification": AlgorithmSpecification.parse(
-                    {
-                        "training_image": self.training_image,
-                        "metric_definitions": self.metric_definitions,
-                        "container_entrypoint": self.entrypoint,
-                        "container_arguments": self.arguments,
+        return {
+            "algorithm_specification": AlgorithmSpecification.parse(
+                {
+                    "training_image": self.training_image,
+                    "metric_definitions": tuple(metrics),
+                    "container_entrypoint": self.entrypoint,
+                    "container_arguments": self.arguments,
+                }
+            ),
+            "source_code": source,
+            "environment": self.environment,
+            "secrets": self.secrets,
+            "output_data_config": self.output_data_config,
+            "resource_config": ResourceConfig.parse(
+                compute.model_dump(
+                    include={
+                        "instance_type",
+                        "instance_count",
+                        "instance_groups",
+                        "volume_size_in_gb",
+                        "keep_alive_period_in_seconds",
                     }
-                ),
-                "source_code": source,
-                "hyper_parameters": given.hyperparameters(self.hyperparameters),
-                "environment": self.environment,
-                "secrets": self.secrets,
-                "input_data_config": self._channels(input_data_config),
-                "output_data_config": self.output_data_config,
-                "resource_config": ResourceConfig.parse(
-                    compute.model_dump(
-                        include={
-                            "instance_type",
-                            "instance_count",
-                            "instance_groups",
-                            "volume_size_in_gb",
-                            "keep_alive_period_in_seconds",
-                        }
-                    )
-                ),
-                "resources": Resources.parse(
-                    compute.model_dump(
-                        include={
-                            "cpus",
-                            "gpus",
-                            "memory_gib",
-                            "share_gpus",
-                            "limit_cpus",
-                            "shm_size_mib",
-                        }
-                    )
-                ),
-                "stopping_condition": self.stopping_condition,
-                "retry_strategy": self.retry_strategy,
-                "checkpoint_config": self.checkpoint_config,
-                "tensor_board_output_config": self.tensorboard_output_config,
-                "debugger": self.debugger,
-                "early_stopping": self.early_stopping,
-                "tags": [Tag(key=key, value=value) for key, value in self.tags.items()],
-                "priority": self.priority,
-                "enable_network_isolation": self.enable_network_isolation,
-                "backend": backend,
-                "python": interpreter(compute.python) if backend == "process" else None,
-                "stop_grace_seconds": self.stop_grace_seconds,
-            }
-        )
+                )
+            ),
+            "resources": Resources.parse(
+                compute.model_dump(
+                    include={
+                        "cpus",
+                        "gpus",
+                        "memory_gib",
+                        "share_gpus",
+                        "limit_cpus",
+                        "shm_size_mib",
+                    }
+                )
+            ),
+            "stopping_condition": self.stopping_condition,
+            "retry_strategy": self.retry_strategy,
+            "checkpoint_config": self.checkpoint_config,
+            "tensor_board_output_config": self.tensorboard_output_config,
+            "debugger": self.debugger,
+            "early_stopping": self.early_stopping,
+            "tags": [Tag(key=key, value=value) for key, value in self.tags.items()],
+            "priority": self.priority,
+            "enable_network_isolation": self.enable_network_isolation,
+            "backend": backend,
+            "python": interpreter(compute.python) if backend == "process" else None,
+            "stop_grace_seconds": self.stop_grace_seconds,
+        }
 
     def _channels(self, more: Channels | None) -> list[Channel]:
         by_name = given.channels(self.input_data_config) | given.channels(more)

@@ -75,6 +75,7 @@ class TuningService:
                 jobs can never run here.
             AlreadyExists: The name, or the key with another spec, is taken.
         """
+        _check_carried_out(spec)
         for definition in spec.definitions:
             self._check(definition)
         failpoint("create_tuning.before_commit")
@@ -166,6 +167,18 @@ class TuningService:
         except OrchestratorError as error:
             where = f"definition {definition.definition_name!r}"
             raise type(error)(f"{where}: {error.message}", details=error.details) from error
+
+
+def _check_carried_out(spec: TuningJobSpec) -> None:
+    """Refuse what can be said and is not done yet."""
+    asked = {
+        "warm_start": spec.warm_start is not None,
+        "joint": spec.joint,
+        "asha.promote": spec.asha is not None and spec.asha.promote,
+    }
+    missing = [name for name, is_asked in asked.items() if is_asked]
+    if missing:
+        raise InvalidSpec(f"{missing[0]} is not carried out by this version; leave it out")
 
 
 def _in_the_middle(definition: TrainingJobDefinition) -> TrainingJobSpec:

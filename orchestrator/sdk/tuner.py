@@ -1,0 +1,222 @@
+"""``HyperparameterTuner``: search the hyperparameters of a trainer."""
+
+from __future__ import annotations
+
+import uuid
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, Literal
+
+from orchestrator import ids
+from orchestrator.errors import InvalidState
+from orchestrator.sdk import given
+from orchestrator.sdk.ranges import Range, parameters_of
+from orchestrator.sdk.transport import connect
+from orchestrator.sdk.tuning_job import TuningAnalytics, TuningJob
+from orchestrator.spec.job import Tag
+from orchestrator.spec.tuned import TuningOverview
+from orchestrator.spec.tuning import (
+    Asha,
+    CompletionCriteria,
+    MetricConstraint,
+    Strategy,
+    TrainingJobDefinition,
+    TuningJobSpec,
+    TuningLimits,
+    TuningObjective,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from orchestrator.sdk.jobs import TrainingJob
+    from orchestrator.sdk.trainer import Channels, ModelTrainer
+    from orchestrator.sdk.transport import Transport
+    from orchestrator.spec.job import MetricDefinition
+
+Goal = Literal["Maximize", "Minimize"]
+
+
+class HyperparameterTuner:
+    """Searches hyperparameters by training jobs.
+
+    Nouns and argument names follow ``sagemaker.train.tuner.HyperparameterTuner`` where the idea
+    is the same.
+
+    Args:
+        model_trainer: What is trained; ranges win over its hyperparameters of the same name.
+        objective_metric_name: The metric that is to become large or small.
+        hyperparameter_ranges: What is varied.
+        metric_definitions: Replace the trainer's of the same name.
+        objective_type: What is better.
+        strategy: ``Bayesian``, ``Random``, ``Hyperband`` or ``Grid``.
+        max_jobs: Training jobs in all; of a grid by default all combinations.
+        max_parallel_jobs: Training jobs at once.
+        max_runtime_in_seconds: Of the whole search.
+        max_epochs: Values of the objective that all training jobs report together.
+        early_stopping_type: ``Auto`` ends training jobs that are worse than the median.
+        asha: End all but the best at each of several levels (successive halving).
+        completion_criteria: When a further training job is not worth while.
+        other_objectives: ``{metric: "Maximize" | "Minimize"}``, beside the first.
+        constraints: Bounds of other metrics that the best training job must keep.
+        first_points: Values that are tried first; what one leaves out is chosen.
+        sampler: ``module:function`` that makes an Optuna sampler from a seed.
+        random_seed: The same seed and results give the same values.
+        base_tuning_job_name: Beginning of the tuning jobs' names.
+        tags: ``{name: value}``.
+        transport: How the service is reached; by default see ``connect``.
+    """
+
+    def __init__(
+        self,
+        model_trainer: ModelTrainer,
+        objective_metric_name: str,
+        hyperparameter_ranges: Mapping[str, Range],
+        metric_definitions: Sequence[MetricDefinition | Mapping[str, str]] = (),
+        strategy: Strategy = "Bayesian",
+        objective_type: Goal = "Maximize",
+        max_jobs: int | None = None,
+        max_parallel_jobs: int = 1,
+        *,
+        max_runtime_in_seconds: int | None = None,
+        max_epochs: int | None = None,
+        early_stopping_type: Literal["Off", "Auto"] = "Off",
+        asha: Asha | Mapping[str, Any] | None = None,
+        completion_criteria: CompletionCriteria | Mapping[str, Any] | None = None,
+        other_objectives: Mapping[str, Goal] | None = None,
+        constraints: Sequence[MetricConstraint | Mapping[str, Any]] = (),
+        first_points: Sequence[Mapping[str, Any]] = (),
+        sampler: str | None = None,
+        random_seed: int | None = None,
+        base_tuning_job_name: str | None = None,
+        tags: Mapping[str, str] | None = None,
+        transport: Transport | None = None,
+    ) -> None:
+        self.model_trainer = model_trainer
+        objectives = {objective_metric_name: objective_type, **(other_objectives or {})}
+        self.objectives = tuple(
+            TuningObjective.parse({"metric_name": name, "type": goal})
+            for name, goal in objectives.items()
+        )
+        self.parameters = parameters_of(hyperparameter_ranges)
+        self.metric_definitions = given.metric_definitions(metric_definitions)
+        self.strategy = strategy
+        self.limits = TuningLimits.parse(
+            {
+                "max_number_of_training_jobs": max_jobs,
+                "max_parallel_training_jobs": max_parallel_jobs,
+                "max_runtime_in_seconds": max_runtime_in_seconds,
+                "max_epochs": max_epochs,
+            }
+        )
+        self.early_stopping_type = early_stopping_type
+        self.asha = given.optional(Asha, asha, "asha")
+        self.completion = given.value(
+            CompletionCriteria, completion_criteria or {}, "completion_criteria"
+        )
+        self.constraints = tuple(
+            given.value(MetricConstraint, each, "constraints") for each in constraints
+        )
+        self.first_points = tuple(given.hyperparameters(point) for point in first_points)
+        self.sampler = sampler
+        self.random_seed = random_seed
+        self.base_tuning_job_name = base_tuning_job_name or model_trainer.base_job_name
+        self.tags = given.mapping(tags, "tags")
+        self._transport = transport or model_trainer.transport
+        self._latest: TuningJob | None = None
+
+    def tune(
+        self,
+        input_data_config: Channels | None = None,
+        *,
+        wait: bool = True,
+        job_name: str | None = None,
+        on_change: Callable[[TuningOverview], None] | None = None,
+    ) -> TuningJob:
+        """Begin a tuning job and return its handle.
+
+        Args:
+            input_data_config: Channels; replaces the trainer's own of the same name.
+            wait: Return when the tuning job has ended. Interrupting detaches; it goes on.
+            job_name: Its name; by default base name and time.
+            on_change: While waiting, gets the state at every change.
+
+        Raises:
+            InvalidSpec: A rule is broken; nothing was started.
+        """
+        transport = self._transport or connect()
+        spec = self._spec(job_name, transport, input_data_config)
+        overview = transport.tunings.create(sent(spec), idempotency_key=uuid.uuid4().hex)
+        self._latest = TuningJob(TuningOverview.model_validate(overview), transport)
+        if wait:
+            self._latest.wait(on_change=on_change)
+        return self._latest
+
+    @property
+    def latest_tuning_job(self) -> TuningJob:
+        """The tuning job that ``tune`` began last.
+
+        Raises:
+            InvalidState: It began none.
+        """
+        if self._latest is None:
+            raise InvalidState("tune() must be called first, it was not; call it")
+        return self._latest
+
+    def best_training_job(self) -> TrainingJob:
+        """Return the training job with the best objective of the latest tuning job so far.
+
+        Raises:
+            InvalidState: ``tune`` was not called.
+            NotFound: None has a result yet.
+        """
+        return self.latest_tuning_job.best_training_job()
+
+    def analytics(self) -> TuningAnalytics:
+        """Return the training jobs of the latest tuning job as a table.
+
+        Raises:
+            InvalidState: ``tune`` was not called.
+        """
+        return self.latest_tuning_job.analytics()
+
+    def _spec(
+        self, job_name: str | None, transport: Transport, channels: Channels | None
+    ) -> TuningJobSpec:
+        name = job_name or ids.unique_tuning_job_name(self.base_tuning_job_name, datetime.now(UTC))
+        job = self.model_trainer.specification(
+            transport,
+            job_name=name,
+            input_data_config=channels,
+            without=[parameter.name for parameter in self.parameters],
+            metric_definitions=self.metric_definitions,
+        )
+        return TuningJobSpec.parse(
+            {
+                "tuning_job_name": name,
+                "definitions": (
+                    TrainingJobDefinition.parse({"job": job, "parameters": self.parameters}),
+                ),
+                "objectives": self.objectives,
+                "strategy": self.strategy,
+                "limits": self.limits,
+                "early_stopping_type": self.early_stopping_type,
+                "asha": self.asha,
+                "completion": self.completion,
+                "random_seed": self.random_seed,
+                "constraints": self.constraints,
+                "first_points": self.first_points,
+                "sampler": self.sampler,
+                "tags": [Tag(key=key, value=value) for key, value in self.tags.items()],
+            }
+        )
+
+
+def sent(spec: TuningJobSpec) -> dict[str, Any]:
+    """Return a specification as it is sent: only what somebody asked for, and kinds of ranges."""
+    body = spec.model_dump(mode="json", exclude_defaults=True)
+    for members, definition in zip(body["definitions"], spec.definitions, strict=True):
+        members["parameters"] = [
+            {"type": each.type, **each.model_dump(mode="json", exclude_defaults=True)}
+            for each in definition.parameters
+        ]
+    return body
