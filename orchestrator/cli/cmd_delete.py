@@ -33,18 +33,27 @@ def command(
     """Forget ended jobs: their records, logs, metrics, and artifacts in the home directory.
 
     Artifacts that were sent elsewhere (--output) stay. A name that is not written out is asked
-    about first.
+    about first. Of a tuning job only itself is forgotten; its training jobs stay.
     """
     from orchestrator.cli import exits
-    from orchestrator.cli.lookup import connected, find_job
+    from orchestrator.cli.lookup import connected, find_either
     from orchestrator.cli.output import print_json
+    from orchestrator.sdk.tuning_job import TuningJob
 
     with connected(home, url) as transport:
-        names = [find_job(transport, given)["spec"]["training_job_name"] for given in job]
-        for given, name in zip(job, dict.fromkeys(names), strict=False):
+        found = {given: find_either(transport, given) for given in job}
+        tunings = {each.name: each for each in found.values() if isinstance(each, TuningJob)}
+        names = [
+            each.name if isinstance(each, TuningJob) else each["spec"]["training_job_name"]
+            for each in found.values()
+        ]
+        for given, name in zip(found, dict.fromkeys(names), strict=False):
             if given != name and not yes and not typer.confirm(f"forget {name} and its files?"):
                 return exits.ERROR
-            transport.delete(name)
+            if name in tunings:
+                tunings[name].delete()
+            else:
+                transport.delete(name)
             if json:
                 print_json({"deleted": name})
             else:

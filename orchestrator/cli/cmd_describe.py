@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import sys
+from typing import TYPE_CHECKING
 
 from orchestrator.cli.options import Home, JobName, Json, Url
+
+if TYPE_CHECKING:
+    from orchestrator.sdk.tuning_job import TuningJob
 
 EXAMPLES = """
 orchestrator describe @last
@@ -15,18 +19,24 @@ orchestrator describe digits-cnn-2026 --json
 def command(job: JobName, json: Json = False, home: Home = None, url: Url = None) -> None:
     """Show a job: how far it is or how it ended, its phases, metrics, artifacts and settings.
 
-    Values of variables whose names say that they are secret are hidden.
+    Of a tuning job: its best training jobs, and how it ended. Values of variables whose names say
+    that they are secret are hidden.
     """
     from orchestrator.cli.description import description_lines
     from orchestrator.cli.finding_view import ending_findings
-    from orchestrator.cli.lookup import connected, find_job
+    from orchestrator.cli.lookup import connected, find_either
     from orchestrator.cli.output import STATUS_STYLES, print_json, styled
     from orchestrator.clock import SystemClock
+    from orchestrator.sdk.tuning_job import TuningJob
     from orchestrator.spec.record import TrainingJobRecord
     from orchestrator.spec.redact import redacted_record
 
     with connected(home, url) as transport:
-        record = redacted_record(TrainingJobRecord.model_validate(find_job(transport, job)))
+        found = find_either(transport, job)
+        if isinstance(found, TuningJob):
+            _describe_tuning(found, as_json=json)
+            return
+        record = redacted_record(TrainingJobRecord.model_validate(found))
         debugger = () if json else tuple(ending_findings(transport, record))
     if json:
         print_json(record.model_dump(mode="json"))
@@ -34,3 +44,13 @@ def command(job: JobName, json: Json = False, home: Home = None, url: Url = None
     first, *rest = description_lines(record, SystemClock().now())
     print(styled(first, STATUS_STYLES.get(record.status.value, "bold")))
     sys.stdout.write("".join(f"{line}\n" for line in (*debugger, *rest)))
+
+
+def _describe_tuning(job: TuningJob, *, as_json: bool) -> None:
+    from orchestrator.cli.output import print_json
+    from orchestrator.cli.tuning_follow import shown, tell
+
+    if as_json:
+        print_json(shown(job.overview))
+    else:
+        tell(job)

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from orchestrator.cli.complete import complete_job
 from orchestrator.cli.options import Home, Json, Url
+
+if TYPE_CHECKING:
+    from orchestrator.sdk.tuning_job import TuningJob
 
 EXAMPLES = """
 orchestrator stop @last
@@ -36,19 +39,35 @@ def command(
 ) -> None:
     """Ask jobs to stop: their programs get SIGTERM and time to finish.
 
-    What a job made so far (model, output, checkpoints, log) is kept.
+    What a job made so far (model, output, checkpoints, log) is kept. The name of a tuning job
+    stops it and its training jobs.
     """
-    from orchestrator.cli.lookup import connected, find_job
+    from orchestrator.cli.lookup import connected, find_either
     from orchestrator.cli.output import print_json
     from orchestrator.sdk.jobs import TrainingJob
+    from orchestrator.sdk.tuning_job import TuningJob
     from orchestrator.spec.record import TrainingJobRecord
     from orchestrator.spec.redact import redacted_record
 
     with connected(home, url) as transport:
         for name in job:
-            record = TrainingJobRecord.model_validate(find_job(transport, name))
+            found = find_either(transport, name)
+            if isinstance(found, TuningJob):
+                _stop_tuning(found, wait=wait, as_json=json)
+                continue
+            record = TrainingJobRecord.model_validate(found)
             handle = TrainingJob(record, transport).stop(grace_seconds=grace, wait=wait)
             if json:
                 print_json(redacted_record(handle.record).model_dump(mode="json"))
             else:
                 print(f"{handle.name} {handle.status.value}")
+
+
+def _stop_tuning(job: TuningJob, *, wait: bool, as_json: bool) -> None:
+    from orchestrator.cli.output import print_json
+
+    job.stop(wait=wait)
+    if as_json:
+        print_json(job.overview.model_dump(mode="json"))
+    else:
+        print(f"{job.name} {job.status.value}")

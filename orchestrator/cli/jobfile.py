@@ -9,6 +9,7 @@ from typing import Any, Literal, get_args
 
 from pydantic import BaseModel, Field, JsonValue, ValidationError
 
+from orchestrator.cli.tuning_file import TuningTable
 from orchestrator.errors import InvalidSpec
 from orchestrator.sdk.config import InputData
 from orchestrator.spec.base import Spec, describe_violations
@@ -69,6 +70,8 @@ class JobFile(Spec):
     priority: int = 0
     enable_network_isolation: bool = False
     stop_grace_seconds: float | None = None
+    tuning: TuningTable | None = None
+    """What ``orchestrator tune`` searches, and how; ``run`` does not look at it."""
 
 
 def read_job_file(directory: Path) -> JobFile:

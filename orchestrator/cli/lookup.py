@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import os
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.errors import InvalidSpec, NotFound
@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from orchestrator.sdk.transport import Transport
+    from orchestrator.sdk.tuning_job import TuningJob
 
 LAST = "@last"
 CANDIDATES = 200
@@ -61,6 +62,23 @@ def find_job(transport: Transport, name: str) -> dict[str, Any]:
         return transport.describe(name)
     except NotFound:
         return transport.describe(_by_beginning(transport, name))
+
+
+def find_either(transport: Transport, name: str) -> dict[str, Any] | TuningJob:
+    """Return the record of the training job, else the tuning job, that is meant.
+
+    Raises:
+        NotFound: There is neither.
+        InvalidSpec: The beginning fits several training jobs.
+    """
+    try:
+        return find_job(transport, name)
+    except NotFound:
+        from orchestrator.sdk.tuning_job import TuningJob
+
+        with suppress(NotFound):
+            return TuningJob.get(name, transport)
+        raise
 
 
 def _newest(transport: Transport) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 GROUPS: dict[str, dict[str, str]] = {
     "Train": {
         "run": "Train a script or a directory and watch it",
+        "tune": "Search hyperparameters by training jobs, and watch the best so far",
         "debug": "Run any command under the debugger, without a job",
         "stop": "Ask a job to stop; what it made so far is kept",
         "shell": "Open a shell beside a running job's program",
@@ -12,6 +13,7 @@ GROUPS: dict[str, dict[str, str]] = {
     },
     "Look": {
         "list": "List jobs, newest first",
+        "tunings": "List tuning jobs, newest first",
         "describe": "Show a job: phases, metrics, artifacts, why it failed",
         "logs": "Print a job's log, or follow it",
         "metrics": "Draw a job's metrics, or export them",
@@ -34,6 +36,7 @@ VERBS = {name: text for group in GROUPS.values() for name, text in group.items()
 TOP_EXAMPLES = """\
   orchestrator run train.py                        train a script
   orchestrator run jobs/digits_cnn -- --epochs 3   a directory, with arguments for its script
+  orchestrator tune jobs/digits_cnn                search its hyperparameters
   orchestrator logs -f @last                       follow the job started last
   orchestrator open @last                          all of a job on one page
   orchestrator doctor                              what this machine can do"""

@@ -1,0 +1,117 @@
+"""``orchestrator tune``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from orchestrator.cli import exits
+from orchestrator.cli.options import Home, Json, Url
+
+if TYPE_CHECKING:
+    from orchestrator.sdk.transport import Transport
+    from orchestrator.sdk.tuning_job import TuningJob
+
+EXAMPLES = """
+orchestrator tune jobs/digits_cnn
+orchestrator tune jobs/digits_cnn/job.toml --max-jobs 20 --parallel 2
+orchestrator tune jobs/digits_cnn -H epochs=5 --detach
+orchestrator tune --attach digits-cnn-261127-0644-d8b5
+"""
+
+
+def command(
+    source: Annotated[
+        Path | None,
+        typer.Argument(
+            metavar="JOB_FILE_OR_DIR",
+            help="A directory with a job.toml that has a part [tuning], or that file.",
+            show_default=False,
+        ),
+    ] = None,
+    attach: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", help="Watch a tuning job that was begun before."),
+    ] = None,
+    name: Annotated[
+        str | None, typer.Option(metavar="TEXT", help="Name of the tuning job.")
+    ] = None,
+    max_jobs: Annotated[
+        int | None, typer.Option(metavar="N", min=1, help="Training jobs in all.")
+    ] = None,
+    parallel: Annotated[
+        int | None, typer.Option(metavar="N", min=1, help="Training jobs at once.")
+    ] = None,
+    strategy: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Bayesian, Random, Hyperband or Grid.")
+    ] = None,
+    seed: Annotated[
+        int | None, typer.Option(metavar="N", min=0, help="Seed of the search.")
+    ] = None,
+    backend: Annotated[str | None, typer.Option(metavar="NAME", help="process or docker.")] = None,
+    hyperparameter: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--hyperparameter",
+            "-H",
+            metavar="NAME=VALUE",
+            help="A hyperparameter that is not searched.",
+        ),
+    ] = None,
+    detach: Annotated[
+        bool, typer.Option("--detach", "-d", help="Only begin it, and print its name.")
+    ] = False,
+    json: Json = False,
+    home: Home = None,
+    url: Url = None,
+) -> int:
+    """Search hyperparameters by training jobs, and watch the best so far until the end.
+
+    Ctrl-C asks whether to stop the tuning job or to let it go on without you. The exit code is 0
+    when it completed, 1 when it failed, 143 when somebody stopped it, 130 when you left before
+    the end.
+    """
+    from orchestrator.cli.lookup import connected
+    from orchestrator.cli.tuning_follow import follow, shown
+    from orchestrator.cli.tuning_request import TuneOptions, make_tuner
+
+    with connected(home, url) as transport:
+        if attach is not None:
+            return follow(_attached(transport, attach), as_json=json)
+        options = TuneOptions(
+            source=source,
+            max_jobs=max_jobs,
+            parallel=parallel,
+            strategy=strategy,
+            seed=seed,
+            backend=backend,
+            hyperparameters=tuple(hyperparameter or ()),
+        )
+        job = make_tuner(options, transport).tune(wait=False, job_name=name)
+        if not detach:
+            if not json:
+                _tell_start(job)
+            return follow(job, as_json=json)
+    if json:
+        from orchestrator.cli.output import print_json
+
+        print_json(shown(job.overview))
+    else:
+        print(job.name)
+    return exits.DONE
+
+
+def _attached(transport: Transport, name: str) -> TuningJob:
+    from orchestrator.sdk.tuning_job import TuningJob
+
+    return TuningJob.get(name, transport)
+
+
+def _tell_start(job: TuningJob) -> None:
+    import sys
+
+    from orchestrator.cli.output import note, styled
+
+    note(f"tuning job {styled(job.name, 'bold', sys.stderr)}")

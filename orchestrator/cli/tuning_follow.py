@@ -1,0 +1,103 @@
+"""Watching a tuning job until it ends, telling how it came out, and the exit code of that."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING, Any
+
+from orchestrator.cli import exits
+from orchestrator.cli.board import HEADER, STATUS_COLUMN, best_so_far, leaderboard, progress
+from orchestrator.cli.output import STATUS_STYLES, note, print_json, safe, styled
+from orchestrator.cli.tables import draw
+from orchestrator.cli.tuning_views import choose_view
+from orchestrator.clock import SystemClock
+from orchestrator.report.words import duration
+
+if TYPE_CHECKING:
+    from orchestrator.sdk.tuning_job import TuningJob
+    from orchestrator.spec.tuned import TuningOverview
+
+QUESTION = "[s] stop the tuning job   [d] detach, it goes on   [Enter] go on watching: "
+
+
+def follow(job: TuningJob, *, as_json: bool) -> int:
+    """Watch a tuning job until its end, say how it came out, and return the exit code.
+
+    Args:
+        job: The tuning job.
+        as_json: JSON lines instead of text.
+    """
+    while not _watched_to_its_end(job, as_json=as_json):
+        answer = "d" if as_json or not sys.stdin.isatty() else _asked()
+        if answer == "s":
+            note("the tuning job was asked to stop, as were its training jobs")
+            job.stop()
+        elif answer == "d":
+            if as_json:
+                print_json({"event": "detached", "tuning_job": shown(job.overview)})
+            else:
+                _tell_detached(job)
+            return exits.INTERRUPTED
+    if as_json:
+        print_json({"event": "end", "tuning_job": shown(job.overview)})
+    else:
+        tell(job)
+    return exit_code_of(job.overview)
+
+
+def _watched_to_its_end(job: TuningJob, *, as_json: bool) -> bool:
+    """Return whether it has ended; False = somebody wants to leave."""
+    view = choose_view(as_json=as_json)
+    try:
+        job.wait(on_change=lambda overview: view.show(overview, list(job.training_jobs())))
+    except KeyboardInterrupt:
+        return False
+    finally:
+        view.close()
+    return True
+
+
+def _asked() -> str:
+    try:
+        return input(QUESTION).strip().lower()[:1]
+    except EOFError:
+        return "d"
+
+
+def _tell_detached(job: TuningJob) -> None:
+    note(
+        f"the tuning job goes on\n"
+        f"  watch it   orchestrator tune --attach {job.name}\n"
+        f"  stop it    orchestrator stop {job.name}"
+    )
+
+
+def tell(job: TuningJob) -> None:
+    """Print the leaderboard, and say how it came out or how far it is."""
+    overview, jobs = job.overview, list(job.training_jobs())
+    rows = leaderboard(overview, jobs, SystemClock().now())
+    if rows:
+        draw(rows, HEADER, status_column=STATUS_COLUMN)
+    curve = best_so_far(overview, jobs)
+    if curve:
+        note(f"best so far  {curve}")
+    record = overview.record
+    end = record.ended_at or SystemClock().now()
+    took = duration((end - record.created_at).total_seconds())
+    first = f"{record.name}  {record.status.value}  {took}  {progress(overview)}"
+    note(styled(first, STATUS_STYLES.get(record.status.value, "bold"), sys.stderr))
+    if record.message:
+        note(safe(record.message))
+    if overview.best is not None:
+        note(f"  its model   orchestrator download {overview.best.job_name}")
+
+
+def exit_code_of(overview: TuningOverview) -> int:
+    """Return the exit code that follows a tuning job."""
+    codes = {"Completed": exits.DONE, "Stopped": exits.STOPPED, "Failed": exits.ERROR}
+    return codes.get(overview.record.status.value, exits.INTERRUPTED)
+
+
+def shown(overview: TuningOverview) -> dict[str, Any]:
+    """Return a tuning job as JSON values."""
+    return overview.model_dump(mode="json")
