@@ -65,20 +65,24 @@ def find_job(transport: Transport, name: str) -> dict[str, Any]:
 
 
 def find_either(transport: Transport, name: str) -> dict[str, Any] | TuningJob:
-    """Return the record of the training job, else the tuning job, that is meant.
+    """Return the record of the training job, or the tuning job, that is meant.
+
+    A whole name goes before the beginning of one: training jobs begin as their tuning job is
+    called.
 
     Raises:
         NotFound: There is neither.
         InvalidSpec: The beginning fits several training jobs.
     """
-    try:
+    if name == LAST:
         return find_job(transport, name)
-    except NotFound:
-        from orchestrator.sdk.tuning_job import TuningJob
+    with suppress(NotFound):
+        return transport.describe(name)
+    from orchestrator.sdk.tuning_job import TuningJob
 
-        with suppress(NotFound):
-            return TuningJob.get(name, transport)
-        raise
+    with suppress(NotFound):
+        return TuningJob.get(name, transport)
+    return find_job(transport, name)
 
 
 def _newest(transport: Transport) -> str:

@@ -215,10 +215,10 @@ def _ticks(scale: Scale) -> list[tuple[float, str]]:
     if not scale.is_log:
         return [(v, f"{v:.4g}") for v in ticks(scale.low, scale.high, 4)]
     if scale.high - scale.low < 2:
-        exact = (n * 10.0**e for e in range(math.floor(scale.low), 400) for n in (1, 2, 5))
-        inside = takewhile(lambda value: math.log10(value) <= scale.high, exact)
-        pairs = ((math.log10(value), f"{value:.3g}") for value in inside)
-        return [(place, text) for place, text in pairs if place >= scale.low]
+        exact = ((e, n) for e in range(math.floor(scale.low), 400) for n in (1, 2, 5))
+        placed = ((e + math.log10(n), n, e) for e, n in exact)
+        inside = takewhile(lambda each: each[0] <= scale.high, placed)
+        return [(place, f"{n * 10.0**e:.3g}") for place, n, e in inside if place >= scale.low]
     first, last = math.ceil(scale.low), math.floor(scale.high)
     every = max(1, math.ceil((last - first) / 5))
     return [(float(e), power(e)) for e in range(first, last + 1, every)]

@@ -59,6 +59,7 @@ def end_jobs(home: Path) -> None:
     """Stop every job of a home that still runs, without grace, and wait for it."""
     transport = LocalTransport(home)
     try:
+        _stop_tuning_jobs(transport)
         page = transport.list_jobs()
         for job in page["jobs"]:
             if job["ended_at"] is None:
@@ -67,6 +68,13 @@ def end_jobs(home: Path) -> None:
             _await_end(transport, job["name"])
     finally:
         transport.close()
+
+
+def _stop_tuning_jobs(transport: LocalTransport) -> None:
+    """Let no tuning job begin another training job."""
+    for job in transport.tunings.list(limit=1000)["jobs"]:
+        if job["ended_at"] is None:
+            transport.tunings.stop(job["spec"]["tuning_job_name"])
 
 
 def _await_end(transport: LocalTransport, name: str) -> None:

@@ -126,13 +126,20 @@ class TestThePublicNames:
     def test_are_these(self):
         """A name that is taken away or added is a decision: it goes into the changelog too."""
         assert orchestrator.__all__ == [
+            "Asha",
+            "CategoricalParameter",
             "CheckpointConfig",
+            "CompletionCriteria",
             "Compute",
+            "ContinuousParameter",
             "DebugRule",
             "Debugger",
             "EarlyStopping",
+            "HyperparameterTuner",
             "InputData",
             "InstanceGroup",
+            "IntegerParameter",
+            "MetricConstraint",
             "MetricDefinition",
             "ModelTrainer",
             "OutputDataConfig",
@@ -144,6 +151,7 @@ class TestThePublicNames:
             "TensorCollection",
             "TrainingJob",
             "TrainingResult",
+            "TuningJob",
             "WholeTensors",
             "connect",
             "create_trial",

@@ -6,7 +6,8 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from orchestrator.errors import InvalidState, NotFound
+from orchestrator.errors import InvalidState, NotFound, Unavailable
+from orchestrator.sdk.tunings import Tunings
 from orchestrator.spec.record import TrainingJobRecord
 
 START = datetime(2026, 3, 1, 12, 0, 0, tzinfo=UTC)
@@ -138,6 +139,10 @@ class Jobs:
         self.curves = curves or {}
         self.stopped: list[str] = []
         self.read_bytes = 0
+
+    @property
+    def tunings(self) -> Tunings:
+        raise Unavailable("there are no tuning jobs here")
 
     def describe(self, name: str) -> dict[str, Any]:
         if name not in self.records:

@@ -86,6 +86,12 @@ train_metric = "train:loss"
 
 [tags]
 team = "vision"
+
+[tuning]
+objective_metric_name = "loss"
+
+[tuning.ranges]
+rate = { min_value = 0.0, max_value = 1.0 }
 """
 
 

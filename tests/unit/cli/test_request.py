@@ -73,7 +73,7 @@ def trainer(**options) -> ModelTrainer:
 def spec(**options) -> TrainingJobSpec:
     """The specification that would be submitted."""
     made = trainer(**options)
-    return made._spec(None, made._upload(Jobs()), None)
+    return made.specification(Jobs())
 
 
 def test_a_script_alone_is_enough(script):

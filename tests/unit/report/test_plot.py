@@ -50,6 +50,10 @@ def test_any_values_give_a_legal_drawing_inside_its_frame(values, is_log):
     assert not re.search(r'="[^"]*nan', text.replace("aria-label", ""))
 
 
+def test_the_smallest_numbers_that_there_are_have_a_logarithm():
+    drawing(curve([5e-324, 2e-323]), is_log=True)
+
+
 @given(st.builds(many, st.integers(), st.integers(POINTS + 1, 3000)))
 def test_many_points_keep_their_extremes(values):
     found = [place for part in places(curve(values), Span(0, len(values))) for place in part]

@@ -119,7 +119,7 @@ def submitted(code: str, monkeypatch: pytest.MonkeyPatch, source: Any) -> Traini
 
     class Remembering(orchestrator.ModelTrainer):
         def train(self, *args: Any, **kwargs: Any) -> Any:
-            made = self._spec("job", self._upload(Jobs()), None)
+            made = self.specification(Jobs(), job_name="job")
             asked.append(made)
             return type("Ended", (), {"result": lambda self: None})()
 

@@ -159,6 +159,13 @@ def by_hand():
 
 
 def replaced(compiled=True):
+    """The same as ``trained_beside``, and the model is gone before its last step is read."""
+    copy = trained_beside(compiled)
+    gc.collect()
+    return copy
+
+
+def trained_beside(compiled):
     """The optimizer has the variables of a copy, and gets the gradients of the model."""
     model, optimizer = made()
     copy = keras.models.clone_model(model)
@@ -173,8 +180,6 @@ def replaced(compiled=True):
     step = tf.function(step) if compiled else step
     for x, y in BATCHES:
         step(x, y)
-    del model, step
-    gc.collect()
     return copy
 
 

@@ -1,0 +1,100 @@
+"""``orchestrator tune`` with real training jobs: lines, JSON, a terminal, leaving and coming back."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from tests.e2e.command import cli, cli_json, command_home
+
+__all__ = ["command_home"]
+
+pytestmark = [pytest.mark.e2e, pytest.mark.usefixtures("command_home")]
+
+SCRIPT = """
+import argparse, time
+p = argparse.ArgumentParser()
+p.add_argument("--rate", type=float, default=9)
+p.add_argument("--seconds", type=float, default=0)
+a = p.parse_args()
+time.sleep(a.seconds)
+print(f"loss={(a.rate - 0.3) ** 2:.6f}", flush=True)
+"""
+FILE = """
+base_job_name = "search"
+[[metric_definitions]]
+name = "loss"
+regex = 'loss=([0-9.]+)'
+[tuning]
+objective_metric_name = "loss"
+objective_type = "Minimize"
+strategy = "Random"
+random_seed = 1
+max_jobs = 3
+[tuning.ranges]
+rate = { min_value = 0.0, max_value = 1.0 }
+"""
+
+
+@pytest.fixture
+def source(tmp_path: Path) -> Path:
+    (tmp_path / "train.py").write_text(SCRIPT)
+    (tmp_path / "job.toml").write_text(FILE)
+    return tmp_path
+
+
+def test_a_line_for_each_training_job_and_the_best_in_the_end(source: Path) -> None:
+    done = cli("tune", str(source))
+    assert done.returncode == 0, done.stderr
+    lines = done.stdout.splitlines()
+    assert len([line for line in lines if "  Completed  " in line and "rate=" in line]) >= 3
+    assert "(3 of 3 ended, best loss " in lines[2]
+    assert lines[3].split() == ["TRAINING", "JOB", "STATUS", "TOOK", "OBJECTIVE", "VALUES"]
+    assert lines[4].startswith("1  search-")
+    assert "all 3 training jobs have ended" in done.stderr
+    assert "orchestrator download search-" in done.stderr
+
+
+def test_json_is_one_object_a_line(source: Path) -> None:
+    done = cli("tune", str(source / "job.toml"), "--max-jobs", "2", "--json")
+    *jobs, end = map(json.loads, done.stdout.splitlines())
+    assert [job["event"] for job in jobs] == ["training_job"] * 2
+    assert end["event"] == "end"
+    assert end["tuning_job"]["record"]["status"] == "Completed"
+    best = min(job["job"]["objectives"] for job in jobs)
+    assert end["tuning_job"]["best"]["objectives"] == best
+
+
+def test_begun_watched_stopped_looked_at_and_forgotten(source: Path) -> None:
+    begun = cli("tune", str(source), "-H", "seconds=600", "--detach", "--name", "long-1")
+    assert (begun.returncode, begun.stdout) == (0, "long-1\n")
+    assert "long-1" in [
+        job["spec"]["tuning_job_name"] for job in cli_json("tunings")["tuning_jobs"]
+    ]
+    assert cli_json("describe", "long-1")["record"]["status"] == "InProgress"
+    stopped = cli("stop", "long-1", "--wait")
+    assert stopped.stdout == "long-1 Stopped\n"
+    again = cli("tune", "--attach", "long-1")
+    assert again.returncode == 143
+    assert "long-1  Stopped" in again.stderr
+    assert "long-1" in cli("tunings").stdout
+    assert cli("delete", "long-1").stdout == "long-1 deleted\n"
+    assert cli_json("tunings", "--name", "long-1")["tuning_jobs"] == []
+    trained = cli_json("describe", "long-1")  # begins as the one training job that it left
+    assert trained["spec"]["training_job_name"].startswith("long-1-001-")
+
+
+def test_all_that_fail_end_with_1_and_the_reason(source: Path) -> None:
+    (source / "train.py").write_text("raise SystemExit('no data')")
+    done = cli("tune", str(source))
+    assert done.returncode == 1
+    assert "no data" in done.stderr
+
+
+def test_nothing_is_begun_without_a_part_of_tuning(tmp_path: Path) -> None:
+    (tmp_path / "train.py").write_text(SCRIPT)
+    done = cli("tune", str(tmp_path))
+    assert done.returncode == 2
+    assert "[tuning]" in done.stderr
