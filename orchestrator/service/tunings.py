@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from orchestrator.service.admission import Admission
     from orchestrator.service.changes import Changes
     from orchestrator.spec.job import Tag, TrainingJobSpec
-    from orchestrator.spec.tuned import TuningJobRecord, TuningOverview
+    from orchestrator.spec.tuned import TunedJob, TuningJobRecord, TuningOverview
     from orchestrator.spec.tuning import TrainingJobDefinition, TuningJobSpec
     from orchestrator.store.base import ListQuery
     from orchestrator.store.tuning import TunedPage, TunedQuery, TuningPage, TuningStore
@@ -95,8 +95,19 @@ class TuningService:
         Raises:
             NotFound: There is no such tuning job.
         """
-        record = self._store.get(name)
-        return overview_of(record, self._store.jobs_of(record.number))
+        return self.overview(self._store.get(name))
+
+    def overview(self, record: TuningJobRecord) -> TuningOverview:
+        """Return what the training jobs of a tuning job have come to."""
+        return overview_of(record, self.all_jobs(record))
+
+    def all_jobs(self, record: TuningJobRecord) -> Sequence[TunedJob]:
+        """Return all training jobs of a tuning job, in order of choice."""
+        return self._store.jobs_of(record.number)
+
+    def arn_for(self, job_name: str) -> str | None:
+        """Return the ARN of the tuning job that began a training job; None where none did."""
+        return self._store.tuning_jobs_of([job_name]).get(job_name)
 
     def list(self, query: ListQuery) -> TuningPage:
         """Return one page."""
@@ -122,7 +133,7 @@ class TuningService:
             record = self._store.get(name)
             left = deadline - self._clock.monotonic()
             if record.revision > after or left <= 0:
-                return overview_of(record, self._store.jobs_of(record.number))
+                return self.overview(record)
             self._changes.wait(count, min(left, self._poll_seconds()))
 
     def stop(self, name: str) -> TuningJobRecord:
@@ -145,6 +156,10 @@ class TuningService:
             InvalidState: It has not ended.
         """
         self._store.delete(name)
+
+    def tags(self, name: str) -> tuple[Tag, ...]:
+        """Return a tuning job's tags."""
+        return self._store.get(name).tags
 
     def set_tags(
         self, name: str, *, put: Sequence[Tag] = (), remove: Sequence[str] = ()

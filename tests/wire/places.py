@@ -107,6 +107,7 @@ def programs(
             name, v2, SDK / "v2_program.py", code, data, str(SDK / "code_library")
         ),
         "v3": lambda name: place.start(name, v3, SDK / "v3_program.py", code, data, *more),
+        "v3_tuner": lambda name: place.start(name, v3, SDK / "v3_tuner_program.py", code, data),
         "remote": lambda name: place.start(name, v3, SDK / "remote_program.py"),
         "script_mode": lambda name: place.start_in_shell(name, v2, ACCEPTANCE / name),
         "model_trainer": lambda name: place.start_in_shell(name, v3, ACCEPTANCE / name),
@@ -114,7 +115,7 @@ def programs(
     }
     chosen = {item.path.stem.removeprefix("test_") for item in request.session.items}
     absent = {"v2", "script_mode"} if no_sagemaker2() else set()
-    absent |= {"v3", "remote", "model_trainer"} if no_sagemaker3() else set()
+    absent |= {"v3", "v3_tuner", "remote", "model_trainer"} if no_sagemaker3() else set()
     running = {name: start(name) for name, start in starts.items() if name in chosen - absent}
     yield running
     for program in running.values():

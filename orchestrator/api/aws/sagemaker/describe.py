@@ -105,6 +105,13 @@ def requested(spec: TrainingJobSpec, shape: Shape) -> dict[str, Any]:
     request: dict[str, Any] = (
         _synthetic(spec, shape) if spec.create_request is None else json.loads(spec.create_request)
     )
+    if (
+        spec.create_request is not None
+        and request.get("TrainingJobName") != spec.training_job_name
+    ):
+        # One of a tuning job: it was asked for with the others, and differs in these.
+        request["TrainingJobName"] = spec.training_job_name
+        request["HyperParameters"] = dict(spec.hyper_parameters)
     if "Environment" in request:
         request["Environment"] = redacted_environment(request["Environment"])
     if "HyperParameters" in request:

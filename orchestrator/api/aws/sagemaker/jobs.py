@@ -37,7 +37,7 @@ TAKEN = (
     "Training job names must be unique within an AWS account and region, and a training job with "
     "this name already exists"
 )
-_FILTERS = {
+FILTERS = {
     "NameContains": "name_contains",
     "CreationTimeAfter": "created_after",
     "CreationTimeBefore": "created_before",
@@ -59,6 +59,7 @@ class TrainingJobs:
         directory: Where jobs are that name no place for their outputs.
         access: How jobs reach this service.
         report: Says what the debugger of a job has found.
+        tuning_arn: Gives the tuning job that began a job, by its name; None where none did.
     """
 
     def __init__(
@@ -69,6 +70,7 @@ class TrainingJobs:
         directory: Path,
         access: JobAccess,
         report: Callable[[TrainingJobRecord], FindingsReport],
+        tuning_arn: Callable[[str], str | None],
     ) -> None:
         self._jobs = jobs
         self._shape = shape
@@ -76,6 +78,7 @@ class TrainingJobs:
         self._directory = directory
         self._access = access
         self._report = report
+        self._tuning_arn = tuning_arn
 
     def handlers(self) -> Mapping[str, Handler]:
         """Return what answers each operation."""
@@ -162,7 +165,9 @@ class TrainingJobs:
             job = self._jobs.describe(asked["TrainingJobName"])
         except NotFound as error:
             raise validation_error(NOT_FOUND) from error
-        return description(job, self._shape(), self._directory, self._report(job))
+        answer = description(job, self._shape(), self._directory, self._report(job))
+        tuning_arn = self._tuning_arn(job.name)
+        return answer if tuning_arn is None else answer | {"TuningJobArn": tuning_arn}
 
     def list(self, asked: dict[str, Any], _caller: Caller) -> dict[str, Any]:
         """Return one page of summaries."""
@@ -175,7 +180,7 @@ class TrainingJobs:
                 sort_by=SortBy(asked.get("SortBy", "CreationTime")),
                 descending=asked.get("SortOrder") == "Descending",
                 limit=asked.get("MaxResults", 10),
-                **{ours: asked.get(name) for name, ours in _FILTERS.items()},
+                **{ours: asked.get(name) for name, ours in FILTERS.items()},
             )
         )
         answer: dict[str, Any] = {"TrainingJobSummaries": [summary(job) for job in page.jobs]}

@@ -11,6 +11,7 @@ from orchestrator.api.aws.sagemaker.jobs import TrainingJobs
 from orchestrator.api.aws.sagemaker.search import Search
 from orchestrator.api.aws.sagemaker.shapes import JobShapes, job_shapes
 from orchestrator.api.aws.sagemaker.tags import Tags
+from orchestrator.api.aws.sagemaker.tuning import TuningJobs
 
 if TYPE_CHECKING:
     from orchestrator.api.aws.job_access import JobAccess
@@ -33,15 +34,20 @@ class SageMaker:
             service.home / "jobs",
             access,
             service.findings.report_of,
+            service.tunings.arn_for,
         )
-        self._tags = Tags(service.jobs)
+        self._tunings = TuningJobs(
+            service.tunings, lambda: self._shapes.request, lambda: service.placement, access
+        )
+        self._tags = Tags(service.jobs, service.tunings)
         self._search = Search(
             service.jobs, lambda: self._shapes, service.tokens, service.home / "jobs"
         )
 
     def handlers(self) -> Mapping[str, Handler]:
         """Return what answers each operation."""
-        return {**self._jobs.handlers(), **self._tags.handlers(), **self._search.handlers()}
+        parts = (self._jobs, self._tunings, self._tags, self._search)
+        return {name: each for part in parts for name, each in part.handlers().items()}
 
     @cached_property
     def _shapes(self) -> JobShapes:

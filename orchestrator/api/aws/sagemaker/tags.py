@@ -11,22 +11,25 @@ from orchestrator.api.aws.operations import Handler
 from orchestrator.api.aws.sagemaker.rules import AWS_TAG, any_of_aws
 from orchestrator.errors import NotFound
 from orchestrator.service.jobs import JobService
+from orchestrator.service.tunings import TuningService
 from orchestrator.spec.job import Tag
-
-_KIND = "training-job"
 
 
 class Tags:
-    """The operations of tags; training jobs have some.
+    """The operations of tags; training jobs and tuning jobs have some.
 
     Of an ARN only kind and name count: whatever region and account a client is in, there is one home.
 
     Args:
-        jobs: The use cases.
+        jobs: The use cases of training jobs.
+        tunings: Those of tuning jobs.
     """
 
-    def __init__(self, jobs: JobService) -> None:
-        self._jobs = jobs
+    def __init__(self, jobs: JobService, tunings: TuningService) -> None:
+        self._tagged: dict[str, JobService | TuningService] = {
+            "training-job": jobs,
+            "hyper-parameter-tuning-job": tunings,
+        }
 
     def handlers(self) -> Mapping[str, Handler]:
         """Return what answers each operation."""
@@ -56,15 +59,12 @@ class Tags:
         self, arn: str, *, put: Sequence[Tag] = (), remove: Sequence[str] = ()
     ) -> list[dict[str, str]]:
         kind, _, name = arn.rpartition(":")[2].partition("/")
-        if kind != _KIND:
+        tagged = self._tagged.get(kind)
+        if tagged is None:
             raise _missing(arn)
         try:
             change = put or remove
-            tags = (
-                self._jobs.set_tags(name, put=put, remove=remove)
-                if change
-                else self._jobs.tags(name)
-            )
+            tags = tagged.set_tags(name, put=put, remove=remove) if change else tagged.tags(name)
         except NotFound as error:
             raise _missing(arn) from error
         return [{"Key": tag.key, "Value": tag.value} for tag in tags]

@@ -21,6 +21,12 @@ SERVED = {
         "ListTags",
         "DeleteTags",
         "Search",
+        "CreateHyperParameterTuningJob",
+        "DescribeHyperParameterTuningJob",
+        "ListHyperParameterTuningJobs",
+        "ListTrainingJobsForHyperParameterTuningJob",
+        "StopHyperParameterTuningJob",
+        "DeleteHyperParameterTuningJob",
     ),
     "logs": ("DescribeLogGroups", "DescribeLogStreams", "GetLogEvents", "FilterLogEvents"),
     "iam": ("GetRole", "SimulatePrincipalPolicy"),
@@ -29,16 +35,7 @@ SERVED = {
     "cloudwatch": ("GetMetricStatistics", "GetMetricData", "ListMetrics", "PutMetricData"),
     "sagemaker-metrics": ("BatchPutMetrics",),
 }
-TO_COME = {
-    "sagemaker": (
-        "CreateHyperParameterTuningJob",
-        "DescribeHyperParameterTuningJob",
-        "ListHyperParameterTuningJobs",
-        "ListTrainingJobsForHyperParameterTuningJob",
-        "StopHyperParameterTuningJob",
-    )
-}
-PAIRS = [(s, name) for known in (SERVED, TO_COME) for s, names in known.items() for name in names]
+PAIRS = [(service, name) for service, names in SERVED.items() for name in names]
 
 
 @cache
@@ -50,4 +47,4 @@ def botocores(service: str) -> Any:
 @cache
 def ours(service: str) -> Model:
     """Our model of what is served of a service."""
-    return load(service, (*SERVED[service], *TO_COME.get(service, ())))
+    return load(service, SERVED[service])
