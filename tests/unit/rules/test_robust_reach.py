@@ -77,6 +77,32 @@ class TestStill:
         assert unchanged([0.1] * 4, ratios=0.0).step == 20
 
 
+class TestRateOfZero:
+    """Steps of size zero: ratios are not recorded here, so that the rate alone tells."""
+
+    LUCKY = [4.5, 4.4, 5.4, *[3.2 + 0.4 * (step % 3 - 1) for step in range(117)]]
+    """What chance gains: the data of the first steps were hard."""
+
+    @staticmethod
+    def found(losses, rates):
+        return unchanged([0.1] * 4, losses, ratios=math.nan, rates=rates)
+
+    def test_what_chance_gains_excuses_it_for_a_while_only(self):
+        found = self.found(self.LUCKY, lambda step: 0.1 if step < 3 else 0.0)
+        assert 60 <= found.step < 100
+        assert found.values["learning_rate"] == 0.0
+
+    def test_it_is_found_soon_where_nothing_is_gained(self):
+        assert self.found(flat(120), 0.0).step == 19
+
+    def test_what_was_learnt_before_is_a_schedule_that_has_ended(self):
+        losses = [*falling(40), *[0.5] * 80]
+        assert self.found(losses, lambda step: 0.1 if step < 40 else 0.0) is None
+
+    def test_a_rate_that_comes_back_is_a_warm_up(self):
+        assert self.found(flat(120), lambda step: 0.0 if step < 19 else 0.1) is None
+
+
 class TestRows:
     """Of large tables a step changes few rows, of which a sample may have none."""
 

@@ -72,6 +72,7 @@ class UnchangedWeights(CourseRule):
         self._all_zero = 0
         self._had_gradient = False
         self._at_zero = 0
+        self._had_learnt = False
         self._rate = math.inf
         self._at_zero_gradient = 0
         self._is_dead = False
@@ -211,11 +212,19 @@ class UnchangedWeights(CourseRule):
         )
 
     def _on_rate(self, record: StepRecord) -> Finding | None:
-        if record.scalars.get("learning_rate") != 0.0 or self._learns():
+        """Count steps of size zero.
+
+        What was learnt before them counts; what a loss gains behind them it owes to its data alone,
+        so a later gain excuses it only for a while: the program may see to the rate itself.
+        """
+        if record.scalars.get("learning_rate") != 0.0:
+            self._at_zero, self._had_learnt = 0, self._learns()
+            return None
+        if self._had_learnt or self._run.loss.is_moving:
             self._at_zero = 0
             return None
         self._at_zero += 1
-        if self._at_zero < self.whole("patience"):
+        if self._at_zero < self.whole("patience") * (LATE if self._learns() else 1):
             return None
         return Finding(
             self.name,
