@@ -28,6 +28,8 @@ ECHOED = (
     "TrainingJobDefinitions",
     "WarmStartConfig",
 )
+ALGORITHM = ("TrainingImage", "TrainingInputMode", "AlgorithmName", "MetricDefinitions")
+"""What AWS has a word for: a program of one's own has none in a definition."""
 _RANGES = {
     "Integer": "IntegerParameterRanges",
     "Continuous": "ContinuousParameterRanges",
@@ -193,6 +195,8 @@ def _synthetic(spec: TuningJobSpec, shape: Shape) -> dict[str, Any]:
 def _definition(definition: TrainingJobDefinition, shape: Shape) -> dict[str, Any]:
     request = requested(definition.job, shape)
     answer = {name: request[name] for name in SAME_NAMES if name in request}
+    algorithm = answer.get("AlgorithmSpecification", {})
+    answer["AlgorithmSpecification"] = {n: algorithm[n] for n in ALGORITHM if n in algorithm}
     hyper_parameters = request.get("HyperParameters", {})
     static = {name: value for name, value in hyper_parameters.items() if name != OBJECTIVE}
     return {
