@@ -15,7 +15,7 @@ from orchestrator.report.words import duration
 
 if TYPE_CHECKING:
     from orchestrator.sdk.tuning_job import TuningJob
-    from orchestrator.spec.tuned import TuningOverview
+    from orchestrator.spec.tuned import StatusCounts, TuningOverview
 
 QUESTION = "[s] stop the tuning job   [d] detach, it goes on   [Enter] go on watching: "
 
@@ -48,8 +48,15 @@ def follow(job: TuningJob, *, as_json: bool) -> int:
 def _watched_to_its_end(job: TuningJob, *, as_json: bool) -> bool:
     """Return whether it has ended; False = somebody wants to leave."""
     view = choose_view(as_json=as_json)
+    told: list[StatusCounts] = []
+
+    def show(overview: TuningOverview) -> None:
+        if told != [overview.status_counts]:  # what else changes is seen the next time
+            view.show(overview, list(job.training_jobs()))
+            told[:] = [overview.status_counts]
+
     try:
-        job.wait(on_change=lambda overview: view.show(overview, list(job.training_jobs())))
+        job.wait(on_change=show)
     except KeyboardInterrupt:
         return False
     finally:

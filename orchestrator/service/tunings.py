@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import hashlib
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from orchestrator import ids
-from orchestrator.errors import InvalidSpec, OrchestratorError
+from orchestrator.errors import InvalidSpec, NotFound, OrchestratorError
 from orchestrator.failpoints import failpoint
 from orchestrator.store.base import IdempotencyKey
 from orchestrator.tuner.overview import overview_of
@@ -75,9 +76,13 @@ class TuningService:
                 jobs can never run here.
             AlreadyExists: The name, or the key with another spec, is taken.
         """
-        _check_carried_out(spec)
-        for definition in spec.definitions:
-            self._check(definition)
+        try:
+            self._check(spec)
+        except OrchestratorError:
+            known = self._already_accepted(spec, idempotency_key)
+            if known is None:
+                raise
+            return known
         failpoint("create_tuning.before_commit")
         record = self._store.create(
             spec,
@@ -167,7 +172,21 @@ class TuningService:
         """Change a tuning job's tags and return them all."""
         return self._store.set_tags(name, put=put, remove=remove)
 
-    def _check(self, definition: TrainingJobDefinition) -> None:
+    def _already_accepted(self, spec: TuningJobSpec, key: str | None) -> TuningJobRecord | None:
+        """Return the tuning job of an earlier call: what was accepted once is not refused."""
+        if key is None:
+            return None
+        with suppress(NotFound):
+            known = self._store.get(spec.tuning_job_name)
+            return known if known.spec == spec else None
+        return None
+
+    def _check(self, spec: TuningJobSpec) -> None:
+        _check_carried_out(spec)
+        for definition in spec.definitions:
+            self._check_definition(definition)
+
+    def _check_definition(self, definition: TrainingJobDefinition) -> None:
         """Check a training job of a definition as if it were submitted now."""
         if definition.job.secrets:
             raise InvalidSpec(

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e.command import cli, cli_json, command_home
+from orchestrator.cli.tuning_follow import QUESTION
+from tests.e2e.command import Terminal, cli, cli_json, command_home
 
 __all__ = ["command_home"]
 
@@ -91,6 +92,33 @@ def test_all_that_fail_end_with_1_and_the_reason(source: Path) -> None:
     done = cli("tune", str(source))
     assert done.returncode == 1
     assert "no data" in done.stderr
+
+
+def test_a_terminal_shows_the_best_so_far_and_takes_it_away(source: Path) -> None:
+    with Terminal("tune", str(source), "-H", "seconds=0.5") as terminal:
+        terminal.see("OBJECTIVE")
+        terminal.see("1 of 3 ended, 1 running, best loss ")
+        terminal.see("best so far")
+        assert terminal.wait() == 0
+    end = terminal.text.rpartition("TRAINING JOB")[2]
+    assert "3 of 3 ended" in end
+
+
+def test_ctrl_c_asks_and_stops_or_leaves(source: Path) -> None:
+    with Terminal("tune", str(source), "-H", "seconds=600", "--name", "asked-1") as terminal:
+        terminal.see("1 running")
+        terminal.ctrl_c()
+        terminal.see(QUESTION)
+        terminal.type("d\n")
+        assert terminal.wait() == 130
+        assert "orchestrator tune --attach asked-1" in terminal.text
+    with Terminal("tune", "--attach", "asked-1") as terminal:
+        terminal.see("1 running")
+        terminal.ctrl_c()
+        terminal.see(QUESTION)
+        terminal.type("s\n")
+        assert terminal.wait() == 143
+    assert cli_json("describe", "asked-1")["record"]["status"] == "Stopped"
 
 
 def test_nothing_is_begun_without_a_part_of_tuning(tmp_path: Path) -> None:
