@@ -164,4 +164,13 @@ SCENARIOS: tuple[Scenario, ...] = (
         optimizer="SGD",
         lr=0.0,
     ),
+    KERAS.ill(
+        "keras_twohead_dead_bias",
+        "dead",
+        "keras_twohead_relu",
+        "vanishing",
+        "initialization",
+        activation="relu",
+        bias=-60.0,
+    ),
 )
