@@ -291,7 +291,10 @@ def _halved(
         rungs = tuple(TunedRung(level=r.level, value=r.loss, goes_on=r.goes_on) for r in new)
         found[job.index] = job.model_copy(update={"rungs": job.rungs + rungs})
         if not new[-1].goes_on:
-            why = f"of {asha.reduction_factor} one goes on after {new[-1].level} epochs: a better one"
+            why = (
+                f"one of {asha.reduction_factor} training jobs trains on after {new[-1].level} epochs, "
+                "and others do better"
+            )
             stops.append(Stop(job.job_name, why))
     return [found[job.index] for job in jobs], tuple(stops)
 
