@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from orchestrator.debugger.early_stopping import Value
+    from orchestrator.metrics.run_values import Value
 
 MARGIN_SECONDS = 0.1
 

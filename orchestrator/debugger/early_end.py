@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Protocol
 
 from orchestrator.debugger.best_checkpoint import best_checkpoint
 from orchestrator.debugger.checkpoint_files import entries_of
-from orchestrator.debugger.early_stopping import Course, Value, course_of
-from orchestrator.debugger.run_values import run_values
+from orchestrator.debugger.early_stopping import Course, course_of
+from orchestrator.metrics.run_values import Value, run_values
 from orchestrator.spec.early import BestCheckpoint
 from orchestrator.spec.state import SecondaryStatus
 

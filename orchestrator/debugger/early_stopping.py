@@ -10,21 +10,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from orchestrator.metrics.run_values import Value
     from orchestrator.spec.early import EarlyStopping
-
-
-@dataclass(frozen=True)
-class Value:
-    """One value of a metric.
-
-    Attributes:
-        at: When it arrived, in epoch seconds.
-        step: The step that the program said, if it did.
-    """
-
-    value: float
-    at: float
-    step: int | None = None
 
 
 @dataclass(frozen=True)

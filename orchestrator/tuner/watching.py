@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
-from orchestrator.debugger.run_values import run_values
+from orchestrator.metrics.run_values import run_values
 from orchestrator.tuner.settle import Refusal, Seen, objectives_of
 
 if TYPE_CHECKING:

@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from orchestrator.debugger.best_checkpoint import Entry, best_checkpoint
-from orchestrator.debugger.early_stopping import Value, course_of
+from orchestrator.debugger.early_stopping import course_of
+from orchestrator.metrics.run_values import Value
 from orchestrator.spec.early import EarlyStopping
 
 

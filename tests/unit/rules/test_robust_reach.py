@@ -11,6 +11,8 @@ from orchestrator_runtime.trace.record import Block, StepRecord, Table, Tensor
 from tests.unit.rules.course import Layers, course, falling, first, flat, layers
 
 UNCHANGED, DEAD = "unchanged_weights", "dead_units"
+LUCKY = [4.5, 4.4, 5.4, *[3.2 + 0.4 * (step % 3 - 1) for step in range(117)]]
+"""What chance gains: the data of the first steps were hard."""
 
 
 def unchanged(gradients, losses=None, model=None, **rest):
@@ -80,15 +82,12 @@ class TestStill:
 class TestRateOfZero:
     """Steps of size zero: ratios are not recorded here, so that the rate alone tells."""
 
-    LUCKY = [4.5, 4.4, 5.4, *[3.2 + 0.4 * (step % 3 - 1) for step in range(117)]]
-    """What chance gains: the data of the first steps were hard."""
-
     @staticmethod
     def found(losses, rates):
         return unchanged([0.1] * 4, losses, ratios=math.nan, rates=rates)
 
     def test_what_chance_gains_excuses_it_for_a_while_only(self):
-        found = self.found(self.LUCKY, lambda step: 0.1 if step < 3 else 0.0)
+        found = self.found(LUCKY, lambda step: 0.1 if step < 3 else 0.0)
         assert 60 <= found.step < 100
         assert found.values["learning_rate"] == 0.0
 

@@ -7,15 +7,29 @@ are told, it starts anew.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from itertools import groupby
 from typing import TYPE_CHECKING
-
-from orchestrator.debugger.early_stopping import Value
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from orchestrator.metrics.points import MetricPoint
+
+
+@dataclass(frozen=True)
+class Value:
+    """One value of a metric.
+
+    Attributes:
+        at: When it arrived, in epoch seconds.
+        step: The step that the program said, if it did.
+    """
+
+    value: float
+    at: float
+    step: int | None = None
+
 
 _STREAMS = ("records", "log", "put")
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orchestrator.debugger.run_values import run_values
 from orchestrator.metrics.points import MetricPoint, Source
+from orchestrator.metrics.run_values import run_values
 
 
 def points(
