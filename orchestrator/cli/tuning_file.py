@@ -69,5 +69,6 @@ class TuningTable(Spec):
     first_points: tuple[dict[str, JsonValue], ...] = ()
     sampler: str | None = None
     random_seed: int | None = None
+    warm_start: tuple[str, ...] = ()
     ranges: dict[str, RangeTable] = Field(min_length=1)
     """By hyperparameter."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import uuid
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -23,10 +24,11 @@ from orchestrator.spec.tuning import (
     TuningJobSpec,
     TuningLimits,
     TuningObjective,
+    WarmStart,
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Sequence
 
     from orchestrator.sdk.jobs import TrainingJob
     from orchestrator.sdk.trainer import Channels, ModelTrainer
@@ -61,6 +63,7 @@ class HyperparameterTuner:
         first_points: Values that are tried first; what one leaves out is chosen.
         sampler: ``module:function`` that makes an Optuna sampler from a seed.
         random_seed: The same seed and results give the same values.
+        warm_start: Names of earlier tuning jobs whose results count, or a ``WarmStart``.
         base_tuning_job_name: Beginning of the tuning jobs' names.
         tags: ``{name: value}``.
         transport: How the service is reached; by default see ``connect``.
@@ -87,6 +90,7 @@ class HyperparameterTuner:
         first_points: Sequence[Mapping[str, Any]] = (),
         sampler: str | None = None,
         random_seed: int | None = None,
+        warm_start: Sequence[str] | WarmStart | Mapping[str, Any] = (),
         base_tuning_job_name: str | None = None,
         tags: Mapping[str, str] | None = None,
         transport: Transport | None = None,
@@ -119,6 +123,7 @@ class HyperparameterTuner:
         self.first_points = tuple(given.hyperparameters(point) for point in first_points)
         self.sampler = sampler
         self.random_seed = random_seed
+        self.warm_start = _warm_start(warm_start)
         self.base_tuning_job_name = base_tuning_job_name or model_trainer.base_job_name
         self.tags = given.mapping(tags, "tags")
         self._transport = transport or model_trainer.transport
@@ -203,12 +208,21 @@ class HyperparameterTuner:
                 "asha": self.asha,
                 "completion": self.completion,
                 "random_seed": self.random_seed,
+                "warm_start": self.warm_start,
                 "constraints": self.constraints,
                 "first_points": self.first_points,
                 "sampler": self.sampler,
                 "tags": [Tag(key=key, value=value) for key, value in self.tags.items()],
             }
         )
+
+
+def _warm_start(asked: Sequence[str] | WarmStart | Mapping[str, Any]) -> WarmStart | None:
+    if isinstance(asked, WarmStart | Mapping):
+        return given.value(WarmStart, asked, "warm_start")
+    parents = given.names(asked, "warm_start")
+    # Whoever names them by hand knows what they are worth: image and data may differ.
+    return WarmStart.parse({"parents": parents, "type": "TransferLearning"}) if parents else None
 
 
 def sent(spec: TuningJobSpec) -> dict[str, Any]:

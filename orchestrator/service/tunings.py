@@ -12,6 +12,7 @@ from orchestrator.failpoints import failpoint
 from orchestrator.store.base import IdempotencyKey
 from orchestrator.tuner.overview import overview_of
 from orchestrator.tuner.points import point_at
+from orchestrator.tuner.warm_start import inherited_from
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     from orchestrator.service.admission import Admission
     from orchestrator.service.changes import Changes
     from orchestrator.spec.job import Tag, TrainingJobSpec
-    from orchestrator.spec.tuned import TunedJob, TuningJobRecord, TuningOverview
+    from orchestrator.spec.tuned import Inherited, TunedJob, TuningJobRecord, TuningOverview
     from orchestrator.spec.tuning import TrainingJobDefinition, TuningJobSpec
     from orchestrator.store.base import ListQuery
     from orchestrator.store.tuning import TunedPage, TunedQuery, TuningPage, TuningStore
@@ -73,11 +74,13 @@ class TuningService:
 
         Raises:
             InvalidSpec, InputError, ImageError, CapacityUnavailable, LimitExceeded: Its training
-                jobs can never run here.
+                jobs can never run here, or it cannot learn from those that it names.
+            NotFound, InvalidState: One of those does not exist, or has not ended.
             AlreadyExists: The name, or the key with another spec, is taken.
         """
         try:
             self._check(spec)
+            inherited = self._inherited(spec)
         except OrchestratorError:
             known = self._already_accepted(spec, idempotency_key)
             if known is None:
@@ -89,6 +92,7 @@ class TuningService:
             arn=ids.tuning_job_arn(spec.tuning_job_name),
             now=self._clock.now(),
             idempotency=_idempotency(spec, idempotency_key),
+            inherited=inherited,
         )
         failpoint("create_tuning.after_commit")
         self._wake()
@@ -109,6 +113,14 @@ class TuningService:
     def all_jobs(self, record: TuningJobRecord) -> Sequence[TunedJob]:
         """Return all training jobs of a tuning job, in order of choice."""
         return self._store.jobs_of(record.number)
+
+    def parents(self, record: TuningJobRecord) -> Sequence[TuningOverview]:
+        """Return the tuning jobs that one learnt from, those that were not deleted since."""
+        found = []
+        for name in record.spec.warm_start.parents if record.spec.warm_start else ():
+            with suppress(NotFound):
+                found.append(self.describe(name))
+        return found
 
     def arn_for(self, job_name: str) -> str | None:
         """Return the ARN of the tuning job that began a training job; None where none did."""
@@ -181,6 +193,12 @@ class TuningService:
             return known if known.spec == spec else None
         return None
 
+    def _inherited(self, spec: TuningJobSpec) -> Sequence[Inherited]:
+        if spec.warm_start is None:
+            return ()
+        records = [self._store.get(name) for name in spec.warm_start.parents]
+        return inherited_from(spec, [(record, self.all_jobs(record)) for record in records])
+
     def _check(self, spec: TuningJobSpec) -> None:
         _check_carried_out(spec)
         for definition in spec.definitions:
@@ -206,7 +224,6 @@ class TuningService:
 def _check_carried_out(spec: TuningJobSpec) -> None:
     """Refuse what can be said and is not done yet."""
     asked = {
-        "warm_start": spec.warm_start is not None,
         "joint": spec.joint,
         "asha.promote": spec.asha is not None and spec.asha.promote,
     }

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from orchestrator.spec.tuning import grid_size
 from orchestrator.tuner.points import Point, Question
 from orchestrator.tuner.settle import objectives_of
+from orchestrator.tuner.warm_start import is_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -54,7 +55,10 @@ def wanted(record: TuningJobRecord, jobs: Sequence[TunedJob]) -> Wanted | None:
     if definition is None:
         return None
     mine = [job for job in present if job.definition_name == definition.definition_name]
-    points = tuple(_point(record.spec, job) for job in mine)
+    points = (
+        *_inherited(record, definition),
+        *(_point(record.spec, job) for job in mine),
+    )
     fixed = _first_points(record.spec, definition)
     return Wanted(
         definition.definition_name,
@@ -82,6 +86,20 @@ def _whose_turn(spec: TuningJobSpec, present: Sequence[TunedJob]) -> TrainingJob
         if spec.strategy != "Grid" or counts[each.definition_name] < grid_size(each.parameters)
     ]
     return min(open_ones, key=lambda each: counts[each.definition_name], default=None)
+
+
+def _inherited(record: TuningJobRecord, definition: TrainingJobDefinition) -> list[Point]:
+    """Return what earlier tuning jobs say of a definition."""
+    objectives = record.spec.objectives
+    return [
+        Point(
+            each.values,
+            tuple(o.as_loss(v) for o, v in zip(objectives, each.objectives, strict=True)),
+            (0.0,) if record.spec.constraints else (),
+        )
+        for each in record.inherited
+        if is_of(each, definition)
+    ]
 
 
 def _point(spec: TuningJobSpec, job: TunedJob) -> Point:

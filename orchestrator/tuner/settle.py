@@ -138,10 +138,23 @@ def _why_failed(
         return job.failure_reason or job.message or str(job.end_reason)
     for objective, value in zip(objectives, values, strict=True):
         if value is None:
-            return f"the objective {objective.metric_name!r} was never reported"
+            return _never_reported(job, objective.metric_name)
         if not math.isfinite(value):
             return f"the objective {objective.metric_name!r} is {value}"
     return None
+
+
+def _never_reported(job: TrainingJobRecord, metric: str) -> str:
+    definitions = job.spec.algorithm_specification.metric_definitions
+    regex = next((each.regex for each in definitions if each.name == metric), None)
+    known = ", ".join(sorted(each.name for each in job.final_metrics)[:10])
+    if regex is not None:
+        why = f"its expression {regex!r} fits no line of the log"
+    elif known:
+        why = f"reported were: {known}"
+    else:
+        why = "it has no metric definition, and the program reported no metric"
+    return f"the objective {metric!r} was never reported: {why} (orchestrator logs shows its lines)"
 
 
 def taught(jobs: Sequence[TunedJob], spec: TuningJobSpec) -> list[TunedJob]:

@@ -78,7 +78,7 @@ def _is_spread(question: Question) -> bool:
     if question.strategy != "Bayesian":
         return False
     finished = sum(point.losses is not None for point in question.points)
-    return question.index < SPREAD or finished < MODELLED
+    return len(question.points) < SPREAD or finished < MODELLED
 
 
 def _evenly(dimensions: int, seed: int, index: int) -> Sequence[float] | None:

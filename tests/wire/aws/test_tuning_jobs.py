@@ -299,3 +299,28 @@ def test_one_of_our_sdk_is_described_too(sagemaker: Any, aws_server: Any, name: 
         "ContinuousParameterRanges"
     ] == [{"Name": "rate", "MinValue": "0.0", "MaxValue": "1.0", "ScalingType": "Auto"}]
     assert said["BestTrainingJob"]["TunedHyperParameters"].keys() == {"rate"}
+
+
+def test_it_learns_from_an_earlier_one(sagemaker: Any, source: str, name: str) -> None:
+    first, second = f"{name}-1", f"{name}-2"
+    start = {
+        "ParentHyperParameterTuningJobs": [{"HyperParameterTuningJobName": first}],
+        "WarmStartType": "IdenticalDataAndAlgorithm",
+    }
+    asked = request(second, source, Strategy="Bayesian")
+    code, text = refused(
+        sagemaker.create_hyper_parameter_tuning_job, **asked, WarmStartConfig=start
+    )
+    assert (code, first in text) == ("ValidationException", True)
+    sagemaker.create_hyper_parameter_tuning_job(**request(first, source))
+    best = ended(sagemaker, first)["BestTrainingJob"]
+    sagemaker.create_hyper_parameter_tuning_job(**asked, WarmStartConfig=start)
+    said = ended(sagemaker, second)
+    assert said["WarmStartConfig"] == start
+    found = {
+        job["TrainingJobName"]: job["FinalHyperParameterTuningJobObjectiveMetric"]["Value"]
+        for job in (best, said["BestTrainingJob"])
+    }
+    overall = said["OverallBestTrainingJob"]
+    assert overall["TrainingJobName"] == min(found, key=lambda job: found[job])
+    assert overall["TrainingJobName"].startswith(overall["TuningJobName"])

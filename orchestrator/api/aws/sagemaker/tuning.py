@@ -79,6 +79,8 @@ class TuningJobs:
             record = self._tunings.create(tuning_specification(asked, self._shape(), place))
         except InvalidSpec as error:
             raise validation_error(in_wire_words(error.message, self._shape())) from error
+        except (InvalidState, NotFound) as error:  # of a tuning job to start from
+            raise validation_error(error.message) from error
         except AlreadyExists as error:
             raise AwsError("ResourceInUse", TAKEN) from error
         return {"HyperParameterTuningJobArn": record.arn}
@@ -88,7 +90,9 @@ class TuningJobs:
         name = asked["HyperParameterTuningJobName"]
         try:
             seen = self._tunings.describe(name)
-            return tuning_description(seen, self._tunings.all_jobs(seen.record), self._shape())
+            parents = self._tunings.parents(seen.record)
+            jobs = self._tunings.all_jobs(seen.record)
+            return tuning_description(seen, jobs, self._shape(), parents)
         except NotFound as error:
             raise _missing(name) from error
 

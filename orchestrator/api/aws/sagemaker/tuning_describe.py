@@ -38,7 +38,10 @@ _RANGES = {
 
 
 def tuning_description(
-    seen: TuningOverview, jobs: Sequence[TunedJob], shape: Shape
+    seen: TuningOverview,
+    jobs: Sequence[TunedJob],
+    shape: Shape,
+    parents: Sequence[TuningOverview] = (),
 ) -> dict[str, Any]:
     """Return all that is known of a tuning job: its request as it came, and what became of it.
 
@@ -46,6 +49,7 @@ def tuning_description(
         seen: The tuning job.
         jobs: Its training jobs.
         shape: Of CreateTrainingJob's input.
+        parents: Those that it learnt from.
     """
     record = seen.record
     request = _requested(record.spec, shape)
@@ -55,6 +59,7 @@ def tuning_description(
         {
             "FailureReason": record.failure_reason,
             "BestTrainingJob": _best(record, seen.best),
+            "OverallBestTrainingJob": _overall_best(seen, parents),
             "TuningJobCompletionDetails": _completion(record, jobs),
             "ConsumedResources": {"RuntimeInSeconds": round(seen.training_seconds)},
         }
@@ -117,6 +122,21 @@ def _state(seen: TuningOverview) -> dict[str, Any]:
 
 def _best(record: TuningJobRecord, job: TunedJob | None) -> dict[str, Any] | None:
     return None if job is None else tuned_summary(record, job)
+
+
+def _overall_best(
+    seen: TuningOverview, parents: Sequence[TuningOverview]
+) -> dict[str, Any] | None:
+    """Return the best training job of a tuning job and those that it learnt from, where it did."""
+    if seen.record.spec.warm_start is None:
+        return None
+    known = [(each, each.best) for each in (seen, *parents) if each.best is not None]
+    objective = seen.record.spec.objectives[0]
+    best = min(known, key=lambda pair: objective.as_loss(pair[1].objectives[0]), default=None)
+    if best is None:
+        return None
+    overview, job = best
+    return {"TuningJobName": overview.record.name, **tuned_summary(overview.record, job)}
 
 
 def _final(objective: TuningObjective, job: TunedJob) -> dict[str, Any] | None:
