@@ -105,6 +105,15 @@ def test_a_loss_of_another_size_hides_nothing():
     assert min(point.losses or () for point in search(SPACE, 18, of=steep)) < (0.5,)
 
 
+def test_results_of_earlier_tuning_jobs_take_the_place_of_first_looks_around():
+    rate = ContinuousParameter(name="rate", min_value=0, max_value=1)
+    known = tuple(
+        Point({"rate": str(place / 10)}, ((place / 10 - 0.3) ** 2,)) for place in range(1, 10)
+    )
+    question = Question("Bayesian", (rate,), objectives=1, seed=1, index=0, points=known)
+    assert abs(float(suggest(question)["rate"]) - 0.3) < 0.1
+
+
 def test_a_grid_is_gone_through_once():
     space = (SPACE[1], SPACE[2])
     points = search(space, 24, strategy="Grid")
@@ -163,7 +172,7 @@ def test_without_pytorch_and_scipy_a_search_goes_on():
         "import importlib.util\n"
         "real = importlib.util.find_spec\n"
         "importlib.util.find_spec = lambda n, p=None: None if n in ('torch', 'scipy') else real(n, p)\n"
-        "from tests.unit.tuner.test_strategy import SPACE, search\n"
+        "from tests.contract.test_strategy import SPACE, search\n"
         "assert len(search(SPACE, 14)) == 14\n"
         "assert 'torch' not in sys.modules\n"
     )
