@@ -13,6 +13,7 @@ from typing import Any
 import numpy
 
 from tests.debugger_corpus.dev._common import Family
+from tests.debugger_corpus.dev._fitted import losses_of
 from tests.debugger_corpus.scenario import Scenario
 
 STEPS = 150
@@ -25,18 +26,20 @@ VECTOR = 16
 def _model(
     *,
     words: int,
-    masked: bool,
-    table: float,
-    frozen: bool,
-    activation: str,
-    depth: int,
-    norm: bool,
-    start: Any,
-    bias: float,
-    policy: str,
+    masked: bool = False,
+    table: float = 0.3,
+    frozen: bool = False,
+    activation: str = "relu",
+    depth: int = 1,
+    norm: bool = False,
+    start: Any = "glorot_uniform",
+    bias: float = 0.0,
+    policy: str = "float32",
 ) -> Any:
     import keras
 
+    if isinstance(start, float):
+        start = keras.initializers.RandomNormal(stddev=start)
     layers: list[Any] = [
         keras.layers.Input((LENGTH,), dtype="int32"),
         keras.layers.Embedding(
@@ -87,25 +90,6 @@ def _texts(
         step += 1
 
 
-def _losses(every: int) -> Any:
-    import keras
-
-    class Losses(keras.callbacks.Callback):  # type: ignore[misc]
-        """Keep each batch's own loss."""
-
-        def __init__(self) -> None:
-            super().__init__()
-            self.kept: list[float] = []
-
-        def on_train_batch_begin(self, batch: int, logs: Any = None) -> None:
-            self.model.reset_metrics()
-
-        def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
-            self.kept += [float(logs["loss"])] * every
-
-    return Losses()
-
-
 def _schedule(name: str, **options: Any) -> Any:
     import keras
 
@@ -116,15 +100,6 @@ def _train(
     seed: int,
     *,
     words: int = 300,
-    masked: bool = False,
-    table: float = 0.3,
-    frozen: bool = False,
-    activation: str = "relu",
-    depth: int = 1,
-    norm: bool = False,
-    start: Any = "glorot_uniform",
-    bias: float = 0.0,
-    policy: str = "float32",
     rare: float = 0.0,
     empty_at: int = -1,
     optimizer: str = "Adam",
@@ -132,22 +107,12 @@ def _train(
     schedule: Callable[[], Any] | None = None,
     settings: dict[str, Any] | None = None,
     compiling: dict[str, Any] | None = None,
+    **shape: Any,
 ) -> Iterator[float]:
     import keras
 
     keras.utils.set_random_seed(seed)
-    model = _model(
-        words=words,
-        masked=masked,
-        table=table,
-        frozen=frozen,
-        activation=activation,
-        depth=depth,
-        norm=norm,
-        start=keras.initializers.RandomNormal(stddev=start) if isinstance(start, float) else start,
-        bias=bias,
-        policy=policy,
-    )
+    model = _model(words=words, **shape)
     rate = schedule() if schedule else lr
     compiling = compiling or {}
     model.compile(
@@ -155,7 +120,7 @@ def _train(
         loss="sparse_categorical_crossentropy",
         **compiling,
     )
-    losses = _losses(compiling.get("steps_per_execution", 1))
+    losses = losses_of(compiling.get("steps_per_execution", 1))
     texts = _texts(numpy.random.default_rng(seed), words, rare, empty_at)
     model.fit(texts, steps_per_epoch=STEPS, verbose=0, callbacks=[losses], shuffle=False)
     yield from losses.kept
@@ -164,17 +129,15 @@ def _train(
 KERAS = Family("keras_embedding", _train, STEPS, math.log(TOPICS), "keras")
 MOMENTUM = {"momentum": 0.9}
 MASKED: dict[str, Any] = {"masked": True, "optimizer": "Nadam", "lr": 5e-3}
-STEEP: dict[str, Any] = {
-    "words": 60,
-    "optimizer": "SGD",
-    "settings": {**MOMENTUM, "nesterov": True},
-}
+NESTEROV = {**MOMENTUM, "nesterov": True}
+STEEP: dict[str, Any] = {"words": 60, "optimizer": "SGD", "settings": NESTEROV}
 CLIPPED: dict[str, Any] = {
     "optimizer": "SGD",
     "lr": 0.3,
     "settings": {**MOMENTUM, "global_clipnorm": 0.2},
     "compiling": {"steps_per_execution": 5},
 }
+RARE: dict[str, Any] = {"rare": 0.04, "activation": "elu", "policy": "mixed_bfloat16", "lr": 0.02}
 DEEP: dict[str, Any] = {"depth": 6, "activation": "tanh", "norm": True, "lr": 5e-3}
 
 SCENARIOS: tuple[Scenario, ...] = (
@@ -210,12 +173,9 @@ SCENARIOS: tuple[Scenario, ...] = (
     KERAS.healthy(
         "keras_embedding_decayed",
         "one topic is rare; weights decay",
-        rare=0.04,
-        activation="elu",
         optimizer="AdamW",
-        lr=0.02,
         settings={"weight_decay": 0.1},
-        policy="mixed_bfloat16",
+        **RARE,
     ),
     KERAS.ill(
         "keras_embedding_sigmoid_6",
@@ -259,12 +219,9 @@ SCENARIOS: tuple[Scenario, ...] = (
         "keras_embedding_decayed",
         "non_finite",
         trap="decay times rate is three: weights overshoot zero",
-        rare=0.04,
-        activation="elu",
         optimizer="AdamW",
-        lr=0.02,
         settings={"weight_decay": 150.0},
-        policy="mixed_bfloat16",
+        **RARE,
     ),
     KERAS.ill(
         "keras_embedding_empty_text",
