@@ -154,7 +154,7 @@ class _Collection:
 
     def _in_use(self) -> tuple[set[str], str]:
         """Return the digests of all jobs' sources, and the plans of those that have not ended."""
-        digests: set[str] = set()
+        digests = set(self._sources_of_tuning_jobs())
         plans: list[str] = []
         for row in self._jobs():
             if row.name in self._forgotten:
@@ -173,6 +173,19 @@ class _Collection:
                 living = living_in(folder / ATTEMPTS)
                 plans += [_text(found.directory / contract.PLAN_FILE) for found in living]
         return digests, "\n".join(plans)
+
+    def _sources_of_tuning_jobs(self) -> Iterator[str]:
+        """Yield the sources of tuning jobs: their next training jobs are not written down yet."""
+        cursor: str | None = None
+        while True:
+            page = self._service.tunings.list(ListQuery(limit=PAGE_ROWS, cursor=cursor))
+            for record in page.jobs:
+                for definition in record.spec.definitions:
+                    if definition.job.source_code is not None:
+                        yield definition.job.source_code.digest
+            cursor = page.next_cursor
+            if cursor is None:
+                return
 
     # -- files -----------------------------------------------------------------------------
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,9 @@ from orchestrator import (
 from orchestrator.embedded import LocalTransport
 from orchestrator.errors import InvalidSpec, NotFound
 from orchestrator.failpoints import TUNING_FAILPOINTS, VARIABLE
+from orchestrator.service.assemble import open_service
+from orchestrator.service.gc import collect_garbage
+from orchestrator.settings import Settings
 from orchestrator.spec.tuned import TuningOverview
 from tests.e2e.conftest import eventually
 
@@ -137,6 +141,30 @@ def test_what_can_never_run_is_refused(trainer: Trainer) -> None:
         tuner(trainer(SCRIPT), hyperparameter_ranges={"x": [1, 2]})
     with pytest.raises(InvalidSpec, match="/nowhere"):
         tuner(trainer(SCRIPT)).tune({"train": "/nowhere/at/all"})
+
+
+def test_its_code_is_kept_as_long_as_it(
+    trainer: Trainer, orchestrator_transport: LocalTransport
+) -> None:
+    """Its next training jobs are not written down yet, and will need it."""
+    home = orchestrator_transport.home
+    job = tuner(trainer(SCRIPT), max_jobs=1).tune()
+    (definition,) = job.overview.record.spec.definitions
+    assert definition.job.source_code is not None
+    digest = definition.job.source_code.digest
+    (source,) = [path for path in (home / "blobs").rglob(f"{digest}*") if path.is_file()]
+    os.utime(source, (0, 0))
+    best = job.best_training_job()
+
+    def collected() -> list[str]:
+        with closing(open_service(Settings(home=home))) as service:
+            return [found.name for found in collect_garbage(service, dry_run=True)]
+
+    eventually(lambda: not (home / "unreleased" / best.name).exists())
+    best.delete()
+    assert digest not in collected()
+    job.delete()
+    assert digest in collected()
 
 
 def driver_of(home: Path) -> int:
