@@ -227,7 +227,7 @@ SCENARIOS: tuple[Scenario, ...] = (
         "keras_attention_exp_overflows",
         "non_finite",
         "keras_attention_own_softmax",
-        onset=60,
+        onset=30,  # in steps: two batches are accumulated for each
         trap="a head of another scale is loaded",
         blown_at=60,
         **OWN,
