@@ -154,7 +154,9 @@ def _never_reported(job: TrainingJobRecord, metric: str) -> str:
         why = f"reported were: {known}"
     else:
         why = "it has no metric definition, and the program reported no metric"
-    return f"the objective {metric!r} was never reported: {why} (orchestrator logs shows its lines)"
+    return (
+        f"the objective {metric!r} was never reported: {why} (orchestrator logs shows its lines)"
+    )
 
 
 def taught(jobs: Sequence[TunedJob], spec: TuningJobSpec) -> list[TunedJob]:
