@@ -19,6 +19,7 @@ from orchestrator.errors import (
     NotFound,
     OrchestratorError,
     StaleLock,
+    StoreError,
 )
 from orchestrator.failpoints import failpoint
 from orchestrator.spec.state import EndReason, TrainingJobStatus
@@ -102,6 +103,7 @@ class TuningLoop:
         self._watcher = Watcher(jobs, metrics, clock)
         self._choosers: dict[int, Chooser] = {}
         self._names: dict[int, frozenset[str]] = {}
+        self._troubles: dict[int, str] = {}
         self._woken = threading.Event()
         self._closing = threading.Event()
         self._is_settled = False
@@ -167,7 +169,7 @@ class TuningLoop:
         active = self._store.active(lease.scope)
         self._forget({record.number for record in active})
         for record in active:
-            self._bring_on(record, lease)
+            self._try_to_bring_on(record, lease)
         if not self._names:
             self._suggester.rest()
         self._is_settled = not self._woken.is_set()
@@ -176,9 +178,24 @@ class TuningLoop:
     def _forget(self, active: set[int]) -> None:
         for number in set(self._names) - active:
             self._watcher.forget(self._names.pop(number))
+            self._troubles.pop(number, None)
             chooser = self._choosers.pop(number, None)
             if chooser is not None:
                 chooser.close()
+
+    def _try_to_bring_on(self, record: TuningJobRecord, lease: DriverLease) -> None:
+        """Keep the trouble of one tuning job, such as an engine that is down, from the others."""
+        try:
+            self._bring_on(record, lease)
+        except (StaleLock, StoreError):
+            raise
+        except OrchestratorError as error:
+            self._names.setdefault(record.number, frozenset())
+            if self._troubles.get(record.number) != error.message:  # once, not every second
+                logger.warning("tuning job %s waits: %s", record.name, error.message)
+            self._troubles[record.number] = error.message
+        else:
+            self._troubles.pop(record.number, None)
 
     def _bring_on(self, record: TuningJobRecord, lease: DriverLease) -> None:
         """Decide, and decide again on what follows, until something outside must happen first."""

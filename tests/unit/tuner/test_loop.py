@@ -7,7 +7,14 @@ from typing import Any
 
 import pytest
 
-from orchestrator.errors import InvalidSpec, InvalidState, NotFound, StaleLock, StoreError
+from orchestrator.errors import (
+    EngineUnreachable,
+    InvalidSpec,
+    InvalidState,
+    NotFound,
+    StaleLock,
+    StoreError,
+)
 from orchestrator.metrics.points import MetricPoint, Source
 from orchestrator.spec.job import TrainingJobSpec
 from orchestrator.spec.record import TrainingJobRecord
@@ -65,14 +72,15 @@ class FakeJobs:
         self.specs: list[TrainingJobSpec] = []
         self.stops: list[tuple[str, EndReason, str]] = []
         self.refusal: Exception | None = None
+        self.refused = ""  # how the names of those begin that are
         self.series_read = 0
 
     def submit(
         self, spec: TrainingJobSpec, *, idempotency_key: str | None = None
     ) -> TrainingJobRecord:
-        if self.refusal is not None:
-            raise self.refusal
         name = spec.training_job_name
+        if self.refusal is not None and name.startswith(self.refused):
+            raise self.refusal
         assert idempotency_key == name
         if name not in self.records:
             self.specs.append(spec)
@@ -285,6 +293,22 @@ class TestWhatIsSeen:
         stage.jobs.refusal = None
         stage.tick()
         assert len(stage.tuned) == len(stage.jobs.running()) == 2
+
+    def test_an_engine_that_is_down_holds_up_only_those_that_need_it(
+        self, caplog: pytest.LogCaptureFixture
+    ):
+        stage = Stage(tuning_spec(limits=limits(2, 1)))
+        other = tuning_spec(tuning_job_name="u", limits=limits(2, 1))
+        stage.store.tunings.create(other, arn="arn:u", now=stage.clock.now())
+        stage.jobs.refusal, stage.jobs.refused = EngineUnreachable("no engine answers"), "t-"
+        for _ in range(4):
+            stage.tick()
+        assert [name[:2] for name in stage.jobs.running()] == ["u-"]
+        assert caplog.text.count("tuning job t waits: no engine answers") == 1
+        stage.jobs.refusal = None
+        stage.tick()
+        assert sorted(name[:2] for name in stage.jobs.running()) == ["t-", "u-"]
+        assert len(stage.tuned) == 1
 
 
 class TestTheSearch:
