@@ -257,10 +257,6 @@ def test_lists_and_tags(sagemaker: Any, source: str, name: str) -> None:
             "at least",
         ),
         ({"ResourceLimits": {"MaxParallelTrainingJobs": 1}}, "needs an end"),
-        (
-            {"ParameterRanges": {"AutoParameters": [{"Name": "x", "ValueHint": "1"}]}},
-            "AutoParameters cannot be served",
-        ),
     ],
 )
 def test_what_cannot_be_is_refused(
@@ -271,6 +267,19 @@ def test_what_cannot_be_is_refused(
     )
     assert code == "ValidationException"
     assert words in text
+
+
+def test_ranges_are_chosen_around_hints(sagemaker: Any, source: str, name: str) -> None:
+    hints = [{"Name": "x", "ValueHint": "0.3"}, {"Name": "width", "ValueHint": "2"}]
+    asked = request(name, source, ParameterRanges={"AutoParameters": hints}, Strategy="Bayesian")
+    sagemaker.create_hyper_parameter_tuning_job(**asked, Autotune={"Mode": "Enabled"})
+    said = ended(sagemaker, name)
+    assert said["HyperParameterTuningJobStatus"] == "Completed"
+    assert said["Autotune"] == {"Mode": "Enabled"}
+    for job in training_jobs(sagemaker, name):
+        values = job["TunedHyperParameters"]
+        assert 0.03 <= float(values["x"]) <= 1
+        assert values["width"] in {str(number) for number in range(1, 9)}
 
 
 def test_a_name_is_taken_once_and_one_way_of_definitions_is_given(

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from orchestrator.api.aws.sagemaker.create import specification
 from orchestrator.errors import InvalidSpec
 from orchestrator.spec.tuning import ONLY_DEFINITION, TuningJobSpec
+from orchestrator.tuner.auto import parameter_around
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -34,6 +35,9 @@ SAME_NAMES = (
     "Environment",
 )
 """Members of a definition that CreateTrainingJob has too."""
+AUTOTUNE_JOBS = 100
+"""Training jobs of a request with ``Autotune`` that does not say how many."""
+AUTOTUNE_END: Mapping[str, Any] = {"ConvergenceDetected": {"CompleteOnConvergence": "Enabled"}}
 _RANGES = {
     "IntegerParameterRanges": "Integer",
     "ContinuousParameterRanges": "Continuous",
@@ -68,7 +72,7 @@ def tuning_specification(
         InvalidSpec: A member cannot be served here, or breaks a rule that the model does not say.
     """
     config = request["HyperParameterTuningJobConfig"]
-    _refuse(request, config)
+    is_auto = request.get("Autotune", {}).get("Mode") == "Enabled"
     definitions = list(_definitions(request, config))
     name = request["HyperParameterTuningJobName"]
     several = len(definitions) > 1
@@ -85,26 +89,19 @@ def tuning_specification(
         ],
         "objectives": [_objective(definitions[0].objective)],
         "strategy": config["Strategy"],
-        "limits": _limits(config["ResourceLimits"]),
-        "early_stopping_type": config.get("TrainingJobEarlyStoppingType", "Off"),
+        "limits": _limits(config["ResourceLimits"], AUTOTUNE_JOBS if is_auto else None),
+        "early_stopping_type": config.get("TrainingJobEarlyStoppingType")
+        or ("Auto" if is_auto and config["Strategy"] != "Hyperband" else "Off"),
         "asha": _halving(config),
-        "completion": _completion(config.get("TuningJobCompletionCriteria", {})),
+        "completion": _completion(
+            config.get("TuningJobCompletionCriteria", AUTOTUNE_END if is_auto else {})
+        ),
         "random_seed": config.get("RandomSeed"),
         "warm_start": _warm_start(request.get("WarmStartConfig")),
         "tags": [{"key": t["Key"], "value": t["Value"]} for t in request.get("Tags", ())],
         "create_request": json.dumps(request, ensure_ascii=False, separators=(",", ":")),
     }
     return TuningJobSpec.parse(fields)
-
-
-def _refuse(request: Mapping[str, Any], config: Mapping[str, Any]) -> None:
-    """Refuse what would be ignored."""
-    if "Autotune" in request:
-        raise InvalidSpec("Autotune cannot be served here yet: give ParameterRanges")
-    every = [config, *request.get("TrainingJobDefinitions", ())]
-    ranges = [each.get("ParameterRanges", each.get("HyperParameterRanges", {})) for each in every]
-    if any(each.get("AutoParameters") for each in ranges):
-        raise InvalidSpec("AutoParameters cannot be served here yet: give ranges")
 
 
 def _definitions(request: Mapping[str, Any], config: Mapping[str, Any]) -> Iterator[_Definition]:
@@ -166,6 +163,8 @@ def _parameters(ranges: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
             }
             scaling = given.get("ScalingType", "Auto")
             yield parameter | ends | {"scaling_type": scaling}
+    for given in ranges.get("AutoParameters", ()):
+        yield parameter_around(given["Name"], given["ValueHint"]).model_dump()
 
 
 def _number(given: Mapping[str, Any], member: str, kind: str) -> float:
@@ -182,9 +181,9 @@ def _objective(given: Mapping[str, Any]) -> dict[str, Any]:
     return {"metric_name": given["MetricName"], "type": given["Type"]}
 
 
-def _limits(given: Mapping[str, Any]) -> dict[str, Any]:
+def _limits(given: Mapping[str, Any], most_jobs: int | None) -> dict[str, Any]:
     return {
-        "max_number_of_training_jobs": given.get("MaxNumberOfTrainingJobs"),
+        "max_number_of_training_jobs": given.get("MaxNumberOfTrainingJobs", most_jobs),
         "max_parallel_training_jobs": given["MaxParallelTrainingJobs"],
         "max_runtime_in_seconds": given.get("MaxRuntimeInSeconds"),
     }

@@ -27,6 +27,7 @@ ECHOED = (
     "TrainingJobDefinition",
     "TrainingJobDefinitions",
     "WarmStartConfig",
+    "Autotune",
 )
 ALGORITHM = ("TrainingImage", "TrainingInputMode", "AlgorithmName", "MetricDefinitions")
 """What AWS has a word for: a program of one's own has none in a definition."""
