@@ -224,7 +224,6 @@ class TuningService:
 def _check_carried_out(spec: TuningJobSpec) -> None:
     """Refuse what can be said and is not done yet."""
     asked = {
-        "joint": spec.joint,
         "asha.promote": spec.asha is not None and spec.asha.promote,
     }
     missing = [name for name, is_asked in asked.items() if is_asked]

@@ -332,6 +332,13 @@ def _check_limits(spec: TuningJobSpec) -> None:
 
 
 def _check_objectives(spec: TuningJobSpec) -> None:
+    if spec.joint and any(
+        spec.objective_of(each) != spec.objectives[0] for each in spec.definitions
+    ):
+        raise ValueError(
+            "definitions that are searched as one space are compared by one objective, got one of "
+            "its own for some; leave joint or these objectives out"
+        )
     if len(spec.objectives) == 1:
         return
     if spec.completion != CompletionCriteria():

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from orchestrator.spec.tuning import grid_size
 from orchestrator.tuner.points import Point, Question
 from orchestrator.tuner.settle import objectives_of
+from orchestrator.tuner.space import Space
 from orchestrator.tuner.warm_start import is_of
 
 if TYPE_CHECKING:
@@ -20,9 +21,9 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Wanted:
-    """Values that are needed for the next training job of a definition."""
+    """Values that are needed for the next training job."""
 
-    definition_name: str
+    space: Space
     question: Question
 
     @property
@@ -37,13 +38,13 @@ class Wanted:
     def _without_results(self) -> tuple[object, ...]:
         question = self.question
         chosen = [dict(point.values) for point in question.points]
-        return (self.definition_name, question.index, chosen, question.fixed)
+        return (self.space, question.index, chosen, question.fixed)
 
 
 def wanted(record: TuningJobRecord, jobs: Sequence[TunedJob]) -> Wanted | None:
     """Return what is needed for the next training job; None when a grid has no more to give.
 
-    Definitions take turns. A training job that repeats another one's values counts in its place.
+    Definitions take turns, unless they are one space. A training job that repeats another one's values counts in its place.
 
     Args:
         record: The tuning job.
@@ -51,22 +52,21 @@ def wanted(record: TuningJobRecord, jobs: Sequence[TunedJob]) -> Wanted | None:
     """
     repeated = {job.continues for job in jobs if job.continues is not None}
     present = [job for job in jobs if job.index not in repeated]
-    definition = _whose_turn(record.spec, present)
-    if definition is None:
+    space = _whose_turn(record.spec, present)
+    if space is None:
         return None
-    mine = [job for job in present if job.definition_name == definition.definition_name]
-    points = (
-        *_inherited(record, definition),
-        *(_point(record.spec, job) for job in mine),
-    )
-    fixed = _first_points(record.spec, definition)
+    first = space.definitions[0]
+    names = {each.definition_name for each in space.definitions}
+    mine = [job for job in present if job.definition_name in names]
+    points = (*_inherited(record, space), *(_point(record.spec, space, job) for job in mine))
+    fixed = _first_points(record.spec, space)
     return Wanted(
-        definition.definition_name,
+        space,
         Question(
             strategy=record.spec.strategy,
-            parameters=definition.parameters,
-            objectives=1 if definition.objective is not None else len(record.spec.objectives),
-            seed=_seed(record, definition),
+            parameters=space.parameters,
+            objectives=1 if first.objective is not None else len(record.spec.objectives),
+            seed=_seed(record, first),
             index=len(mine),
             points=_as_needed(record.spec, points),
             fixed=fixed[len(mine)] if len(mine) < len(fixed) else None,
@@ -75,7 +75,11 @@ def wanted(record: TuningJobRecord, jobs: Sequence[TunedJob]) -> Wanted | None:
     )
 
 
-def _whose_turn(spec: TuningJobSpec, present: Sequence[TunedJob]) -> TrainingJobDefinition | None:
+def _whose_turn(spec: TuningJobSpec, present: Sequence[TunedJob]) -> Space | None:
+    if spec.joint:
+        size = sum(grid_size(each.parameters) for each in spec.definitions)
+        is_left = spec.strategy != "Grid" or len(present) < size
+        return Space(spec.definitions) if is_left else None
     counts = {
         each.definition_name: sum(job.definition_name == each.definition_name for job in present)
         for each in spec.definitions
@@ -85,30 +89,32 @@ def _whose_turn(spec: TuningJobSpec, present: Sequence[TunedJob]) -> TrainingJob
         for each in spec.definitions
         if spec.strategy != "Grid" or counts[each.definition_name] < grid_size(each.parameters)
     ]
-    return min(open_ones, key=lambda each: counts[each.definition_name], default=None)
+    least = min(open_ones, key=lambda each: counts[each.definition_name], default=None)
+    return None if least is None else Space((least,))
 
 
-def _inherited(record: TuningJobRecord, definition: TrainingJobDefinition) -> list[Point]:
-    """Return what earlier tuning jobs say of a definition."""
+def _inherited(record: TuningJobRecord, space: Space) -> list[Point]:
+    """Return what earlier tuning jobs say of a space."""
     objectives = record.spec.objectives
     return [
         Point(
-            each.values,
+            space.point(definition.definition_name, each.values),
             tuple(o.as_loss(v) for o, v in zip(objectives, each.objectives, strict=True)),
             (0.0,) if record.spec.constraints else (),
         )
         for each in record.inherited
+        for definition in space.definitions
         if is_of(each, definition)
     ]
 
 
-def _point(spec: TuningJobSpec, job: TunedJob) -> Point:
+def _point(spec: TuningJobSpec, space: Space, job: TunedJob) -> Point:
     losses = tuple(
         objective.as_loss(value)
         for objective, value in zip(objectives_of(spec, job), job.told, strict=False)
     )
     excess = (0.0 if job.is_feasible else 1.0,) if spec.constraints and losses else ()
-    return Point(job.values, losses or None, excess)
+    return Point(space.point(job.definition_name, job.values), losses or None, excess)
 
 
 def _as_needed(spec: TuningJobSpec, points: Sequence[Point]) -> tuple[Point, ...]:
@@ -120,11 +126,15 @@ def _as_needed(spec: TuningJobSpec, points: Sequence[Point]) -> tuple[Point, ...
     return ()
 
 
-def _first_points(
-    spec: TuningJobSpec, definition: TrainingJobDefinition
-) -> list[Mapping[str, str]]:
-    names = {parameter.name for parameter in definition.parameters}
-    return [point for point in spec.first_points if names.issuperset(point)]
+def _first_points(spec: TuningJobSpec, space: Space) -> list[Mapping[str, str]]:
+    """Return the points that are tried first; one of several definitions is of the first it fits."""
+    found: list[Mapping[str, str]] = []
+    for point in spec.first_points:
+        for definition in space.definitions:
+            if {parameter.name for parameter in definition.parameters}.issuperset(point):
+                found.append(space.point(definition.definition_name, point))
+                break
+    return found
 
 
 def _seed(record: TuningJobRecord, definition: TrainingJobDefinition) -> int:

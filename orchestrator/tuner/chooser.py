@@ -61,7 +61,7 @@ class Chooser:
         (asked, answer), self._answered = self._answered, None
         if answer.values is None:
             return answer.error
-        return Chosen(asked.definition_name, answer.values)
+        return Chosen(*asked.space.values(answer.values))
 
     def close(self) -> None:
         """Ask for nothing more."""

@@ -22,6 +22,7 @@ from orchestrator import (
 from orchestrator.embedded import LocalTransport
 from orchestrator.errors import InvalidSpec, NotFound
 from orchestrator.failpoints import TUNING_FAILPOINTS, VARIABLE
+from orchestrator.sdk.tuner import sent
 from orchestrator.service.assemble import open_service
 from orchestrator.service.gc import collect_garbage
 from orchestrator.settings import Settings
@@ -214,3 +215,30 @@ def test_a_driver_that_dies_at_a_step_loses_and_repeats_nothing(
     names = [each.job_name for each in job.training_jobs()]
     known = [each["name"] for each in job._transport.list_jobs()["jobs"]]
     assert sorted(known) == sorted(names)
+
+
+def test_definitions_as_one_space_get_training_jobs_by_what_they_are_worth(
+    trainer: Trainer, orchestrator_transport: LocalTransport
+) -> None:
+    tunings = orchestrator_transport.tunings
+    body = tuner(trainer(SCRIPT), max_jobs=16)._spec("joint-1", orchestrator_transport, None)
+    good, bad = (
+        definition.model_copy(
+            update={
+                "definition_name": kind,
+                "job": definition.job.model_copy(update={"hyper_parameters": {"kind": kind}}),
+            }
+        )
+        for kind in ("good", "bad")
+        for definition in body.definitions
+    )
+    spec = body.model_copy(update={"definitions": (good, bad), "joint": True})
+    job = TuningJob(
+        TuningOverview.model_validate(tunings.create(sent(spec), idempotency_key="k")),
+        orchestrator_transport,
+    ).wait()
+    assert job.status == "Completed"
+    chosen = [each.definition_name for each in job.training_jobs()]
+    assert set(chosen) == {"good", "bad"}
+    assert chosen.count("good") > chosen.count("bad")
+    assert job.best_training_job().record.spec.hyper_parameters["kind"] == "good"
