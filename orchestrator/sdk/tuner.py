@@ -5,10 +5,11 @@ from __future__ import annotations
 import uuid
 from collections.abc import Mapping
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, Literal
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from orchestrator import ids
-from orchestrator.errors import InvalidState
+from orchestrator.errors import InvalidSpec, InvalidState
 from orchestrator.sdk import given
 from orchestrator.sdk.ranges import Range, parameters_of
 from orchestrator.sdk.transport import connect
@@ -16,6 +17,7 @@ from orchestrator.sdk.tuning_job import TuningAnalytics, TuningJob
 from orchestrator.spec.job import Tag
 from orchestrator.spec.tuned import TuningOverview
 from orchestrator.spec.tuning import (
+    ONLY_DEFINITION,
     Asha,
     CompletionCriteria,
     MetricConstraint,
@@ -34,8 +36,17 @@ if TYPE_CHECKING:
     from orchestrator.sdk.trainer import Channels, ModelTrainer
     from orchestrator.sdk.transport import Transport
     from orchestrator.spec.job import MetricDefinition
+    from orchestrator.spec.ranges import Parameter
 
 Goal = Literal["Maximize", "Minimize"]
+
+
+class Kind(NamedTuple):
+    """One kind of training job, and what is varied of it."""
+
+    trainer: ModelTrainer
+    parameters: tuple[Parameter, ...]
+    metric_definitions: tuple[MetricDefinition, ...]
 
 
 class HyperparameterTuner:
@@ -95,14 +106,19 @@ class HyperparameterTuner:
         tags: Mapping[str, str] | None = None,
         transport: Transport | None = None,
     ) -> None:
-        self.model_trainer = model_trainer
+        self.kinds = {
+            ONLY_DEFINITION: Kind(
+                model_trainer,
+                parameters_of(hyperparameter_ranges),
+                given.metric_definitions(metric_definitions),
+            )
+        }
+        self.joint = False
         objectives = {objective_metric_name: objective_type, **(other_objectives or {})}
         self.objectives = tuple(
             TuningObjective.parse({"metric_name": name, "type": goal})
             for name, goal in objectives.items()
         )
-        self.parameters = parameters_of(hyperparameter_ranges)
-        self.metric_definitions = given.metric_definitions(metric_definitions)
         self.strategy = strategy
         self.limits = TuningLimits.parse(
             {
@@ -128,6 +144,53 @@ class HyperparameterTuner:
         self.tags = given.mapping(tags, "tags")
         self._transport = transport or model_trainer.transport
         self._latest: TuningJob | None = None
+
+    @classmethod
+    def create(
+        cls,
+        model_trainer_dict: Mapping[str, ModelTrainer],
+        objective_metric_name: str,
+        hyperparameter_ranges_dict: Mapping[str, Mapping[str, Range]],
+        metric_definitions_dict: Mapping[
+            str, Sequence[MetricDefinition | Mapping[str, str]]
+        ] = MappingProxyType({}),
+        *,
+        joint: bool = False,
+        **more: Any,
+    ) -> HyperparameterTuner:
+        """Return a tuner of several trainers, which are compared by one objective.
+
+        Args:
+            model_trainer_dict: What is trained, by a name of yours.
+            objective_metric_name: The metric that is to become large or small.
+            hyperparameter_ranges_dict: What is varied, by the same names.
+            metric_definitions_dict: Replace a trainer's of the same name.
+            joint: Search them as one space, so that the better ones get more training jobs,
+                instead of in turns.
+            more: As for one trainer.
+
+        Raises:
+            InvalidSpec: A trainer has no ranges, or a rule is broken.
+        """
+        if not model_trainer_dict or set(model_trainer_dict) != set(hyperparameter_ranges_dict):
+            raise InvalidSpec(
+                "every trainer needs ranges and the other way round, got trainers "
+                f"{sorted(model_trainer_dict)} and ranges {sorted(hyperparameter_ranges_dict)}; "
+                "use the same names"
+            )
+        first = next(iter(model_trainer_dict))
+        ranges = hyperparameter_ranges_dict[first]
+        made = cls(model_trainer_dict[first], objective_metric_name, ranges, **more)
+        made.kinds = {
+            name: Kind(
+                trainer,
+                parameters_of(hyperparameter_ranges_dict[name]),
+                given.metric_definitions(metric_definitions_dict.get(name, ())),
+            )
+            for name, trainer in model_trainer_dict.items()
+        }
+        made.joint = joint
+        return made
 
     def tune(
         self,
@@ -188,19 +251,26 @@ class HyperparameterTuner:
         self, job_name: str | None, transport: Transport, channels: Channels | None
     ) -> TuningJobSpec:
         name = job_name or ids.unique_tuning_job_name(self.base_tuning_job_name, datetime.now(UTC))
-        job = self.model_trainer.specification(
-            transport,
-            job_name=name,
-            input_data_config=channels,
-            without=[parameter.name for parameter in self.parameters],
-            metric_definitions=self.metric_definitions,
-        )
         return TuningJobSpec.parse(
             {
                 "tuning_job_name": name,
-                "definitions": (
-                    TrainingJobDefinition.parse({"job": job, "parameters": self.parameters}),
+                "definitions": tuple(
+                    TrainingJobDefinition.parse(
+                        {
+                            "definition_name": kind_name,
+                            "job": kind.trainer.specification(
+                                transport,
+                                job_name=name,
+                                input_data_config=channels,
+                                without=[parameter.name for parameter in kind.parameters],
+                                metric_definitions=kind.metric_definitions,
+                            ),
+                            "parameters": kind.parameters,
+                        }
+                    )
+                    for kind_name, kind in self.kinds.items()
                 ),
+                "joint": self.joint,
                 "objectives": self.objectives,
                 "strategy": self.strategy,
                 "limits": self.limits,

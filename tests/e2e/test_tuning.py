@@ -22,7 +22,6 @@ from orchestrator import (
 from orchestrator.embedded import LocalTransport
 from orchestrator.errors import InvalidSpec, NotFound
 from orchestrator.failpoints import TUNING_FAILPOINTS, VARIABLE
-from orchestrator.sdk.tuner import sent
 from orchestrator.service.assemble import open_service
 from orchestrator.service.gc import collect_garbage
 from orchestrator.settings import Settings
@@ -218,27 +217,25 @@ def test_a_driver_that_dies_at_a_step_loses_and_repeats_nothing(
 
 
 def test_definitions_as_one_space_get_training_jobs_by_what_they_are_worth(
-    trainer: Trainer, orchestrator_transport: LocalTransport
+    trainer: Trainer,
 ) -> None:
-    tunings = orchestrator_transport.tunings
-    body = tuner(trainer(SCRIPT), max_jobs=16)._spec("joint-1", orchestrator_transport, None)
-    good, bad = (
-        definition.model_copy(
-            update={
-                "definition_name": kind,
-                "job": definition.job.model_copy(update={"hyper_parameters": {"kind": kind}}),
-            }
-        )
-        for kind in ("good", "bad")
-        for definition in body.definitions
+    kinds = {kind: trainer(SCRIPT, hyperparameters={"kind": kind}) for kind in ("good", "bad")}
+    search = HyperparameterTuner.create(
+        kinds,
+        "loss",
+        {kind: {"x": X} for kind in kinds},
+        dict.fromkeys(kinds, LOSS),
+        joint=True,
+        objective_type="Minimize",
+        max_jobs=16,
+        max_parallel_jobs=2,
+        random_seed=1,
     )
-    spec = body.model_copy(update={"definitions": (good, bad), "joint": True})
-    job = TuningJob(
-        TuningOverview.model_validate(tunings.create(sent(spec), idempotency_key="k")),
-        orchestrator_transport,
-    ).wait()
+    job = search.tune()
     assert job.status == "Completed"
-    chosen = [each.definition_name for each in job.training_jobs()]
+    chosen = [row["TrainingJobDefinitionName"] for row in search.analytics().rows()]
     assert set(chosen) == {"good", "bad"}
     assert chosen.count("good") > chosen.count("bad")
-    assert job.best_training_job().record.spec.hyper_parameters["kind"] == "good"
+    assert search.best_training_job().record.spec.hyper_parameters["kind"] == "good"
+    with pytest.raises(InvalidSpec, match="use the same names"):
+        HyperparameterTuner.create(kinds, "loss", {"good": {"x": X}})

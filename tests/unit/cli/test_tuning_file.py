@@ -89,7 +89,8 @@ def test_the_command_line_wins_over_the_file(tmp_path: Path):
     assert given.limits.max_number_of_training_jobs == 9
     assert given.limits.max_parallel_training_jobs == 3
     assert (given.strategy, given.random_seed) == ("Random", 5)
-    assert given.model_trainer.hyperparameters["epochs"] == "1"
+    (kind,) = given.kinds.values()
+    assert kind.trainer.hyperparameters["epochs"] == "1"
 
 
 def test_what_is_missing_is_named(tmp_path: Path):
@@ -104,7 +105,8 @@ def test_what_is_missing_is_named(tmp_path: Path):
 
 def test_the_example_says_what_it_searches():
     found = tuner(ROOT / "jobs" / "digits_cnn")
-    names = [parameter.name for parameter in found.parameters]
+    (kind,) = found.kinds.values()
+    names = [parameter.name for parameter in kind.parameters]
     assert names == ["learning-rate", "dropout", "channels", "batch-size"]
 
 
