@@ -3,6 +3,14 @@
 from __future__ import annotations
 
 import threading
+from typing import TYPE_CHECKING, TypeVar
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from orchestrator.clock import Clock
+
+T = TypeVar("T")
 
 
 class Changes:
@@ -28,3 +36,30 @@ class Changes:
         with self._condition:
             self._condition.wait_for(lambda: self._count > after, timeout_seconds)
             return self._count
+
+    def wait_for(
+        self,
+        read: Callable[[], T],
+        is_new: Callable[[T], bool],
+        *,
+        timeout_seconds: float,
+        poll_seconds: Callable[[], float],
+        clock: Clock,
+    ) -> T:
+        """Read after each change until it is new or the time is over; return what was read last.
+
+        Args:
+            read: Looks at what may have changed.
+            is_new: Whether that is what was waited for.
+            timeout_seconds: Longest wait.
+            poll_seconds: How often to look for a change that another process makes.
+            clock: The time.
+        """
+        deadline = clock.monotonic() + timeout_seconds
+        while True:
+            count = self.count()
+            found = read()
+            left = deadline - clock.monotonic()
+            if is_new(found) or left <= 0:
+                return found
+            self.wait(count, min(left, poll_seconds()))

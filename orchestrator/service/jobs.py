@@ -278,14 +278,13 @@ class JobService:
         Raises:
             NotFound: There is no such job.
         """
-        deadline = self._clock.monotonic() + timeout_seconds
-        while True:
-            count = self._changes.count()
-            job = self._store.get_job(name)
-            left = deadline - self._clock.monotonic()
-            if job.revision > after or left <= 0:
-                return job
-            self._changes.wait(count, min(left, self._poll_seconds()))
+        return self._changes.wait_for(
+            lambda: self._store.get_job(name),
+            lambda job: job.revision > after,
+            timeout_seconds=timeout_seconds,
+            poll_seconds=self._poll_seconds,
+            clock=self._clock,
+        )
 
     def stop(
         self,

@@ -144,14 +144,14 @@ class TuningService:
         Raises:
             NotFound: There is no such tuning job.
         """
-        deadline = self._clock.monotonic() + timeout_seconds
-        while True:
-            count = self._changes.count()
-            record = self._store.get(name)
-            left = deadline - self._clock.monotonic()
-            if record.revision > after or left <= 0:
-                return self.overview(record)
-            self._changes.wait(count, min(left, self._poll_seconds()))
+        record = self._changes.wait_for(
+            lambda: self._store.get(name),
+            lambda record: record.revision > after,
+            timeout_seconds=timeout_seconds,
+            poll_seconds=self._poll_seconds,
+            clock=self._clock,
+        )
+        return self.overview(record)
 
     def stop(self, name: str) -> TuningJobRecord:
         """Ask a tuning job, and its running training jobs, to stop. Idempotent.

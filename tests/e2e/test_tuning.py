@@ -80,7 +80,7 @@ def test_finds_what_is_good(trainer: Trainer) -> None:
 
 
 def test_bad_training_jobs_are_stopped_while_they_run(trainer: Trainer) -> None:
-    """The first one is the best: what comes later is worse than the median at once."""
+    """Two begin together; after three epochs the worse one has to end."""
     program = trainer(SCRIPT, hyperparameters={"epochs": 600, "seconds": 0.1})
     points = [{"x": 0.3}, {"x": 0.9}]
     short = tuner(

@@ -12,6 +12,7 @@ from typing import Any
 import numpy
 
 from tests.debugger_corpus.dev._common import Family
+from tests.debugger_corpus.dev._fitted import losses_of
 from tests.debugger_corpus.scenario import Scenario
 
 EPOCHS = 20
@@ -49,25 +50,6 @@ def _model(*, activation: str, norm: bool, start: str, bias: float, policy: str)
         ),
     ]
     return keras.Sequential(layers)
-
-
-def _losses(every: int) -> Any:
-    import keras
-
-    class Losses(keras.callbacks.Callback):  # type: ignore[misc]
-        """Keep each batch's own loss."""
-
-        def __init__(self) -> None:
-            super().__init__()
-            self.kept: list[float] = []
-
-        def on_train_batch_begin(self, batch: int, logs: Any = None) -> None:
-            self.model.reset_metrics()
-
-        def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
-            self.kept += [float(logs["loss"])] * every
-
-    return Losses()
 
 
 def _callback(name: str, **options: Any) -> Any:
@@ -123,7 +105,7 @@ def _train(
         chosen = keras.optimizers.LossScaleOptimizer(chosen)
     compiling = compiling or {}
     model.compile(optimizer=chosen, loss="mean_squared_error", **compiling)
-    losses = _losses(compiling.get("steps_per_execution", 1))
+    losses = losses_of(compiling.get("steps_per_execution", 1))
     model.fit(
         (units * inputs).astype("float32"),
         targets.astype("float32"),

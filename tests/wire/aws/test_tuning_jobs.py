@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from tests.wire.aws.running import IMAGE, ROLE, refused
-from tests.wire.conftest import eventually
+from tests.wire.conftest import client_of, eventually, tuning, tuning_ended
 
 Client = Callable[..., Any]
 pytestmark = pytest.mark.e2e
@@ -297,8 +297,6 @@ def test_a_name_is_taken_once_and_one_way_of_definitions_is_given(
 
 
 def test_one_of_our_sdk_is_described_too(sagemaker: Any, aws_server: Any, name: str) -> None:
-    from tests.wire.conftest import client_of, tuning, tuning_ended
-
     with client_of(aws_server) as client:
         spec = tuning("echo loss=$SM_HP_RATE", name)
         client.post("tuning-jobs", json={"spec": spec}).raise_for_status()

@@ -11,6 +11,7 @@ from orchestrator.api.aws.sagemaker.tuning_create import OBJECTIVE, SAME_NAMES
 from orchestrator.spec.ranges import CategoricalParameter
 from orchestrator.spec.redact import redacted_environment, redacted_hyper_parameters
 from orchestrator.spec.state import TrainingJobStatus
+from orchestrator.spec.tuning import ONLY_DEFINITION
 from orchestrator.tuner.completion import course_of
 from orchestrator.tuner.settle import objectives_of
 
@@ -59,7 +60,7 @@ def tuning_description(
     answer |= _given(
         {
             "FailureReason": record.failure_reason,
-            "BestTrainingJob": _best(record, seen.best),
+            "BestTrainingJob": seen.best and tuned_summary(record, seen.best),
             "OverallBestTrainingJob": _overall_best(seen, parents),
             "TuningJobCompletionDetails": _completion(record, jobs),
             "ConsumedResources": {"RuntimeInSeconds": round(seen.training_seconds)},
@@ -77,12 +78,10 @@ def tuning_summary(seen: TuningOverview) -> dict[str, Any]:
 def tuned_summary(record: TuningJobRecord, job: TunedJob) -> dict[str, Any]:
     """Return a training job as it stands in the list of its tuning job."""
     objective = objectives_of(record.spec, job)[0]
-    named = len(record.spec.definitions) > 1 or record.spec.create_request is None
+    name = job.definition_name  # the only definition may have none
     return _given(
         {
-            "TrainingJobDefinitionName": job.definition_name
-            if named or _has_name(record.spec)
-            else None,
+            "TrainingJobDefinitionName": None if name == ONLY_DEFINITION else name,
             "TrainingJobName": job.job_name,
             "TrainingJobArn": ids.training_job_arn(job.job_name),
             "CreationTime": job.created_at,
@@ -119,10 +118,6 @@ def _state(seen: TuningOverview) -> dict[str, Any]:
             },
         }
     )
-
-
-def _best(record: TuningJobRecord, job: TunedJob | None) -> dict[str, Any] | None:
-    return None if job is None else tuned_summary(record, job)
 
 
 def _overall_best(
@@ -178,11 +173,6 @@ def _requested(spec: TuningJobSpec, shape: Shape) -> dict[str, Any]:
             given = definition["StaticHyperParameters"]
             definition["StaticHyperParameters"] = redacted_hyper_parameters(given)
     return request
-
-
-def _has_name(spec: TuningJobSpec) -> bool:
-    request = json.loads(spec.create_request or "{}")
-    return "DefinitionName" in request.get("TrainingJobDefinition", {})
 
 
 def _synthetic(spec: TuningJobSpec, shape: Shape) -> dict[str, Any]:
