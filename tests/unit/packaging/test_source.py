@@ -2,6 +2,7 @@
 
 import io
 import os
+import random
 import socket
 import tarfile
 import threading
@@ -256,16 +257,43 @@ def test_a_small_file_that_changes_is_read_again_until_it_is_whole(tmp_path):
                 assert len(set(content_of(data, "busy.txt"))) <= 1
 
 
-def test_a_large_file_that_changes_is_named(tmp_path):
-    def pack_often():
-        for _ in range(1000):
-            pack_source_bytes(tmp_path)
+class ChangesMeanwhile(io.BytesIO):
+    """Where an archive is written to: once a part of it is there, what is packed changes."""
 
-    with (
-        rewritten(tmp_path / "busy.txt", 3_000_000),
-        pytest.raises(InvalidSpec, match=r"`busy\.txt` did"),
-    ):
-        pack_often()
+    def __init__(self, change):
+        super().__init__()
+        self._change = change
+
+    def write(self, data):
+        if self.tell() and self._change is not None:
+            self._change()
+            self._change = None
+        return super().write(data)
+
+
+def overwrite(path):
+    path.write_bytes(bytes(path.stat().st_size))
+    os.utime(path, ns=(0, 0))  # for a clock that has not gone on
+
+
+def grow(path):
+    path.write_bytes(path.read_bytes() + b"more")
+
+
+def shorten(path):
+    os.truncate(path, 10)
+
+
+@pytest.mark.parametrize("change", [overwrite, grow, shorten])
+def test_a_large_file_that_changes_is_named(tmp_path, change):
+    busy = tmp_path / "busy.txt"
+    busy.write_bytes(random.Random(1).randbytes(3_000_000))  # does not get smaller
+    into = ChangesMeanwhile(lambda: change(busy))
+
+    with pytest.raises(InvalidSpec, match=r"`busy\.txt` did"):
+        pack_source(tmp_path, into)
+
+    assert 0 < into.tell() < 3_000_000, "did not change while it was packed"
 
 
 def test_a_file_that_never_reads_as_long_as_it_says_is_named():
