@@ -196,11 +196,16 @@ def _asked(study: optuna.Study, question: Question) -> dict[str, str]:
     if not is_conditional(question.parameters):
         params = study.ask({name: distribution_of(each) for name, each in space.items()}).params
         return {name: _text_of(each, params[name]) for name, each in space.items()}
-    trial = study.ask()
+    return drawn_values(study.ask(), question.parameters)
+
+
+def drawn_values(trial: optuna.Trial, parameters: Sequence[Parameter]) -> dict[str, str]:
+    """Return the values that a trial draws, of those parameters that count with them."""
     values: dict[str, str] = {}
-    for name, parameter in space.items():
+    for parameter in in_order(parameters):
         if counts(parameter, values):
-            values[name] = _text_of(parameter, _drawn(trial, name, distribution_of(parameter)))
+            number = _drawn(trial, parameter.name, distribution_of(parameter))
+            values[parameter.name] = _text_of(parameter, number)
     return values
 
 

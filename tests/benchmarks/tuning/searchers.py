@@ -1,0 +1,76 @@
+"""Who searches: ours, and those it is compared with."""
+
+from __future__ import annotations
+
+import warnings
+
+import optuna
+from optuna.samplers import BaseSampler
+from optuna.trial import TrialState
+
+from orchestrator.tuner import strategy
+from orchestrator.tuner.points import Point, Question
+from tests.benchmarks.tuning.problems import Problem
+from tests.benchmarks.tuning.simulate import Search, Searcher
+
+
+def ours(problem: Problem, seed: int) -> Search:
+    """What a tuning job does when nothing is said: ``Bayesian``."""
+
+    def search(points: tuple[Point, ...]) -> dict[str, str]:
+        question = Question("Bayesian", problem.parameters, 1, seed, len(points), points)
+        return strategy.suggest(question)
+
+    return search
+
+
+def chance(problem: Problem, seed: int) -> Search:
+    """Random values."""
+    return _of(problem, optuna.samplers.RandomSampler(seed=seed))
+
+
+def optuna_default(problem: Problem, seed: int) -> Search:
+    """What Optuna does when no sampler is named."""
+    return _of(problem, optuna.samplers.TPESampler(seed=seed))
+
+
+def optuna_process(problem: Problem, seed: int) -> Search:
+    """Optuna's Gaussian process, as it is."""
+    return _of(problem, optuna.samplers.GPSampler(seed=seed))
+
+
+def botorch(problem: Problem, seed: int) -> Search:
+    """BoTorch's qLogEI by optuna-integration, which chooses it when trials run."""
+    import optuna_integration
+
+    return _of(
+        problem,
+        optuna_integration.BoTorchSampler(seed=seed, consider_running_trials=True),
+    )
+
+
+SEARCHERS: dict[str, Searcher] = {
+    "ours": ours,
+    "random": chance,
+    "optuna": optuna_default,
+    "optuna-gp": optuna_process,
+    "botorch": botorch,
+}
+
+
+def _of(problem: Problem, sampler: BaseSampler) -> Search:
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+    study = optuna.create_study(sampler=sampler)
+    trials: list[optuna.Trial] = []
+    told: set[int] = set()
+
+    def search(points: tuple[Point, ...]) -> dict[str, str]:
+        for index, point in enumerate(points):
+            if point.losses is not None and index not in told:
+                told.add(index)
+                study.tell(trials[index], point.losses[0], state=TrialState.COMPLETE)
+        trials.append(study.ask())
+        return strategy.drawn_values(trials[-1], problem.parameters)
+
+    return search
