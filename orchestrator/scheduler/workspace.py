@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
+from orchestrator_runtime import contract
+
 from orchestrator.backends.base import AttemptContext
 from orchestrator.backends.staging import read_json, write_json
 from orchestrator.blobs.files import remove_tree
@@ -35,6 +37,10 @@ class Workspace:
     def job_directory(self, name: str) -> Path:
         """Return a job's folder; it may not exist yet."""
         return self._jobs / name
+
+    def checkpoints(self, name: str) -> Path:
+        """Return where a job's checkpoints are if it does not say; it may not exist."""
+        return self.job_directory(name) / contract.CHECKPOINTS
 
     def source_archive(self, digest: str) -> Path:
         """Return the packed source with this digest."""

@@ -131,6 +131,7 @@ class Service:
             suggester=self.suggester,
             clock=self.clock,
             changed=self.changes.notify,
+            checkpoints_of=lambda name: str(self.workspace.checkpoints(name)),
         )
         self._executor: ThreadPoolExecutor | None = None
         self._wake_socket: WakeSocket | None = None

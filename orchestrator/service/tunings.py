@@ -200,7 +200,6 @@ class TuningService:
         return inherited_from(spec, [(record, self.all_jobs(record)) for record in records])
 
     def _check(self, spec: TuningJobSpec) -> None:
-        _check_carried_out(spec)
         for definition in spec.definitions:
             self._check_definition(definition)
 
@@ -219,16 +218,6 @@ class TuningService:
         except OrchestratorError as error:
             where = f"definition {definition.definition_name!r}"
             raise type(error)(f"{where}: {error.message}", details=error.details) from error
-
-
-def _check_carried_out(spec: TuningJobSpec) -> None:
-    """Refuse what can be said and is not done yet."""
-    asked = {
-        "asha.promote": spec.asha is not None and spec.asha.promote,
-    }
-    missing = [name for name, is_asked in asked.items() if is_asked]
-    if missing:
-        raise InvalidSpec(f"{missing[0]} is not carried out by this version; leave it out")
 
 
 def _in_the_middle(definition: TrainingJobDefinition) -> TrainingJobSpec:

@@ -240,7 +240,8 @@ class CheckpointConfig(Spec):
     """Where checkpoints are kept between attempts and jobs."""
 
     s3_uri: Place | None = None
-    """None = kept between the attempts of this job only."""
+    """None = kept between the attempts of this job only. Of a tuning job: each of its training jobs
+    has a place of its own below this one, by its name."""
     local_path: LocalPath = "/opt/ml/checkpoints"
 
 

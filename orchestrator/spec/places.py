@@ -39,6 +39,8 @@ def _known_scheme(uri: str) -> str:
     raise ValueError(f"must start with s3://, file:/// or /, got {uri!r}; give the whole address")
 
 
-Place = Annotated[str, StringConstraints(max_length=1024), AfterValidator(_known_scheme)]
+MOST_PLACE = 1024
+"""Characters of a place."""
+Place = Annotated[str, StringConstraints(max_length=MOST_PLACE), AfterValidator(_known_scheme)]
 """``s3://…``, ``file:///…`` or an absolute path."""
 LocalPath = Annotated[str, StringConstraints(max_length=4096), AfterValidator(_absolute)]

@@ -31,8 +31,11 @@ class TunedRung(_Result):
     """What successive halving has decided of a training job at one level; see ``Asha``."""
 
     level: int
+    """Epochs."""
     value: float
+    """The (first) objective there, as a number that is the smaller the better."""
     goes_on: bool
+    """Whether it is among the best. With ``Asha.promote`` it waits while it is not: that may change."""
 
 
 class TunedJob(_Result):
@@ -63,6 +66,9 @@ class TunedJob(_Result):
     failure_reason: str | None = None
     is_retryable: bool = False
     """Whether the platform failed it: the same values are tried again, and nothing is learnt."""
+    reported: tuple[float, ...] = ()
+    """Last values of one that failed, in the order of the objectives: no result, unless whoever goes
+    on with its checkpoints has nothing left to report."""
     continues: int | None = None
     """Index of the one whose values, and checkpoints, it goes on with."""
     resource: int | None = None

@@ -16,7 +16,8 @@ from pydantic import Field, StringConstraints, model_validator
 from orchestrator import ids
 from orchestrator.spec.base import Spec
 from orchestrator.spec.early import MetricName
-from orchestrator.spec.job import HyperParameterKey, Tag, TrainingJobSpec
+from orchestrator.spec.job import CheckpointConfig, HyperParameterKey, Tag, TrainingJobSpec
+from orchestrator.spec.places import MOST_PLACE
 from orchestrator.spec.ranges import (
     CategoricalParameter,
     Parameter,
@@ -108,7 +109,12 @@ class Asha(Spec):
     reduction_factor: int = Field(default=3, ge=2)
     """One of so many trains on at each rung."""
     promote: bool = False
-    """Let all end at their rung, and continue the best from their checkpoints as new training jobs."""
+    """Let all end at their rung, and continue the best from their checkpoints as new training jobs.
+
+    A program is told by its epochs (``epochs``, ``num_epochs``, …) up to which level it trains,
+    counted from the first epoch of all; it has to save checkpoints and to go on from those that it
+    finds. These are kept below the ``CheckpointConfig``, or with the first training job of the same
+    values."""
 
     @model_validator(mode="after")
     def _ordered(self) -> Self:
@@ -152,6 +158,7 @@ class TrainingJobDefinition(Spec):
                 f"{len(names) + len(self.job.hyper_parameters)}; leave some out"
             )
         _check_conditions(self.parameters)
+        _check_checkpoints(self.job.checkpoint_config)
         return self
 
     @property
@@ -197,6 +204,7 @@ class TuningJobSpec(Spec):
         _refuse_twice((each.definition_name for each in self.definitions), "definition_name")
         _refuse_twice((each.metric_name for each in self.objectives), "objectives")
         _check_strategy(self)
+        _check_promotion(self)
         _check_limits(self)
         _check_objectives(self)
         for number, point in enumerate(self.first_points, 1):
@@ -246,6 +254,17 @@ def _refuse_twice(names: Iterable[str], what: str) -> None:
     twice = [name for name, count in Counter(names).items() if count > 1]
     if twice:
         raise ValueError(f"{what} must be different, got {twice[0]!r} twice; rename or drop one")
+
+
+def _check_checkpoints(config: CheckpointConfig | None) -> None:
+    """Check that there is room for a training job's name behind the place of checkpoints."""
+    longest = MOST_PLACE - 1 - ids.JOB_NAME_MAX_LENGTH
+    place = "" if config is None else config.s3_uri or ""
+    if len(place) > longest:
+        raise ValueError(
+            "s3_uri of a tuning job's checkpoints, below which each training job has a place of "
+            f"its own, must have at most {longest} characters, got {len(place)}; choose a shorter one"
+        )
 
 
 def _check_conditions(parameters: Sequence[Parameter]) -> None:
@@ -306,6 +325,25 @@ def _check_strategy(spec: TuningJobSpec) -> None:
                 )
 
 
+def _check_promotion(spec: TuningJobSpec) -> None:
+    if spec.asha is None or not spec.asha.promote:
+        return
+    for definition in spec.definitions:
+        if definition.epochs is None:
+            tuned = [each.name for each in definition.parameters if each.name in EPOCH_NAMES]
+            what = f"the tuned {tuned[0]!r}" if tuned else "none"
+            raise ValueError(
+                "asha.promote tells training jobs for how long to train by a static hyperparameter "
+                f"of {', '.join(EPOCH_NAMES)}, got {what} in {definition.definition_name!r}; give "
+                "one its number of epochs, or leave promote out to have training jobs stopped"
+            )
+        if definition.job.early_stopping is not None:
+            raise ValueError(
+                "with asha.promote training jobs train to their level, got early_stopping in "
+                f"{definition.definition_name!r}, which ends them before; leave one out"
+            )
+
+
 def _check_limits(spec: TuningJobSpec) -> None:
     limits, completion = spec.limits, spec.completion
     ends = (
@@ -319,7 +357,8 @@ def _check_limits(spec: TuningJobSpec) -> None:
     if spec.strategy == "Grid":
         size = sum(grid_size(each.parameters) for each in spec.definitions)
         wanted = limits.max_number_of_training_jobs or 0
-        if size < wanted:
+        promotes = spec.asha is not None and spec.asha.promote  # several for one combination
+        if size < wanted and not promotes:
             raise ValueError(
                 f"a grid must have at least max_number_of_training_jobs combinations, got {size} "
                 f"and {wanted}; leave the number out, or add values"

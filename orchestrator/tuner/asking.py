@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from orchestrator.spec.tuning import grid_size
+from orchestrator.tuner.configuration import configurations
 from orchestrator.tuner.points import Point, Question
 from orchestrator.tuner.settle import objectives_of
 from orchestrator.tuner.space import Space
@@ -26,10 +27,10 @@ class Wanted:
     space: Space
     question: Question
 
-    @property
-    def results(self) -> int:
-        """How many results the question knows of."""
-        return sum(point.losses is not None for point in self.question.points)
+    def lacking(self, asked: Wanted) -> int:
+        """Return how many results are known now that were not when something else was asked."""
+        pairs = zip(self.question.points, asked.question.points, strict=False)
+        return sum(now.losses != then.losses for now, then in pairs)
 
     def differs_in_results_only(self, other: Wanted) -> bool:
         """Return whether two want the same, after the same choices, and know more or less."""
@@ -44,14 +45,14 @@ class Wanted:
 def wanted(record: TuningJobRecord, jobs: Sequence[TunedJob]) -> Wanted | None:
     """Return what is needed for the next training job; None when a grid has no more to give.
 
-    Definitions take turns, unless they are one space. A training job that repeats another one's values counts in its place.
+    Definitions take turns, unless they are one space. Training jobs of the same values count once:
+    with what came of the longest training, or of the crash that ended it.
 
     Args:
         record: The tuning job.
         jobs: All of its training jobs, in order of choice.
     """
-    repeated = {job.continues for job in jobs if job.continues is not None}
-    present = [job for job in jobs if job.index not in repeated]
+    present = [configuration.teaches for configuration in configurations(jobs)]
     space = _whose_turn(record.spec, present)
     if space is None:
         return None

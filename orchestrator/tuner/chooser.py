@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Protocol
 
-from orchestrator.tuner.decide import Chosen
+from orchestrator.tuner.chosen import Chosen
 
 if TYPE_CHECKING:
     from orchestrator.tuner.asking import Wanted
@@ -80,5 +80,5 @@ class Chooser:
     def _is_good(self, wanted: Wanted, asked: Wanted) -> bool:
         if asked == wanted:
             return True
-        lacking = wanted.results - asked.results
-        return wanted.differs_in_results_only(asked) and lacking < self._parallel
+        is_same = wanted.differs_in_results_only(asked)
+        return is_same and wanted.lacking(asked) < self._parallel

@@ -14,8 +14,17 @@ from orchestrator.spec.state import TrainingJobStatus
 from orchestrator.spec.tuned import ObjectiveStatus, TunedJob, TunedRung
 from orchestrator.spec.tuning import Asha, grid_size
 from orchestrator.store.tuning import TuningUpdate
+from orchestrator.tuner.chosen import Chosen
 from orchestrator.tuner.completion import course_of, why_complete
+from orchestrator.tuner.configuration import configurations
 from orchestrator.tuner.early_stop import Rung, is_below_median, levels, next_rungs
+from orchestrator.tuner.promotion import (
+    first_resource,
+    passed,
+    promoting,
+    promotions,
+    with_rungs,
+)
 from orchestrator.tuner.settle import Seen, common_failure, objectives_of, settled, taught
 
 if TYPE_CHECKING:
@@ -61,19 +70,6 @@ class Steps:
     free: int = 0
 
 
-@dataclass(frozen=True)
-class Chosen:
-    """Values for the next training job.
-
-    Attributes:
-        continues: Index of the one that it repeats or continues.
-    """
-
-    definition_name: str
-    values: Mapping[str, str]
-    continues: int | None = None
-
-
 def decide(
     record: TuningJobRecord,
     known: Sequence[TunedJob],
@@ -95,11 +91,7 @@ def decide(
     if record.status.is_terminal:
         return Steps(None)
     spec = record.spec
-    jobs = [
-        settled(job, seen[job.job_name], spec, now) if job.job_name in seen else job
-        for job in known
-    ]
-    jobs = taught(jobs, spec)
+    jobs = with_rungs(spec, taught(_settled(known, seen, spec, now), spec))
     jobs, stops = _ended_early(record, jobs, seen)
     open_jobs = [job for job in jobs if not job.has_ended]
     ends = _why_end(record, jobs, now)
@@ -110,10 +102,25 @@ def decide(
     if ends is not None or record.status is TrainingJobStatus.STOPPING:
         return _ending(record, known, jobs, open_jobs, ends, now)
     free = _free(spec, jobs, open_jobs)
-    new = _begun(record, jobs, [*_to_retry(jobs), *chosen][:free], now)
+    again = _to_retry(jobs)
+    promoted = promotions(spec, jobs, free - len(again))
+    new = _begun(record, jobs, [*again, *promoted, *chosen][:free], now)
+    jobs = passed(jobs, {each.continues for each in promoted})
     update = _update(record, known, [*jobs, *new])
     submit = tuple(job for job in (*open_jobs, *new) if job.status is None)
     return Steps(update, submit, stops, free - len(new))
+
+
+def _settled(
+    known: Sequence[TunedJob], seen: Mapping[str, Seen], spec: TuningJobSpec, now: datetime
+) -> list[TunedJob]:
+    found: dict[int, TunedJob] = {}
+    for job in known:
+        before = found[job.continues] if job.continues is not None else None
+        found[job.index] = (
+            settled(job, seen[job.job_name], spec, now, before) if job.job_name in seen else job
+        )
+    return list(found.values())
 
 
 @dataclass(frozen=True)
@@ -150,7 +157,7 @@ def _why_end(record: TuningJobRecord, jobs: Sequence[TunedJob], now: datetime) -
     if limits.max_epochs is not None and sum(job.epochs for job in jobs) >= limits.max_epochs:
         why = f"the training jobs have reported max_epochs ({limits.max_epochs}) values"
         return _End(TrainingJobStatus.COMPLETED, why, stops_running=True)
-    if len(_counted(jobs)) >= _most_jobs(spec):
+    if len(_counted(jobs)) >= _most_jobs(spec) or _is_used_up(spec, jobs):
         if any(not job.has_ended for job in jobs):
             return None
         if not succeeded:
@@ -169,10 +176,21 @@ def _any_reports(jobs: Sequence[TunedJob]) -> bool:
 
 def _most_jobs(spec: TuningJobSpec) -> float:
     wanted = spec.limits.max_number_of_training_jobs
-    if spec.strategy == "Grid":
-        size = sum(grid_size(each.parameters) for each in spec.definitions)
+    if spec.strategy == "Grid" and promoting(spec) is None:
+        size = _grid_size(spec)
         return size if wanted is None else min(wanted, size)
     return float("inf") if wanted is None else wanted
+
+
+def _grid_size(spec: TuningJobSpec) -> float:
+    return sum(grid_size(each.parameters) for each in spec.definitions)
+
+
+def _is_used_up(spec: TuningJobSpec, jobs: Sequence[TunedJob]) -> bool:
+    """Return whether a grid has no more values, and none of those that it had goes on."""
+    if spec.strategy != "Grid" or len(configurations(jobs)) < _grid_size(spec):
+        return False
+    return not _to_retry(jobs) and not promotions(spec, jobs, 1)
 
 
 def _counted(jobs: Sequence[TunedJob]) -> list[TunedJob]:
@@ -202,6 +220,7 @@ def _begun(
             job_name=f"{record.name}-{first + place:03d}-{_digest(record, first + place)}",
             created_at=now,
             continues=each.continues,
+            resource=each.resource or first_resource(record.spec, each.definition_name),
         )
         for place, each in enumerate(chosen)
     ]
@@ -216,16 +235,17 @@ def _to_retry(jobs: Sequence[TunedJob]) -> list[Chosen]:
     """Return the values that are tried again, since the platform failed their training job."""
     again = {job.continues for job in jobs if job.continues is not None}
     return [
-        Chosen(job.definition_name, job.values, continues=job.index)
+        Chosen(job.definition_name, job.values, continues=job.index, resource=job.resource)
         for job in jobs
         if job.is_retryable and job.index not in again and _tries(jobs, job) < RETRIES
     ]
 
 
 def _tries(jobs: Sequence[TunedJob], job: TunedJob) -> int:
+    """Return how often the platform failed the same training before."""
     by_index = {each.index: each for each in jobs}
     count = 0
-    while job.continues is not None:
+    while job.continues is not None and by_index[job.continues].is_retryable:
         job, count = by_index[job.continues], count + 1
     return count
 
@@ -247,7 +267,8 @@ def _ended_early(
             if is_below_median(_curve(spec, job, seen), _curves_before(spec, job, jobs, seen))
         ]
         return list(jobs), tuple(stops)
-    if spec.asha is not None or spec.strategy == "Hyperband":
+    is_halved = spec.asha is not None or spec.strategy == "Hyperband"
+    if is_halved and promoting(spec) is None:
         return _halved(spec, jobs, running, seen)
     return list(jobs), ()
 

@@ -98,7 +98,8 @@ def to_promote(
 ) -> str | None:
     """Return who of those that wait at a rung trains on next; None if nobody may.
 
-    Highest rungs first. At each level, one of ``factor`` of all that were there may go on.
+    Highest rungs first. At each level, one of ``factor`` of all that were there may go on; of
+    equals those that went already have their places.
 
     Args:
         paused: The last rung of each training job that waits.
@@ -106,18 +107,15 @@ def to_promote(
         factor: One of so many goes on.
     """
     for level in sorted({rung.level for rung in paused.values()}, reverse=True):
-        there = sorted(map(_worst_last, others[level]))
-        places = len(there) // factor
-        if not places:
-            continue
-        limit = there[places - 1]
-        waiting = [
-            (_worst_last(rung.loss), name)
-            for name, rung in paused.items()
-            if rung.level == level and _worst_last(rung.loss) <= limit
-        ]
-        if waiting and min(waiting)[0] < math.inf:
-            return min(waiting)[1]
+        there = [_worst_last(loss) for loss in others[level]]
+        waiting = sorted(
+            (_worst_last(rung.loss), name) for name, rung in paused.items() if rung.level == level
+        )
+        loss, name = waiting[0]
+        better = sum(other < loss for other in there)
+        equal = there.count(loss) - sum(other == loss for other, _ in waiting)  # and gone already
+        if loss < math.inf and better + equal < len(there) // factor:
+            return name
     return None
 
 

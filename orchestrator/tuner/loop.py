@@ -26,17 +26,19 @@ from orchestrator.spec.state import EndReason, TrainingJobStatus
 from orchestrator.tuner import watching
 from orchestrator.tuner.asking import wanted
 from orchestrator.tuner.chooser import Asked, Chooser
-from orchestrator.tuner.decide import Chosen, Steps, decide, jobs_left
+from orchestrator.tuner.chosen import Chosen
+from orchestrator.tuner.configuration import configurations
+from orchestrator.tuner.decide import Steps, decide, jobs_left
+from orchestrator.tuner.training_job import job_spec
 from orchestrator.tuner.watching import Metrics, Watcher
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Sequence
 
     from orchestrator.clock import Clock
     from orchestrator.spec.job import TrainingJobSpec
     from orchestrator.spec.record import TrainingJobRecord
     from orchestrator.spec.tuned import TunedJob, TuningJobRecord
-    from orchestrator.spec.tuning import TuningJobSpec
     from orchestrator.store.base import DriverLease
     from orchestrator.store.tuning import TuningStore
 
@@ -83,6 +85,7 @@ class TuningLoop:
         suggester: Chooses values; told to call ``wake`` when it has.
         clock: The time.
         changed: Called when a tuning job has changed.
+        checkpoints_of: Where a training job's checkpoints are if nobody says where to keep them.
     """
 
     def __init__(
@@ -94,11 +97,13 @@ class TuningLoop:
         suggester: Suggester,
         clock: Clock,
         changed: Callable[[], None],
+        checkpoints_of: Callable[[str], str],
     ) -> None:
         self._store = store
         self._jobs = jobs
         self._suggester = suggester
         self._changed = changed
+        self._checkpoints_of = checkpoints_of
         self._clock = clock
         self._watcher = Watcher(jobs, metrics, clock)
         self._choosers: dict[int, Chooser] = {}
@@ -216,7 +221,7 @@ class TuningLoop:
             if not self._written(steps, lease):
                 self._woken.set()  # somebody else has changed it
                 return
-            self._act(record.spec, steps)
+            self._act(record, steps)
             record = self._store.get(record.name)
             if record.status.is_terminal:
                 self._forget(set(self._names) - {record.number})
@@ -253,9 +258,9 @@ class TuningLoop:
 
     # -- acting ----------------------------------------------------------------------------
 
-    def _act(self, spec: TuningJobSpec, steps: Steps) -> None:
-        for job in steps.submit:
-            self._submit(spec, job)
+    def _act(self, record: TuningJobRecord, steps: Steps) -> None:
+        if steps.submit:
+            self._submit_all(record, steps.submit)
         for stop in steps.stop:
             intent = EndReason.EARLY_STOPPED if stop.is_early else EndReason.USER_STOP
             try:
@@ -265,22 +270,18 @@ class TuningLoop:
         if steps.submit:
             self._woken.set()  # see them
 
-    def _submit(self, spec: TuningJobSpec, job: TunedJob) -> None:
+    def _submit_all(self, record: TuningJobRecord, jobs: Sequence[TunedJob]) -> None:
+        known = configurations(self._store.jobs_of(record.number))
+        first = {each.last.index: each.first.job_name for each in known}
+        for job in jobs:
+            spec = job_spec(record.spec, job, first[job.index], self._checkpoints_of)
+            self._submit(spec, job)
+
+    def _submit(self, spec: TrainingJobSpec, job: TunedJob) -> None:
         try:
-            self._jobs.submit(job_spec(spec, job), idempotency_key=job.job_name)
+            self._jobs.submit(spec, idempotency_key=job.job_name)
         except EngineUnreachable:
             raise
         except REFUSALS as error:
             self._watcher.refused(job, error.message)
         failpoint("tune.after_submit")
-
-
-def job_spec(spec: TuningJobSpec, job: TunedJob) -> TrainingJobSpec:
-    """Return what is submitted for one training job of a tuning job."""
-    definition = next(d for d in spec.definitions if d.definition_name == job.definition_name)
-    return definition.job.model_copy(
-        update={
-            "training_job_name": job.job_name,
-            "hyper_parameters": {**definition.job.hyper_parameters, **job.values},
-        }
-    )

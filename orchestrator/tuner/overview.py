@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from orchestrator.spec.state import TrainingJobStatus
 from orchestrator.spec.tuned import ObjectiveStatus, StatusCounts, TuningOverview
+from orchestrator.tuner.configuration import configurations
 from orchestrator.tuner.settle import objectives_of
 
 if TYPE_CHECKING:
@@ -40,7 +41,8 @@ def overview_of(record: TuningJobRecord, jobs: Sequence[TunedJob]) -> TuningOver
 def best_of(spec: TuningJobSpec, jobs: Sequence[TunedJob]) -> TunedJob | None:
     """Return the training job with the best (first) objective that keeps all constraints.
 
-    Of equals the first. None before any has a result.
+    Of training jobs with the same values the one that trained longest stands for all. Of equals
+    the first. None before any has a result.
     """
     return min(_results(jobs), key=lambda job: _losses(spec, job)[0], default=None)
 
@@ -62,11 +64,12 @@ def front_of(spec: TuningJobSpec, jobs: Sequence[TunedJob]) -> tuple[TunedJob, .
 
 
 def _results(jobs: Sequence[TunedJob]) -> list[TunedJob]:
+    """Return what each configuration has come to at its longest training, where that counts."""
+    results = [configuration.result for configuration in configurations(jobs)]
     return [
         job
-        for job in jobs
-        if job.objective_status is ObjectiveStatus.SUCCEEDED and job.is_feasible
-        if all(map(math.isfinite, job.objectives))
+        for job in results
+        if job is not None and job.is_feasible and all(map(math.isfinite, job.objectives))
     ]
 
 

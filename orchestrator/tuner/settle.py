@@ -46,7 +46,13 @@ class Seen:
         return values[-1] if values else None
 
 
-def settled(known: TunedJob, seen: Seen, spec: TuningJobSpec, now: datetime) -> TunedJob:
+def settled(
+    known: TunedJob,
+    seen: Seen,
+    spec: TuningJobSpec,
+    now: datetime,
+    before: TunedJob | None = None,
+) -> TunedJob:
     """Return a training job as it is now; one that has ended never changes.
 
     Args:
@@ -54,6 +60,8 @@ def settled(known: TunedJob, seen: Seen, spec: TuningJobSpec, now: datetime) -> 
         seen: What is seen of it.
         spec: Of the tuning job.
         now: The time.
+        before: The one whose checkpoints it goes on with. Where the platform failed that one
+            behind its last checkpoint, there is nothing left to report, and its values count.
     """
     if known.has_ended:
         return known
@@ -69,13 +77,14 @@ def settled(known: TunedJob, seen: Seen, spec: TuningJobSpec, now: datetime) -> 
     }
     if not job.status.is_terminal:
         return known.model_copy(update=update)
-    values = [seen.last(objective.metric_name) for objective in objectives]
+    values = _values(seen, objectives, before)
     why = _why_failed(job, objectives, values)
     if why is not None:
         end = {
             "objective_status": ObjectiveStatus.FAILED,
             "failure_reason": why,
             "is_retryable": job.end_reason is not None and job.end_reason.is_infrastructure_fault,
+            "reported": () if None in values else tuple(values),
         }
     else:
         end = {
@@ -84,6 +93,18 @@ def settled(known: TunedJob, seen: Seen, spec: TuningJobSpec, now: datetime) -> 
             "is_feasible": not any(excess > 0 for excess in excesses(spec.constraints, seen)),
         }
     return known.model_copy(update=update | end)
+
+
+def _values(
+    seen: Seen, objectives: Sequence[TuningObjective], before: TunedJob | None
+) -> list[float | None]:
+    values = [seen.last(objective.metric_name) for objective in objectives]
+    if before is not None and before.is_retryable and before.reported:
+        return [
+            old if value is None else value
+            for value, old in zip(values, before.reported, strict=True)
+        ]
+    return values
 
 
 def _without_job(known: TunedJob, refusal: Refusal | None, now: datetime) -> TunedJob:

@@ -8,6 +8,7 @@ from orchestrator.errors import InvalidSpec, InvalidState
 from orchestrator.spec.ranges import counts
 from orchestrator.spec.tuned import Inherited
 from orchestrator.spec.tuning import in_order
+from orchestrator.tuner.configuration import configurations
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -43,8 +44,8 @@ def inherited_from(spec: TuningJobSpec, parents: Sequence[Parent]) -> tuple[Inhe
             objectives=job.objectives,
         )
         for record, jobs in parents
-        for job in jobs
-        if job.objectives and (values := _values(spec, record, job)) is not None
+        for job in _results(jobs)
+        if (values := _values(spec, record, job)) is not None
     ]
     if not found:
         names = ", ".join(record.name for record, _ in parents)
@@ -53,6 +54,12 @@ def inherited_from(spec: TuningJobSpec, parents: Sequence[Parent]) -> tuple[Inhe
             "these, or leave warm_start out"
         )
     return tuple(found)
+
+
+def _results(jobs: Sequence[TunedJob]) -> list[TunedJob]:
+    """Return the training jobs with results; of those with the same values the longest one."""
+    found = [configuration.result for configuration in configurations(jobs)]
+    return [job for job in found if job is not None]
 
 
 def is_of(inherited: Inherited, definition: TrainingJobDefinition) -> bool:

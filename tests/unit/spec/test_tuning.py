@@ -11,7 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from orchestrator.errors import InvalidSpec
-from orchestrator.spec.job import TrainingJobSpec
+from orchestrator.spec.early import EarlyStopping
+from orchestrator.spec.job import CheckpointConfig, TrainingJobSpec
 from orchestrator.spec.ranges import (
     CategoricalParameter,
     ContinuousParameter,
@@ -204,6 +205,45 @@ class TestTuningJobs:
             spec(definition(RATE, epochs="27"), strategy="Hyperband", early_stopping_type="Auto")
         with pytest.raises(InvalidSpec, match="max_resource must not be below"):
             Asha(min_resource=9, max_resource=3)
+
+    def test_promotion_needs_a_number_of_epochs_that_it_may_set(self):
+        promote = Asha(promote=True, max_resource=9)
+        spec(definition(RATE, num_epochs="9"), asha=promote)
+        with pytest.raises(
+            InvalidSpec, match="static hyperparameter of epochs.*got none in 'one'"
+        ):
+            spec(asha=promote)
+        epochs = IntegerParameter(name="epochs", min_value=1, max_value=9)
+        with pytest.raises(InvalidSpec, match="got the tuned 'epochs' in 'one'; give one its"):
+            spec(definition(epochs), asha=promote)
+        with pytest.raises(InvalidSpec, match="by one rule, got early_stopping_type Auto"):
+            spec(definition(RATE, epochs="9"), asha=promote, early_stopping_type="Auto")
+        both = (LOSS, TuningObjective(metric_name="seconds"))
+        with pytest.raises(InvalidSpec, match="stopped early by one objective, got 2"):
+            spec(definition(RATE, epochs="9"), asha=promote, objectives=both)
+        early = EarlyStopping(metric="loss")
+        ended = TrainingJobDefinition(
+            job=job(epochs="9").model_copy(update={"early_stopping": early}), parameters=(RATE,)
+        )
+        with pytest.raises(InvalidSpec, match="train to their level, got early_stopping"):
+            spec(ended, asha=promote)
+
+    def test_a_grid_that_promotes_has_more_training_jobs_than_combinations(self):
+        grid = definition(OPTIMIZER, epochs="9")
+        jobs = TuningLimits(max_number_of_training_jobs=5)
+        spec(grid, strategy="Grid", limits=jobs, asha=Asha(promote=True))
+        with pytest.raises(InvalidSpec, match="got 2 and 5"):
+            spec(grid, strategy="Grid", limits=jobs, asha=Asha())
+
+    def test_checkpoints_leave_room_for_a_name(self):
+        def kept(length: int) -> TrainingJobDefinition:
+            config = CheckpointConfig(s3_uri="s3://b/".ljust(length, "x"))
+            template = job().model_copy(update={"checkpoint_config": config})
+            return TrainingJobDefinition(job=template, parameters=(RATE,))
+
+        spec(kept(960))
+        with pytest.raises(InvalidSpec, match="at most 960 characters, got 961"):
+            spec(kept(961))
 
     def test_several_objectives_have_no_early_stopping_and_no_criteria(self):
         both = (LOSS, TuningObjective(metric_name="seconds"))

@@ -152,6 +152,7 @@ class Stage:
             suggester=self.search,
             clock=self.clock,
             changed=lambda: None,
+            checkpoints_of=lambda name: f"/home/jobs/{name}/checkpoints",
         )
 
     def tick(self) -> int:

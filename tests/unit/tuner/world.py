@@ -20,7 +20,8 @@ from orchestrator.spec.tuning import (
 )
 from orchestrator.store.memory import MemoryStore
 from orchestrator.testing.store_jobs import SetClock, make_spec, take_over
-from orchestrator.tuner.decide import Chosen, Steps, decide
+from orchestrator.tuner.chosen import Chosen
+from orchestrator.tuner.decide import Steps, decide
 from orchestrator.tuner.settle import Seen
 
 RATE = ContinuousParameter(name="rate", min_value=0, max_value=1)
@@ -70,12 +71,12 @@ class World:
     def tuned(self) -> list[TunedJob]:
         return self.store.tunings.jobs_of(self.record.number)
 
-    def round(self, choose: Callable[[int], Mapping[str, str]]) -> Steps:
+    def round(self, choose: Callable[[int], Mapping[str, str]], at_most: int = 9) -> Steps:
         """One round of the loop; nothing is remembered from the one before."""
         record, known = self.record, self.tuned
         index = sum(job.continues is None for job in known)
         name = record.spec.definitions[0].definition_name
-        chosen = [Chosen(name, choose(index + place)) for place in range(9)]
+        chosen = [Chosen(name, choose(index + place)) for place in range(at_most)]
         steps = decide(record, known, self._seen(known), self.clock.move(1), chosen)
         if steps.update is not None:
             assert self.store.tunings.apply([steps.update], self.lease) == [True]

@@ -112,6 +112,8 @@ def requested(spec: TrainingJobSpec, shape: Shape) -> dict[str, Any]:
         # One of a tuning job: it was asked for with the others, and differs in these.
         request["TrainingJobName"] = spec.training_job_name
         request["HyperParameters"] = dict(spec.hyper_parameters)
+        if "CheckpointConfig" in request and spec.checkpoint_config is not None:
+            request["CheckpointConfig"]["S3Uri"] = spec.checkpoint_config.s3_uri
     if "Environment" in request:
         request["Environment"] = redacted_environment(request["Environment"])
     if "HyperParameters" in request:
