@@ -67,7 +67,8 @@ class HyperparameterTuner:
         max_runtime_in_seconds: Of the whole search.
         max_epochs: Values of the objective that all training jobs report together.
         early_stopping_type: ``Auto`` ends training jobs that are worse than the median.
-        asha: End all but the best at each of several levels (successive halving).
+        asha: End all but the best at each of several levels (successive halving), or with
+            ``promote`` let all end at their level and continue the best from their checkpoints.
         completion_criteria: When a further training job is not worth while.
         other_objectives: ``{metric: "Maximize" | "Minimize"}``, beside the first.
         constraints: Bounds of other metrics that the best training job must keep.

@@ -186,9 +186,10 @@ class TuningAnalytics:
         """Return one row for each training job, with the columns of SageMaker's SDK.
 
         Those of hyperparameters come first; with several objectives, each has a further column
-        of its name.
+        of its name. Where training jobs are promoted, ``Epochs`` is the level of each.
         """
-        objectives = self._job.overview.record.spec.objectives
+        spec = self._job.overview.record.spec
+        objectives = spec.objectives
         rows = []
         for job in self._job.training_jobs():
             took = job.ended_at - job.started_at if job.started_at and job.ended_at else None
@@ -205,8 +206,10 @@ class TuningAnalytics:
                 values = job.objectives or (None,) * len(objectives)
                 names = [objective.metric_name for objective in objectives]
                 row |= dict(zip(names, values, strict=True))
-            if len(self._job.overview.record.spec.definitions) > 1:
+            if len(spec.definitions) > 1:
                 row["TrainingJobDefinitionName"] = job.definition_name
+            if spec.asha is not None and spec.asha.promote:
+                row["Epochs"] = job.resource
             rows.append(row)
         return rows
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import re
@@ -85,7 +86,7 @@ def check_goes_on(job: TuningJob) -> list[TunedJob]:
         ends = [0, *(each.resource for each in chain.jobs)]
         assert [began_behind(job, each) for each in chain.jobs] == ends[:-1]
         assert [each.epochs for each in chain.jobs] == [
-            (after or 0) - (before or 0) for before, after in zip(ends, ends[1:], strict=False)
+            (after or 0) - (before or 0) for before, after in itertools.pairwise(ends)
         ]
     return tuned
 
@@ -103,13 +104,17 @@ def test_the_best_train_on_from_their_checkpoints(
     tuned = check_goes_on(job)
     assert len(tuned) == JOBS
     assert {each.status for each in tuned} == {"Completed"}
+    rows = search.analytics().rows()
+    assert [row["Epochs"] for row in rows] == [each.resource for each in tuned]
     best = search.best_training_job()
     assert best.metrics()["loss"] == min(each.objectives[0] for each in tuned)
     assert int(best.record.spec.hyper_parameters["epochs"]) == max(
         each.resource or 0 for each in tuned
     )
     if has_place:
-        kept = {each.name: json.loads((each / "state.json").read_text()) for each in place.iterdir()}
+        kept = {
+            each.name: json.loads((each / "state.json").read_text()) for each in place.iterdir()
+        }
         assert {name: state["epoch"] for name, state in kept.items()} == {
             chain.first.job_name: chain.last.resource for chain in configurations(tuned)
         }

@@ -78,6 +78,19 @@ class TestTheWay:
         assert world.record.status is TrainingJobStatus.COMPLETED
         assert [job.values["kind"] for job in world.tuned] == ["a", "b", "c"]
 
+    def test_a_grid_ends_though_the_platform_failed_one_of_it_for_good(self):
+        kind = CategoricalParameter(name="kind", values=("a", "b"))
+        world = World(tuning_spec(kind, strategy="Grid", limits=limits(None, 2)))
+        for _ in range(12):
+            begun = len({job.values["kind"] for job in world.tuned})
+            world.act(world.round(lambda index: {"kind": "ab"[index]}, at_most=2 - begun))
+            for name in world.running():
+                is_lost = next(j for j in world.tuned if j.job_name == name).values["kind"] == "a"
+                world.report(name, 1.0)
+                world.end(name, EndReason.LOST if is_lost else EndReason.COMPLETED)
+        assert world.record.status is TrainingJobStatus.COMPLETED
+        assert len(world.tuned) == 2 + RETRIES
+
 
 class TestResults:
     def test_of_a_failure_the_search_learns_the_worst_so_far(self):

@@ -113,6 +113,19 @@ class TestPromotion:
     def test_too_few_have_no_place(self):
         assert to_promote({"a": Rung(1, 1.0, goes_on=False)}, {1: [1.0, 2.0]}, 3) is None
 
+    def test_of_equals_those_that_went_already_have_their_places(self):
+        there = {1: [1.0] * 6}  # two places
+        paused = {name: Rung(1, 1.0, goes_on=False) for name in "abcdef"}
+        assert to_promote(paused, there, 3) == "a"
+        del paused["a"]
+        assert to_promote(paused, there, 3) == "b"
+        del paused["b"]
+        assert to_promote(paused, there, 3) is None
+
+    def test_who_comes_later_and_is_better_goes_on_all_the_same(self):
+        there = {1: [1.0, 2.0, 3.0, 0.5]}
+        assert to_promote({"d": Rung(1, 0.5, goes_on=False)}, there, 3) == "d"
+
     def test_nan_is_never_promoted(self):
         there = {1: [math.nan, math.nan, math.nan]}
         assert to_promote({"a": Rung(1, math.nan, goes_on=False)}, there, 3) is None

@@ -23,7 +23,10 @@ p.add_argument("--x", type=float)
 p.add_argument("--width", type=int, default=1)
 p.add_argument("--MY_TOKEN")
 p.add_argument("--seconds", type=float, default=0)
+p.add_argument("--keep", type=int, default=0)
 a = p.parse_args()
+if a.keep:
+    open("/opt/ml/checkpoints/x", "x").write(str(a.x))
 time.sleep(a.seconds)
 print(f"loss={(a.x - 0.3) ** 2 + a.width:.6f}", flush=True)
 """
@@ -158,6 +161,25 @@ def test_its_life(sagemaker: Any, source: str, name: str) -> None:
     assert (code, name in text) == ("ResourceNotFound", True)
     left = sagemaker.describe_training_job(TrainingJobName=jobs[0]["TrainingJobName"])
     assert left["TrainingJobStatus"] == "Completed"
+
+
+def test_each_training_job_keeps_checkpoints_of_its_own(
+    sagemaker: Any, aws: Client, source: str, name: str
+) -> None:
+    place = f"{source.rpartition('/code/')[0]}/kept"
+    asked = request(name, source, static={"keep": "1"})
+    asked["TrainingJobDefinition"]["CheckpointConfig"] = {"S3Uri": place}
+    sagemaker.create_hyper_parameter_tuning_job(**asked)
+    said = ended(sagemaker, name)
+    assert said["TrainingJobDefinition"]["CheckpointConfig"] == {"S3Uri": place}
+    assert said["TrainingJobStatusCounters"]["Completed"] == 3
+    bucket, _, prefix = place.removeprefix("s3://").partition("/")
+    for job in training_jobs(sagemaker, name):
+        job_name = job["TrainingJobName"]
+        told = sagemaker.describe_training_job(TrainingJobName=job_name)["CheckpointConfig"]
+        assert told == {"S3Uri": f"{place}/{job_name}"}
+        kept = aws("s3").get_object(Bucket=bucket, Key=f"{prefix}/{job_name}/x")["Body"].read()
+        assert kept.decode() == job["TunedHyperParameters"]["x"]
 
 
 def test_definitions_have_ranges_and_objectives_of_their_own(
