@@ -128,6 +128,7 @@ class Service:
             store=self.store.tunings,
             jobs=self.jobs,
             metrics=self.metrics,
+            logs=self.logs,
             suggester=self.suggester,
             clock=self.clock,
             changed=self.changes.notify,

@@ -10,6 +10,7 @@ from orchestrator_runtime import contract
 from orchestrator.backends.base import attempt_directory
 from orchestrator.errors import NotFound
 from orchestrator.logs.file import LogFile, host_log
+from orchestrator.logs.render import render
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -103,6 +104,12 @@ class LogService:
             NotFound: There is no such host.
         """
         return host_log(self._directory(job, host, attempt))
+
+    def last_lines(self, job: TrainingJobRecord, count: int) -> list[str]:
+        """Return the last lines that the first host of an ended job printed, safe to be shown."""
+        first = job.spec.hosts[0][0]
+        lines = self.log_of(job, first, job.attempt).tail(count, finished=True)
+        return [render(line.text) for line in lines]
 
     def _directory(self, job: TrainingJobRecord, host: str, attempt: int | None) -> Path:
         number = attempt or job.attempt

@@ -30,7 +30,7 @@ from orchestrator.tuner.chosen import Chosen
 from orchestrator.tuner.configuration import configurations
 from orchestrator.tuner.decide import Steps, decide, jobs_left
 from orchestrator.tuner.training_job import job_spec
-from orchestrator.tuner.watching import Metrics, Watcher
+from orchestrator.tuner.watching import Logs, Metrics, Watcher
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -82,6 +82,7 @@ class TuningLoop:
         store: The tuning jobs.
         jobs: The training jobs.
         metrics: What these report.
+        logs: What these print.
         suggester: Chooses values; told to call ``wake`` when it has.
         clock: The time.
         changed: Called when a tuning job has changed.
@@ -94,6 +95,7 @@ class TuningLoop:
         store: TuningStore,
         jobs: Jobs,
         metrics: Metrics,
+        logs: Logs,
         suggester: Suggester,
         clock: Clock,
         changed: Callable[[], None],
@@ -105,7 +107,7 @@ class TuningLoop:
         self._changed = changed
         self._checkpoints_of = checkpoints_of
         self._clock = clock
-        self._watcher = Watcher(jobs, metrics, clock)
+        self._watcher = Watcher(jobs, metrics, logs, clock)
         self._choosers: dict[int, Chooser] = {}
         self._names: dict[int, frozenset[str]] = {}
         self._troubles: dict[int, str] = {}

@@ -18,6 +18,11 @@ if TYPE_CHECKING:
     from orchestrator.spec.tuning import MetricConstraint, TuningJobSpec, TuningObjective
 
 
+SHOWN_LINES = 5
+SHOWN_CHARACTERS = 120
+_PRINTED = "; it last printed: "
+
+
 @dataclass(frozen=True)
 class Refusal:
     """That, why and when a training job was not accepted."""
@@ -34,11 +39,13 @@ class Seen:
         job: Its record; None = the store has none of this name.
         values: By metric, all values that it has reported, in order.
         refusal: Set where it was submitted and not accepted.
+        printed: The last lines of its log, if it has ended and lacks a metric.
     """
 
     job: TrainingJobRecord | None
     values: Mapping[str, Sequence[float]]
     refusal: Refusal | None = None
+    printed: Sequence[str] = ()
 
     def last(self, metric: str) -> float | None:
         """Return the last value of a metric, None if it was not reported."""
@@ -78,7 +85,7 @@ def settled(
     if not job.status.is_terminal:
         return known.model_copy(update=update)
     values = _values(seen, objectives, before)
-    why = _why_failed(job, objectives, values)
+    why = _why_failed(job, objectives, values, seen.printed)
     if why is not None:
         end = {
             "objective_status": ObjectiveStatus.FAILED,
@@ -148,7 +155,10 @@ def excesses(constraints: Sequence[MetricConstraint], seen: Seen) -> tuple[float
 
 
 def _why_failed(
-    job: TrainingJobRecord, objectives: Sequence[TuningObjective], values: Sequence[float | None]
+    job: TrainingJobRecord,
+    objectives: Sequence[TuningObjective],
+    values: Sequence[float | None],
+    printed: Sequence[str],
 ) -> str | None:
     """Return why a training job that has ended has no result, None if it has one.
 
@@ -159,7 +169,7 @@ def _why_failed(
         return job.failure_reason or job.message or str(job.end_reason)
     for objective, value in zip(objectives, values, strict=True):
         if value is None:
-            return _never_reported(job, objective.metric_name)
+            return _never_reported(job, objective.metric_name) + _PRINTED + _shown(printed)
         if not math.isfinite(value):
             return f"the objective {objective.metric_name!r} is {value}"
     return None
@@ -175,9 +185,17 @@ def _never_reported(job: TrainingJobRecord, metric: str) -> str:
         why = f"reported were: {known}"
     else:
         why = "it has no metric definition, and the program reported no metric"
-    return (
-        f"the objective {metric!r} was never reported: {why} (orchestrator logs shows its lines)"
+    return f"the objective {metric!r} was never reported: {why}"
+
+
+def _shown(printed: Sequence[str]) -> str:
+    """Return the last lines of a log in one line."""
+    lines = [line.strip() for line in printed if line.strip()][-SHOWN_LINES:]
+    short = (
+        line if len(line) <= SHOWN_CHARACTERS else f"{line[:SHOWN_CHARACTERS]}..."
+        for line in lines
     )
+    return " | ".join(short) or "nothing"
 
 
 def taught(jobs: Sequence[TunedJob], spec: TuningJobSpec) -> list[TunedJob]:
@@ -212,12 +230,11 @@ def _worst(
 
 def common_failure(jobs: Sequence[TunedJob]) -> str:
     """Return the reason that most of the failed training jobs share."""
-    reasons = Counter(
-        (job.failure_reason or "unknown").strip().splitlines()[-1]
-        for job in jobs
-        if job.objective_status is ObjectiveStatus.FAILED
-    )
+    failed = [job for job in jobs if job.objective_status is ObjectiveStatus.FAILED]
+    reasons = [(job.failure_reason or "unknown").strip().splitlines()[-1] for job in failed]
     if not reasons:
         return "no training job has failed"
-    reason, count = reasons.most_common(1)[0]
-    return f"{count} of {reasons.total()} training jobs: {reason}"
+    counts = Counter(reason.partition(_PRINTED)[0] for reason in reasons)
+    common, count = counts.most_common(1)[0]
+    example = next(reason for reason in reasons if reason.partition(_PRINTED)[0] == common)
+    return f"{count} of {len(reasons)} training jobs: {example}"

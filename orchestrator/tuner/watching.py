@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 from orchestrator.metrics.run_values import run_values
-from orchestrator.tuner.settle import Refusal, Seen, objectives_of
+from orchestrator.tuner.settle import SHOWN_LINES, Refusal, Seen, objectives_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -28,6 +28,14 @@ class Metrics(Protocol):
 
     def series(self, job: TrainingJobRecord, metric: str) -> Sequence[MetricPoint]:
         """Return all points of one metric by attempt, source and order of arrival."""
+        ...
+
+
+class Logs(Protocol):
+    """Where what training jobs print is."""
+
+    def last_lines(self, job: TrainingJobRecord, count: int) -> Sequence[str]:
+        """Return the last lines of a job that has ended, safe to be shown."""
         ...
 
 
@@ -54,12 +62,14 @@ class Watcher:
     Args:
         jobs: Where they are.
         metrics: What they report.
+        logs: What they print.
         clock: The time.
     """
 
-    def __init__(self, jobs: Jobs, metrics: Metrics, clock: Clock) -> None:
+    def __init__(self, jobs: Jobs, metrics: Metrics, logs: Logs, clock: Clock) -> None:
         self._jobs = jobs
         self._metrics = metrics
+        self._logs = logs
         self._clock = clock
         self._looks: dict[str, _Look] = {}
         self._refusals: dict[str, Refusal] = {}
@@ -107,9 +117,13 @@ class Watcher:
         values = {name: self._values(record, name) for name in sorted(metrics)}
         took = self._clock.monotonic() - began
         not_before = began + max(LOOK_SECONDS, REST_SHARE * took)
-        seen = Seen(record, values)
+        lacks = record.status.is_terminal and not all(values.values())
+        seen = Seen(record, values, printed=self._printed(record) if lacks else ())
         self._looks[job.job_name] = _Look(seen, record.revision, not_before)
         return seen
+
+    def _printed(self, record: TrainingJobRecord) -> Sequence[str]:
+        return self._logs.last_lines(record, SHOWN_LINES) if record.training_started_at else ()
 
     def _values(self, record: TrainingJobRecord, metric: str) -> tuple[float, ...]:
         if record.training_started_at is None:

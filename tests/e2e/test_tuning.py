@@ -128,6 +128,8 @@ def test_an_objective_that_is_never_printed_is_named(trainer: Trainer) -> None:
     assert job.status == "Failed"
     why = job.overview.record.failure_reason or ""
     assert "'loss' was never reported: its expression 'accuracy=([0-9.]+)' fits no line" in why
+    assert "it last printed: " in why
+    assert "loss=" in why
     with pytest.raises(NotFound, match="never reported"):
         search.best_training_job()
 

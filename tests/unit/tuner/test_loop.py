@@ -112,10 +112,18 @@ class FakeJobs:
             for place, value in enumerate(self.losses[job.name])
         ]
 
+    def last_lines(self, job: TrainingJobRecord, count: int) -> list[str]:
+        return [f"{job.name} said {number}" for number in range(count)]
+
     # -- what a test says ------------------------------------------------------------------
 
     def report(self, name: str, *losses: float) -> None:
         self.losses[name] += losses
+
+    def start(self, name: str) -> None:
+        record = self.records[name]
+        update = {"revision": record.revision + 1, "training_started_at": self.clock.now()}
+        self.records[name] = record.model_copy(update=update)
 
     def end(self, name: str, reason: EndReason = EndReason.COMPLETED) -> None:
         record = self.records[name]
@@ -149,6 +157,7 @@ class Stage:
             store=store or self.store.tunings,
             jobs=self.jobs,
             metrics=self.jobs,
+            logs=self.jobs,
             suggester=self.search,
             clock=self.clock,
             changed=lambda: None,
@@ -285,6 +294,23 @@ class TestWhatIsSeen:
         assert stage.tuned[0].objective_status is ObjectiveStatus.FAILED
         assert "was deleted" in (stage.tuned[0].failure_reason or "")
         assert len(stage.jobs.running()) == 1
+
+    def test_of_one_without_the_objective_the_last_lines_are_told(self):
+        stage = Stage(tuning_spec(limits=limits(2, 1)))
+        for _ in range(2):
+            stage.tick()
+            stage.jobs.start(stage.jobs.running()[0])
+            stage.jobs.end(stage.jobs.running()[0])
+        stage.tick()
+        first, second = stage.tuned
+        assert (first.failure_reason or "").startswith(
+            "the objective 'loss' was never reported: it has no metric definition, and the program "
+            f"reported no metric; it last printed: {first.job_name} said 0 | "
+        )
+        why = stage.record.failure_reason or ""
+        assert "2 of 2 training jobs: the objective 'loss' was never reported" in why
+        assert f"{first.job_name} said 4" in why
+        assert second.job_name not in why
 
     def test_a_store_that_does_not_answer_costs_nothing(self):
         stage = Stage(tuning_spec())
