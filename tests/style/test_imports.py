@@ -25,6 +25,7 @@ SERVER_SIDE = {
     "docker",
     "fastapi",
     "optuna",
+    "plotly",
     "sqlalchemy",
     "sqlite3",
     "starlette",
