@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+import stat
 from pathlib import Path
 
 import pytest
 
 from orchestrator.cli.tuning_follow import QUESTION
-from tests.e2e.command import Terminal, cli, cli_json, command_home
+from tests.e2e.command import Terminal, cli, cli_events, cli_json, command_home
 
 __all__ = ["command_home"]
 
@@ -66,6 +67,32 @@ def test_json_is_one_object_a_line(source: Path) -> None:
     assert end["tuning_job"]["record"]["status"] == "Completed"
     best = min(job["job"]["objectives"] for job in jobs)
     assert end["tuning_job"]["best"]["objectives"] == best
+
+
+def test_a_report_is_written_in_the_end_and_importance_said(source: Path) -> None:
+    page = source / "search.html"
+    done = cli("tune", str(source), "--max-jobs", "11", "--report", str(page), "--name", "drawn-1")
+    assert done.returncode == 0, done.stderr
+    assert "  importance  rate 100%" in done.stderr
+    assert f"its report  {page}" in done.stderr
+    assert stat.S_IMODE(page.stat().st_mode) == 0o600
+    page.unlink()
+    code, events = cli_events("tune", "--attach", "drawn-1", "--report", str(page))
+    assert (code, events[-1]["importance"]) == (0, {"rate": 1.0})
+    assert "<title>drawn-1: Completed</title>" in page.read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize(
+    ("words", "why"),
+    [(["none/x.html"], "mkdir -p"), (["x.html", "--detach"], "leaves before")],
+)
+def test_a_report_that_cannot_be_written_is_refused_before_anything_begins(
+    source: Path, words: list[str], why: str
+) -> None:
+    done = cli("tune", str(source), "--name", "refused-1", "--report", *words, cwd=source)
+    assert done.returncode == 2
+    assert why in done.stderr
+    assert cli_json("tunings", "--name", "refused-1")["tuning_jobs"] == []
 
 
 def test_begun_watched_stopped_looked_at_and_forgotten(source: Path) -> None:
