@@ -19,6 +19,7 @@ orchestrator tune jobs/digits_cnn
 orchestrator tune jobs/digits_cnn/job.toml --max-jobs 20 --parallel 2
 orchestrator tune jobs/digits_cnn -H epochs=5 --detach
 orchestrator tune --attach digits-cnn-261127-0644-d8b5 --report search.html
+orchestrator tune --attach digits-cnn-261127-0644-d8b5 --dashboard
 """
 
 
@@ -69,6 +70,9 @@ def command(
             metavar="FILE", help="In the end, write a page with plots: history, importance, …"
         ),
     ] = None,
+    dashboard: Annotated[
+        bool, typer.Option("--dashboard", help="Show it in optuna-dashboard until Ctrl-C.")
+    ] = False,
     json: Json = False,
     home: Home = None,
     url: Url = None,
@@ -83,8 +87,10 @@ def command(
     from orchestrator.cli.tuning_follow import follow, shown
     from orchestrator.cli.tuning_request import TuneOptions, make_tuner
 
-    report = _checked(report, detach=detach)
+    report = _checked(report, detach=detach, dashboard=dashboard)
     with connected(home, url) as transport:
+        if attach is not None and dashboard:
+            return _on_dashboard(_attached(transport, attach), as_json=json)
         if attach is not None:
             return follow(_attached(transport, attach), as_json=json, report=report)
         options = TuneOptions(
@@ -100,6 +106,8 @@ def command(
         if not detach:
             if not json:
                 _tell_start(job)
+            if dashboard:
+                return _on_dashboard(job, as_json=json)
             return follow(job, as_json=json, report=report)
     if json:
         from orchestrator.cli.output import print_json
@@ -110,11 +118,19 @@ def command(
     return exits.DONE
 
 
-def _checked(report: Path | None, *, detach: bool) -> Path | None:
-    """Return where the report goes: what cannot be written in the end is refused before."""
+def _checked(report: Path | None, *, detach: bool, dashboard: bool) -> Path | None:
+    """Return where the report goes: what cannot be done in the end is refused before."""
     from orchestrator.errors import InvalidSpec
     from orchestrator.report.file import check_place
 
+    if dashboard and (report is not None or detach):
+        raise InvalidSpec(
+            "--dashboard stays until Ctrl-C, got --report or --detach too; leave one out"
+        )
+    if dashboard:
+        from orchestrator.cli.tuning_dashboard import check_dashboard
+
+        check_dashboard()
     if report is None:
         return None
     if detach:
@@ -125,6 +141,12 @@ def _checked(report: Path | None, *, detach: bool) -> Path | None:
     place = report.expanduser().absolute()
     check_place(place)
     return place
+
+
+def _on_dashboard(job: TuningJob, *, as_json: bool) -> int:
+    from orchestrator.cli.tuning_dashboard import show_dashboard
+
+    return show_dashboard(job, as_json=as_json)
 
 
 def _attached(transport: Transport, name: str) -> TuningJob:

@@ -41,13 +41,18 @@ def main() -> None:
 
 def answered(letter: dict[str, Any]) -> Any:
     """Return what a letter asks for."""
-    record = TuningJobRecord.model_validate(letter["record"])
-    jobs = JOBS.validate_python(letter["jobs"])
+    record, jobs = record_and_jobs(letter)
     if letter["ask"] == "report":
         return _page(record, jobs)
     from orchestrator.tuner.study import importance_of  # noqa: PLC0415 - takes a second
 
     return importance_of(*results_for(record.spec, jobs, letter["objective"]))
+
+
+def record_and_jobs(letter: dict[str, Any]) -> tuple[TuningJobRecord, tuple[TunedJob, ...]]:
+    """Return the tuning job that a letter tells of, and its training jobs."""
+    record = TuningJobRecord.model_validate(letter["record"])
+    return record, JOBS.validate_python(letter["jobs"])
 
 
 def _page(record: TuningJobRecord, jobs: tuple[TunedJob, ...]) -> str:

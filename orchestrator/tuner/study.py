@@ -18,15 +18,16 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 from orchestrator.spec.ranges import CategoricalParameter, ContinuousParameter
 from orchestrator.spec.redact import is_secret_name
 from orchestrator.spec.state import TrainingJobStatus
+from orchestrator.tuner.results import results_of
 from orchestrator.tuner.space import WHICH
 from orchestrator.tuner.strategy import distribution_of, number_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
     from datetime import datetime
 
     from orchestrator.spec.ranges import Parameter
-    from orchestrator.spec.tuned import TunedJob
+    from orchestrator.spec.tuned import TunedJob, TuningJobRecord
     from orchestrator.tuner.results import Results
 
 _DIRECTIONS = {"Maximize": StudyDirection.MAXIMIZE, "Minimize": StudyDirection.MINIMIZE}
@@ -58,6 +59,7 @@ def study_of(
     place: int | None = None,
     look: Look = AS_GIVEN,
     storage: optuna.storages.BaseStorage | None = None,
+    name: str | None = None,
 ) -> optuna.Study:
     """Return a study with a trial for each training job, in order of choice.
 
@@ -68,12 +70,13 @@ def study_of(
         place: Of the objective that alone counts; None = all.
         look: How names and values appear.
         storage: Where to put it; by default it is in memory.
+        name: Of the study; None = that of the tuning job.
     """
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     chosen = results.objectives if place is None else (results.objectives[place],)
     study = optuna.create_study(
         storage=storage,
-        study_name=results.spec.tuning_job_name,
+        study_name=name or results.spec.tuning_job_name,
         directions=[_DIRECTIONS[each.type] for each in chosen],
     )
     with warnings.catch_warnings():
@@ -81,6 +84,20 @@ def study_of(
         study.set_metric_names([look.label(each.metric_name) for each in chosen])
     study.add_trials([_trial(results, job, place, look) for job in results.jobs])
     return study
+
+
+def storage_of(record: TuningJobRecord, jobs: Sequence[TunedJob]) -> optuna.storages.BaseStorage:
+    """Return a tuning job as a storage in memory: a study for each way to judge training jobs.
+
+    Args:
+        record: The tuning job.
+        jobs: All of its training jobs.
+    """
+    storage = optuna.storages.InMemoryStorage()
+    for place, results in enumerate(results_of(record.spec, jobs)):
+        named = f"{record.name} {results.objectives[0].metric_name}" if place else record.name
+        study_of(results, storage=storage, name=named)
+    return storage
 
 
 def importance_of(results: Results, place: int) -> dict[str, float]:

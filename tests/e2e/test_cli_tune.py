@@ -3,13 +3,25 @@
 from __future__ import annotations
 
 import json
+import signal
 import stat
+import subprocess
 from pathlib import Path
 
+import httpx
 import pytest
 
 from orchestrator.cli.tuning_follow import QUESTION
-from tests.e2e.command import Terminal, cli, cli_events, cli_json, command_home
+from tests.e2e.command import (
+    COMMAND,
+    SECONDS,
+    Terminal,
+    cli,
+    cli_events,
+    cli_json,
+    command_home,
+)
+from tests.e2e.conftest import eventually
 
 __all__ = ["command_home"]
 
@@ -84,7 +96,11 @@ def test_a_report_is_written_in_the_end_and_importance_said(source: Path) -> Non
 
 @pytest.mark.parametrize(
     ("words", "why"),
-    [(["none/x.html"], "mkdir -p"), (["x.html", "--detach"], "leaves before")],
+    [
+        (["none/x.html"], "mkdir -p"),
+        (["x.html", "--detach"], "leaves before"),
+        (["x.html", "--dashboard"], "until Ctrl-C"),
+    ],
 )
 def test_a_report_that_cannot_be_written_is_refused_before_anything_begins(
     source: Path, words: list[str], why: str
@@ -93,6 +109,34 @@ def test_a_report_that_cannot_be_written_is_refused_before_anything_begins(
     assert done.returncode == 2
     assert why in done.stderr
     assert cli_json("tunings", "--name", "refused-1")["tuning_jobs"] == []
+
+
+def test_a_dashboard_follows_until_ctrl_c_and_leaves_nothing(source: Path) -> None:
+    words = ("tune", str(source), "--name", "shown-1", "-H", "seconds=1", "--dashboard")
+    with subprocess.Popen([*COMMAND, *words], stdout=subprocess.PIPE, text=True) as command:
+        assert command.stdout is not None
+        url = httpx.URL(command.stdout.readline().strip())
+        assert url.host == "127.0.0.1"
+        study = url.copy_with(path="/api/studies/0")
+        with httpx.Client() as client:
+
+            def complete() -> bool:
+                trials = client.get(study).json()["trials"]
+                return [trial["state"] for trial in trials].count("Complete") == 3
+
+            eventually(complete, SECONDS)
+            shown = client.get(study).json()
+            assert client.get(url).status_code == 200
+            assert client.get(study, headers={"Host": "x.invalid"}).status_code == 421
+            assert client.delete(study).status_code == 405
+        command.send_signal(signal.SIGINT)
+        assert command.wait(SECONDS) == 0
+    assert shown["name"] == "shown-1"
+    assert shown["directions"] == ["minimize"]
+    assert [trial["params"][0]["name"] for trial in shown["trials"]] == ["rate"] * 3
+    with pytest.raises(httpx.ConnectError):
+        httpx.get(study)
+    assert cli_json("describe", "shown-1")["record"]["status"] == "Completed"
 
 
 def test_begun_watched_stopped_looked_at_and_forgotten(source: Path) -> None:

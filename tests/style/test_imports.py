@@ -25,6 +25,7 @@ SERVER_SIDE = {
     "docker",
     "fastapi",
     "optuna",
+    "optuna_dashboard",
     "plotly",
     "sqlalchemy",
     "sqlite3",
@@ -32,7 +33,11 @@ SERVER_SIDE = {
     "uvicorn",
 }
 # Import name of a distribution where the two differ.
-IMPORT_NAMES = {"ipython": "IPython", "pydantic-settings": "pydantic_settings"}
+IMPORT_NAMES = {
+    "ipython": "IPython",
+    "optuna-dashboard": "optuna_dashboard",
+    "pydantic-settings": "pydantic_settings",
+}
 PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
 
 

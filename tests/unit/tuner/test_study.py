@@ -15,8 +15,18 @@ from orchestrator.spec.tuned import TunedRung
 from orchestrator.spec.tuning import MetricConstraint, TrainingJobDefinition, TuningObjective
 from orchestrator.testing.store_jobs import make_spec
 from orchestrator.tuner.results import results_of
-from orchestrator.tuner.study import Look, importance_of, study_of
-from tests.unit.tuner.judged import KIND, RATE, START, WIDTH, failed, job, searched, stopped
+from orchestrator.tuner.study import Look, importance_of, storage_of, study_of
+from tests.unit.tuner.judged import (
+    KIND,
+    RATE,
+    START,
+    WIDTH,
+    failed,
+    job,
+    record,
+    searched,
+    stopped,
+)
 from tests.unit.tuner.world import tuning_spec
 
 MOMENTUM = ContinuousParameter(
@@ -102,6 +112,23 @@ def test_several_definitions_are_one_space_with_their_names():
     (trial,) = found.trials
     assert trial.params == {"definition": "forest", "rate (forest)": 0.5}
     assert trial.user_attrs["definition_name"] == "forest"
+
+
+def test_a_storage_has_a_study_for_each_way_to_judge():
+    accuracy = TuningObjective(metric_name="accuracy", type="Maximize")
+    both = tuple(
+        TrainingJobDefinition(
+            definition_name=name, job=make_spec("x"), parameters=(RATE,), objective=objective
+        )
+        for name, objective in (("linear", None), ("forest", accuracy))
+    )
+    jobs = [
+        job(1, {"rate": "0.5"}, 0.5, definition_name="linear"),
+        job(2, {"rate": "0.5"}, 0.9, definition_name="forest"),
+    ]
+    storage = storage_of(record(tuning_spec(definitions=both)), jobs)
+    found = {each.study_name: each.n_trials for each in optuna.get_all_study_summaries(storage)}
+    assert found == {"t": 1, "t accuracy": 1}
 
 
 @pytest.mark.parametrize(("as_searched", "value"), [(False, 0.99), (True, 0.01)])
