@@ -115,7 +115,8 @@ class Service:
             self._wake,
             self._poll_seconds,
         )
-        self.tuning_analysis = TuningAnalysis(self.store.tunings, Analyst())
+        self.analyst = Analyst()
+        self.tuning_analysis = TuningAnalysis(self.store.tunings, self.analyst)
         self.logs = LogService(self.store, self.workspace, self.changes, self.clock)
         self.findings = FindingService(self.store, self.workspace)
         self.notifier = Notifier(
@@ -306,6 +307,7 @@ class Service:
         """Stop driving and release everything; running jobs go on."""
         self.driving.close()
         self.suggester.close()
+        self.analyst.close()
         for backend in self.__dict__.get("backends", {}).values():
             backend.close()
         self.metrics.close()

@@ -13,7 +13,13 @@ import sys
 import threading
 from typing import TYPE_CHECKING, Any
 
-from orchestrator.errors import InvalidState, LimitExceeded, OrchestratorError, error_from_code
+from orchestrator.errors import (
+    InvalidState,
+    LimitExceeded,
+    OrchestratorError,
+    Unavailable,
+    error_from_code,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -51,6 +57,9 @@ class Analyst:
         self._longest_seconds = longest_seconds
         self._is_installed = is_installed
         self._turn = threading.Lock()
+        self._state = threading.Lock()
+        self._process: subprocess.Popen[bytes] | None = None
+        self._is_closed = False
 
     def importance(
         self, record: TuningJobRecord, jobs: Sequence[TunedJob], objective: str
@@ -85,6 +94,13 @@ class Analyst:
             )
         return self._ask(record, jobs, ask="report")  # type: ignore[no-any-return]
 
+    def close(self) -> None:
+        """End the process, if one is at work: who asked gets an error. Idempotent."""
+        with self._state:
+            self._is_closed = True
+            if self._process is not None:
+                self._process.kill()
+
     def _ask(self, record: TuningJobRecord, jobs: Sequence[TunedJob], **asked: Any) -> Any:
         letter = {
             "record": record.model_dump(mode="json"),
@@ -93,13 +109,7 @@ class Analyst:
         }
         try:
             with self._turn:
-                done = subprocess.run(
-                    self._program,
-                    input=json.dumps(letter).encode(),
-                    capture_output=True,
-                    timeout=self._longest_seconds,
-                    check=False,
-                )
+                done = self._run(json.dumps(letter).encode())
         except subprocess.TimeoutExpired as error:
             raise LimitExceeded(
                 f"the {asked['ask']} may take {self._longest_seconds:g} s, that of {record.name!r} "
@@ -111,6 +121,20 @@ class Analyst:
         if "error" in answer:
             raise error_from_code(answer["error"]["code"], answer["error"]["message"])
         return answer["result"]
+
+    def _run(self, letter: bytes) -> subprocess.CompletedProcess[bytes]:
+        pipe = subprocess.PIPE
+        with self._state:
+            if self._is_closed:
+                raise Unavailable("the service is ending; ask the next one")
+            process = subprocess.Popen(self._program, stdin=pipe, stdout=pipe, stderr=pipe)
+            self._process = process
+        with process:
+            try:
+                said, complained = process.communicate(letter, self._longest_seconds)
+            finally:
+                process.kill()
+        return subprocess.CompletedProcess(self._program, process.returncode, said, complained)
 
 
 def _read(answer: bytes) -> dict[str, Any] | None:

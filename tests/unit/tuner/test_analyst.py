@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from orchestrator.errors import InvalidState, LimitExceeded, OrchestratorError
+from orchestrator.errors import InvalidState, LimitExceeded, OrchestratorError, Unavailable
 from orchestrator.tuner.analyst import Analyst
 from orchestrator.tuner.results import LEAST_RESULTS
 from tests.unit.tuner.judged import RATE, WIDTH, record, searched
@@ -50,6 +52,19 @@ def test_a_process_that_dies_is_an_error_that_says_so(code, words):
 def test_one_that_takes_long_is_ended():
     slow = analyst("import signal; signal.pause()", longest_seconds=0.2)
     with pytest.raises(LimitExceeded, match=r"may take 0.2 s, that of 't' with its 11 training"):
+        slow.importance(RECORD, JOBS, "loss")
+
+
+def test_who_asks_when_the_service_ends_gets_an_error():
+    told = threading.Event()
+    slow = analyst(f"import signal; {READS}; signal.pause()")
+    with ThreadPoolExecutor(1) as thread:
+        asked = thread.submit(slow.importance, RECORD, JOBS, "loss")
+        asked.add_done_callback(lambda _: told.set())
+        while not told.wait(0.05):
+            slow.close()
+        assert isinstance(asked.exception(), OrchestratorError)
+    with pytest.raises(Unavailable, match="is ending"):
         slow.importance(RECORD, JOBS, "loss")
 
 
