@@ -116,7 +116,7 @@ class Service:
             self._poll_seconds,
         )
         self.analyst = Analyst()
-        self.tuning_analysis = TuningAnalysis(self.store.tunings, self.analyst)
+        self.tuning_analysis = TuningAnalysis(self.store.tunings, self.analyst, self.clock)
         self.logs = LogService(self.store, self.workspace, self.changes, self.clock)
         self.findings = FindingService(self.store, self.workspace)
         self.notifier = Notifier(

@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import os
 import sys
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pydantic import TypeAdapter
 
@@ -21,6 +21,12 @@ from orchestrator.report.tuning import TuningReport, render_tuning
 from orchestrator.spec.tuned import TunedJob, TuningJobRecord
 from orchestrator.tuner.overview import overview_of
 from orchestrator.tuner.results import results_for, results_of
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from datetime import datetime
+
+    from orchestrator.report.tuning import Part
 
 JOBS = TypeAdapter(tuple[TunedJob, ...])
 TABLE_ROWS = 20
@@ -43,7 +49,7 @@ def answered(letter: dict[str, Any]) -> Any:
     """Return what a letter asks for."""
     record, jobs = record_and_jobs(letter)
     if letter["ask"] == "report":
-        return _page(record, jobs)
+        return _drawn(record, jobs)
     from orchestrator.tuner.study import importance_of  # noqa: PLC0415 - takes a second
 
     return importance_of(*results_for(record.spec, jobs, letter["objective"]))
@@ -55,21 +61,41 @@ def record_and_jobs(letter: dict[str, Any]) -> tuple[TuningJobRecord, tuple[Tune
     return record, JOBS.validate_python(letter["jobs"])
 
 
-def _page(record: TuningJobRecord, jobs: tuple[TunedJob, ...]) -> str:
-    from orchestrator.tuner.figures import library, parts_of  # noqa: PLC0415 - takes a second
+def page_of(
+    record: TuningJobRecord,
+    jobs: Sequence[TunedJob],
+    now: datetime,
+    parts: tuple[Part, ...] = (),
+    library: str = "",
+) -> str:
+    """Return a page about a tuning job.
 
+    Args:
+        record: The tuning job.
+        jobs: All of its training jobs.
+        now: The time.
+        parts: Plots.
+        library: What draws them.
+    """
     results = results_of(record.spec, jobs)
-    parts = [part for each in results if each.whole for part in parts_of(each)]
     return render_tuning(
         TuningReport(
             overview=overview_of(record, jobs),
             best=results[0].best_first(0)[:TABLE_ROWS],
-            parts=tuple(parts),
-            library=library(),
-            made_at=SystemClock().now(),
+            parts=parts,
+            library=library,
+            made_at=now,
             version=__version__,
         )
     )
+
+
+def _drawn(record: TuningJobRecord, jobs: Sequence[TunedJob]) -> str:
+    from orchestrator.tuner.figures import library, parts_of  # noqa: PLC0415 - takes a second
+
+    results = [each for each in results_of(record.spec, jobs) if each.whole]
+    parts = tuple(part for each in results for part in parts_of(each))
+    return page_of(record, jobs, SystemClock().now(), parts, library())
 
 
 if __name__ == "__main__":
