@@ -1,6 +1,6 @@
 # Every target does its own set-up first and says so; what is set up already costs a fraction of a second.
 # Another Python: make PYTHON=python3.12 demo
-.PHONY: help demo test test-all check lint types contract floor security style format bench corpus constraints stop-engine clean distclean
+.PHONY: help demo test test-all check lint types contract floor security style format bench bench-tuning corpus constraints stop-engine clean distclean
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
 SHELL := /bin/bash
@@ -63,6 +63,11 @@ bench: .venv-ready ## speed beside bare processes, bare docker and TorchX (BENCH
 	@$(BIN)/python -m tests.setup.prepare
 	$(BIN)/python -m tests.benchmarks $(BENCH)
 
+bench-tuning: .venv-ready ## how good the search is, beside chance, Optuna's default and BoTorch; goes on where it was interrupted (TUNING="--seeds 5" for a part)
+	@$(ENVIRONMENT) botorch
+	PYTHONPATH=.:containers/runtime OMP_NUM_THREADS=1 .venv-botorch/bin/python -m tests.benchmarks.tuning --searcher botorch $(TUNING)
+	OMP_NUM_THREADS=1 $(BIN)/python -m tests.benchmarks.tuning $(TUNING)
+
 corpus: .venv-ready ## score the debugger's rules on its labelled corpus (CORPUS="held --list" for a part)
 	@$(ENVIRONMENT) tensorflow
 	PYTHONPATH=.:containers/runtime .venv-tensorflow/bin/python -m tests.debugger_corpus --record --framework keras
@@ -79,7 +84,7 @@ clean: ## remove what tools left, not the environments
 	find orchestrator containers jobs tests -name __pycache__ -type d -prune -exec rm -rf {} +
 
 distclean: stop-engine clean ## remove the environments too
-	rm -rf .venv .venv-tensorflow .venv-trainers .venv-awscli .venv-sagemaker2 .venv-sagemaker3 .venv-bench .venv-smdebug .venv*.lock
+	rm -rf .venv .venv-tensorflow .venv-trainers .venv-awscli .venv-sagemaker2 .venv-sagemaker3 .venv-bench .venv-botorch .venv-smdebug .venv*.lock
 
 .PHONY: .venv-ready
 .venv-ready:

@@ -80,10 +80,16 @@ def at(parameter: Parameter, share: float) -> str:
         return parameter.values[int(share * len(parameter.values))]
     if isinstance(parameter, IntegerParameter):
         return text_of(parameter, _whole_at(parameter, share))
-    low, high = parameter.ends
     if parameter.step is not None:
+        low, high = parameter.ends
         steps = int(share * parameter.size)
         return text_of(parameter, min(low + steps * parameter.step, high))
+    return text_of(parameter, real_at(parameter, share))
+
+
+def real_at(parameter: IntegerParameter | ContinuousParameter, share: float) -> float:
+    """Return the real number at a share of a range, 0 to 1, by its scale, whatever its steps."""
+    low, high = parameter.ends
     if parameter.scaling == "Logarithmic":
         value = math.exp(math.log(low) + share * (math.log(high) - math.log(low)))
     elif parameter.scaling == "ReverseLogarithmic":
@@ -91,7 +97,7 @@ def at(parameter: Parameter, share: float) -> str:
         value = -math.expm1(near + share * (far - near))
     else:
         value = low + share * (high - low)
-    return text_of(parameter, min(max(value, low), high))
+    return min(max(value, low), high)
 
 
 def _whole_at(parameter: IntegerParameter, share: float) -> int:
@@ -99,6 +105,25 @@ def _whole_at(parameter: IntegerParameter, share: float) -> int:
         low, high = math.log(parameter.min_value), math.log(parameter.max_value + 1)
         return min(int(math.exp(low + share * (high - low))), parameter.max_value)
     return parameter.min_value + int(share * parameter.size) * parameter.step
+
+
+def share_of(parameter: Parameter, text: str) -> float:
+    """Return where in a range of numbers a value lies, 0 to 1, by the parameter's scale."""
+    assert not isinstance(parameter, CategoricalParameter)
+    low, high = (_on_scale(parameter, end) for end in parameter.ends)
+    if low == high:
+        return 0.5
+    return (_on_scale(parameter, float(text)) - low) / (high - low)
+
+
+def _on_scale(parameter: IntegerParameter | ContinuousParameter, value: float) -> float:
+    match parameter.scaling:
+        case "Logarithmic":
+            return math.log(value)
+        case "ReverseLogarithmic":
+            return -math.log1p(-value)
+        case _:
+            return value
 
 
 def point_at(parameters: Sequence[Parameter], shares: Sequence[float]) -> dict[str, str]:

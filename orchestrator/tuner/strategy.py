@@ -10,8 +10,6 @@ from __future__ import annotations
 import hashlib
 import importlib
 import importlib.util
-import math
-import statistics
 import warnings
 from typing import TYPE_CHECKING, Any
 
@@ -34,9 +32,11 @@ from orchestrator.spec.ranges import (
 )
 from orchestrator.spec.tuning import in_order
 from orchestrator.tuner.points import Question, grid, is_conditional, point_at, text_of
+from orchestrator.tuner.region import around_best, is_known
+from orchestrator.tuner.warp import warped
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from orchestrator.spec.ranges import Parameter
     from orchestrator.tuner.points import Point
@@ -63,9 +63,14 @@ def suggest(question: Question) -> dict[str, str]:
         shares = _evenly(len(question.parameters), question.seed, question.index)
         if shares is not None:
             return point_at(question.parameters, shares)
+    values: dict[str, str] = {}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-        return _asked(_study(question, _sampler(question, seed)), question)
+        for asked, sampler in _turns(question, seed):
+            values = _asked(_study(asked, sampler), asked)
+            if question.fixed or not is_known(question, values):
+                break
+    return values
 
 
 def prepare(question: Question) -> None:
@@ -99,19 +104,35 @@ def _unseen_of_grid(question: Question) -> dict[str, str]:
     return left[0] if left else {}
 
 
-def _sampler(question: Question, seed: int) -> BaseSampler:
+def _turns(question: Question, seed: int) -> Iterator[tuple[Question, BaseSampler]]:
+    """Yield who answers, and what is asked; each further one if the answer was chosen before."""
     if question.sampler is not None:
-        return _users(question.sampler, seed)
+        yield question, _users(question.sampler, seed)
+        return
+    chance = RandomSampler(seed=seed)
     if question.strategy in {"Random", "Hyperband"}:
-        return RandomSampler(seed=seed)
+        yield question, chance
+        return
     if is_conditional(question.parameters):
-        return TPESampler(seed=seed, multivariate=True, group=True, n_startup_trials=MODELLED)
-    finished = sum(point.losses is not None for point in question.points)
-    if finished <= MOST_FOR_PROCESS and _has_process():
-        return GPSampler(
-            seed=seed, n_startup_trials=MODELLED, independent_sampler=RandomSampler(seed=seed)
+        yield (
+            question,
+            TPESampler(seed=seed, multivariate=True, group=True, n_startup_trials=MODELLED),
         )
-    return TPESampler(seed=seed, n_startup_trials=MODELLED)
+        return
+    process = GPSampler(seed=seed, n_startup_trials=MODELLED, independent_sampler=chance)
+    if _has_process():
+        turn = question.index % 3 if question.objectives == 1 else 1
+        if turn == 0 and _is_modelled(near := around_best(question)):
+            yield near, process
+        if turn < 2 and _is_modelled(question):
+            yield question, process
+    yield question, TPESampler(seed=seed, n_startup_trials=MODELLED)
+    yield question, chance
+
+
+def _is_modelled(question: Question) -> bool:
+    finished = sum(point.losses is not None for point in question.points)
+    return MODELLED <= finished <= MOST_FOR_PROCESS
 
 
 def _has_process() -> bool:
@@ -138,7 +159,7 @@ def _users(name: str, seed: int) -> BaseSampler:
 def _study(question: Question, sampler: BaseSampler) -> optuna.Study:
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     study = optuna.create_study(sampler=sampler, directions=["minimize"] * question.objectives)
-    losses = _warped([point.losses for point in question.points if point.losses is not None])
+    losses = warped([point.losses for point in question.points if point.losses is not None])
     known = iter(losses)
     for point in question.points:
         values = next(known) if point.losses is not None else None
@@ -159,33 +180,6 @@ def _trial(
         values=None if losses is None else list(losses),
         constraints={str(place): excess for place, excess in enumerate(point.excess)},
     )
-
-
-def _warped(losses: Sequence[tuple[float, ...]]) -> list[tuple[float, ...]]:
-    """Return losses made alike a normal distribution, each objective by itself: their order stays.
-
-    One loss that is a thousand times as large as the others would else be all that a model sees.
-    """
-    if len(losses) < MODELLED or importlib.util.find_spec("scipy") is None:
-        return list(losses)
-    columns = [_warped_column([each[place] for each in losses]) for place in range(len(losses[0]))]
-    return list(zip(*columns, strict=True))
-
-
-def _warped_column(values: Sequence[float]) -> Sequence[float]:
-    from scipy import stats  # noqa: PLC0415 -- may not be installed
-
-    middle, spread = statistics.fmean(values), statistics.pstdev(values)
-    if not spread or not math.isfinite(spread):
-        return values
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        try:
-            found, _ = stats.yeojohnson([(value - middle) / spread for value in values])
-        except (ValueError, RuntimeError):  # no optimum was found: then as they are
-            return values
-    warped = [float(value) for value in found]
-    return warped if all(map(math.isfinite, warped)) else values
 
 
 def _asked(study: optuna.Study, question: Question) -> dict[str, str]:

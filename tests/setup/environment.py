@@ -136,6 +136,20 @@ GROUPS = {
         ),
         (CONSTRAINTS, Path(__file__)),
     ),
+    "botorch": Group(
+        ".venv-botorch",
+        (
+            TORCH,
+            Step(
+                "BoTorch, to compare with",
+                (
+                    *("-c", str(CONSTRAINTS), "botorch==0.18.1", "optuna-integration==5.0.0"),
+                    *("optuna", "pydantic", "scikit-learn", "scipy"),
+                ),
+            ),
+        ),
+        (CONSTRAINTS, Path(__file__)),
+    ),
     "bench": Group(
         ".venv-bench",
         (

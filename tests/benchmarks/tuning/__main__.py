@@ -7,9 +7,8 @@ are fixed, so that everybody gets the same table.
 from __future__ import annotations
 
 import argparse
-import hashlib
+import functools
 import importlib.metadata
-import importlib.util
 import itertools
 import os
 import sys
@@ -18,23 +17,25 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
-from tests.benchmarks.tuning import functions, report, tasks
+from tests.benchmarks.tuning import crashes, halving, report, searchers, tasks
+from tests.benchmarks.tuning import functions as known
 from tests.benchmarks.tuning.problems import Problem
 from tests.benchmarks.tuning.results import Cell, Results
 
 BENCHED: tuple[Problem, ...] = (
-    *functions.BENCHED,
+    *known.BENCHED,
     *(tasks.problem_of(task) for task in tasks.TASKS),
 )
-DESIGN = functions.DESIGN
+DESIGN = known.DESIGN
 JOBS = (60, 100)
 PARALLEL = (1, 4, 10)
 SEEDS = 20
 SLOW_SEEDS = 3
 """Of BoTorch, which takes a second for each answer."""
+REAL_CURVES = 150
+"""Real trainings that ASHA is tried on."""
+TELL_SECONDS = 30.0
 RESULTS = Path("build/bench-tuning/searches.jsonl")
-SOURCES = ("strategy.py", "points.py", "model.py", "warp.py")
-"""What our answers depend on."""
 
 
 def arguments(words: list[str] | None) -> argparse.Namespace:
@@ -44,6 +45,9 @@ def arguments(words: list[str] | None) -> argparse.Namespace:
     )
     names = [problem.name for problem in (*BENCHED, *DESIGN)]
     parser.add_argument("--problem", action="append", choices=names, metavar="NAME")
+    parser.add_argument(
+        "--searcher", action="append", choices=list(searchers.SEARCHERS), metavar="NAME"
+    )
     parser.add_argument(
         "--design", action="store_true", help="the functions that the default was chosen by"
     )
@@ -55,36 +59,28 @@ def arguments(words: list[str] | None) -> argparse.Namespace:
     return parser.parse_args(words)
 
 
+@functools.cache
 def version_of(searcher: str) -> str:
     """Return what a searcher's answers depend on, beside the question."""
     optuna = f"optuna {importlib.metadata.version('optuna')}"
     if searcher == report.OURS:
-        return f"{optuna} {_digest()}"
+        return f"{optuna} {searchers.fingerprint()}"
     if searcher == "botorch":
-        return f"{optuna} botorch"
+        return f"{optuna} botorch {importlib.metadata.version('botorch')}"
     return optuna
-
-
-def _digest() -> str:
-    folder = Path(functions.__file__).parents[3] / "orchestrator" / "tuner"
-    found = hashlib.sha256()
-    for name in SOURCES:
-        found.update((folder / name).read_bytes())
-    return found.hexdigest()[:12]
 
 
 def searched(cell: Cell) -> tuple[Cell, list[float]]:
     """Make one search, in a process of its own."""
     import torch
 
-    from tests.benchmarks.tuning.searchers import SEARCHERS
     from tests.benchmarks.tuning.simulate import losses_of
 
     torch.set_num_threads(1)
     problem = next(each for each in (*BENCHED, *DESIGN) if each.name == cell.problem)
     losses = losses_of(
         problem,
-        SEARCHERS[cell.searcher],
+        searchers.SEARCHERS[cell.searcher],
         seed=cell.seed,
         jobs=cell.jobs,
         parallel=cell.parallel,
@@ -94,10 +90,11 @@ def searched(cell: Cell) -> tuple[Cell, list[float]]:
 
 def cells(given: argparse.Namespace, problems: Sequence[Problem]) -> Iterator[Cell]:
     """Yield all searches, those that say most first."""
-    plan = [(name, max(JOBS), range(given.seeds)) for name in ("random", "optuna", "ours")]
-    if importlib.util.find_spec("optuna_integration") is not None:
-        plan.append(("botorch", min(JOBS), range(min(SLOW_SEEDS, given.seeds))))
-    for name, jobs, seeds in plan:
+    for name in given.searcher or ("random", "optuna", "ours"):
+        is_slow = name == "botorch"
+        jobs, seeds = min(JOBS) if is_slow else max(JOBS), range(given.seeds)
+        if is_slow:
+            seeds = seeds[:SLOW_SEEDS]
         for seed, problem, parallel in itertools.product(
             seeds, problems, given.parallel or PARALLEL
         ):
@@ -110,50 +107,72 @@ def measure(results: Results, wanted: Sequence[Cell], processes: int) -> None:
     print(
         f"{len(wanted) - len(missing)} searches are there, {len(missing)} to be made", flush=True
     )
-    started = time.monotonic()
+    started = told = time.monotonic()
     with ProcessPoolExecutor(processes) as pool:
         for count, (cell, losses) in enumerate(pool.map(searched, missing), start=1):
             results.add(cell, losses)
-            if count % 20 == 0 or count == len(missing):
-                spent = time.monotonic() - started
-                left = spent / count * (len(missing) - count)
-                print(f"  {count} of {len(missing)}, {left / 60:.0f} min left", file=sys.stderr)
+            now = time.monotonic()
+            if now - told >= TELL_SECONDS:
+                told = now
+                print(
+                    f"  {count} of {len(missing)} after {(now - started) / 60:.0f} min",
+                    file=sys.stderr,
+                )
 
 
 def tables(
     results: Results, given: argparse.Namespace, problems: Sequence[Problem]
 ) -> Iterator[str]:
     """Yield the lines of all tables and what comes of them."""
-    versions = {name: version_of(name) for name in (report.OURS, report.RIVAL, report.CHANCE)}
-    found = [
-        rows
-        for parallel, jobs in itertools.product(given.parallel or PARALLEL, JOBS)
-        if (
-            rows := report.rows_of(
-                results,
-                problems,
-                versions,
-                parallel=parallel,
-                jobs=jobs,
-                most=max(JOBS),
-                seeds=range(given.seeds),
-            )
+    made = {
+        name: (version_of(name), max(JOBS)) for name in (report.OURS, report.RIVAL, report.CHANCE)
+    }
+    found = []
+    for parallel, jobs in itertools.product(given.parallel or PARALLEL, JOBS):
+        rows = report.rows_of(
+            results, problems, made, parallel=parallel, jobs=jobs, seeds=range(given.seeds)
         )
-    ]
+        if rows:
+            found.append(rows)
     everything = [row for rows in found for row in rows]
-    verdicts = iter(report.against(everything, report.RIVAL))
+    verdicts = report.against(everything, report.RIVAL)
+    left = iter(verdicts)
     for rows in found:
-        yield from report.table(rows, [next(verdicts) for _ in rows])
+        yield from report.table(rows, [next(left) for _ in rows])
         smooth = [row for row in rows if row.problem.is_smooth]
         if smooth:
             cells = ", ".join(f"{row.problem.name} {report.fewer(row):.1f}" for row in smooth)
             yield f"times fewer than chance to its last value: {cells}"
     worse = [
         f"{row.problem.name} ({row.jobs}, {row.parallel} in parallel)"
-        for row, verdict in zip(everything, report.against(everything, report.RIVAL), strict=True)
+        for row, verdict in zip(everything, verdicts, strict=True)
         if verdict == "worse"
     ]
     yield f"\nworse than Optuna's default beyond noise: {'; '.join(worse) or 'nowhere'}"
+    yield from _with_slow_ones(results, given, problems, made)
+
+
+def _with_slow_ones(
+    results: Results,
+    given: argparse.Namespace,
+    problems: Sequence[Problem],
+    made: dict[str, tuple[str, int]],
+) -> Iterator[str]:
+    version = results.newest_version("botorch")
+    if version is None:
+        return
+    everyone = {**made, "botorch": (version, min(JOBS))}
+    for parallel in given.parallel or PARALLEL:
+        rows = report.rows_of(
+            results,
+            problems,
+            everyone,
+            parallel=parallel,
+            jobs=min(JOBS),
+            seeds=range(SLOW_SEEDS),
+        )
+        if rows:
+            yield from report.table(rows, ["alike"] * len(rows))
 
 
 def main(words: list[str] | None = None) -> None:
@@ -167,7 +186,10 @@ def main(words: list[str] | None = None) -> None:
     if not given.print:
         measure(results, list(cells(given, problems)), given.processes)
     for line in tables(results, given, problems):
-        print(line)
+        print(line, flush=True)
+    if not (given.design or given.problem or given.searcher or given.print):
+        for line in itertools.chain(crashes.lines(), halving.lines(REAL_CURVES)):
+            print(line, flush=True)
 
 
 if __name__ == "__main__":

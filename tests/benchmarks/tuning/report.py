@@ -44,21 +44,29 @@ class Row:
 def rows_of(
     results: Results,
     problems: Sequence[Problem],
-    versions: dict[str, str],
+    made: dict[str, tuple[str, int]],
     *,
     parallel: int,
     jobs: int,
-    most: int,
     seeds: Sequence[int],
 ) -> list[Row]:
-    """Return the rows of a table, with those seeds that all of its searchers have."""
+    """Return the rows of a table, with those seeds that all of its searchers have.
+
+    Args:
+        results: All searches.
+        problems: A row each.
+        made: By searcher, its version and how many training jobs its searches have.
+        parallel: Slots.
+        jobs: Results that count.
+        seeds: Of the searches.
+    """
     found = []
     for problem in problems:
-        losses: dict[str, list[list[float]]] = {name: [] for name in versions}
+        losses: dict[str, list[list[float]]] = {name: [] for name in made}
         for seed in seeds:
             runs = {
                 name: results.losses(Cell(problem.name, name, version, parallel, most, seed))
-                for name, version in versions.items()
+                for name, (version, most) in made.items()
             }
             if all(run is not None for run in runs.values()):
                 for name, run in runs.items():

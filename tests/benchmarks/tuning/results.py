@@ -48,6 +48,11 @@ class Results:
         """Return the searches that were not made yet, in the given order."""
         return [cell for cell in cells if cell not in self._known]
 
+    def newest_version(self, searcher: str) -> str | None:
+        """Return the version of a searcher's last search here; None = there is none."""
+        found = [cell.version for cell in self._known if cell.searcher == searcher]
+        return found[-1] if found else None
+
     def add(self, cell: Cell, losses: list[float]) -> None:
         """Keep a search, durably."""
         self._path.parent.mkdir(parents=True, exist_ok=True)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import warnings
 
 import optuna
@@ -10,6 +12,7 @@ from optuna.trial import TrialState
 
 from orchestrator.tuner import strategy
 from orchestrator.tuner.points import Point, Question
+from tests.benchmarks.tuning import functions
 from tests.benchmarks.tuning.problems import Problem
 from tests.benchmarks.tuning.simulate import Search, Searcher
 
@@ -47,6 +50,26 @@ def botorch(problem: Problem, seed: int) -> Search:
         problem,
         optuna_integration.BoTorchSampler(seed=seed, consider_running_trials=True),
     )
+
+
+def fingerprint() -> str:
+    """Return what our answers to some questions are, in short: it changes when they do."""
+    found = hashlib.sha256()
+    for problem in (functions.BENCHED[0], functions.BENCHED[-1]):
+        search, points = ours(problem, 0), some_points(problem)
+        for count in (0, *range(12, 15)):  # the first look around, and each way to choose
+            found.update(json.dumps(search(points[:count]), sort_keys=True).encode())
+    return found.hexdigest()[:12]
+
+
+def some_points(problem: Problem) -> tuple[Point, ...]:
+    """Return some points by chance, with their losses."""
+    search = chance(problem, 0)
+    points: list[Point] = []
+    for _ in range(15):
+        values = search(tuple(points))
+        points.append(Point(values, (problem.loss(values),)))
+    return tuple(points)
 
 
 SEARCHERS: dict[str, Searcher] = {
