@@ -51,23 +51,16 @@ def shown(text: str) -> str:
 def _part(results: Results, place: int) -> Part:
     objective = results.objectives[place]
     study = study_of(results, place=place, look=Look(shown))
-    whole = [job for job in results.best_first(place) if results.is_whole(job)]
     name = shown(objective.metric_name)
-    history = visualization.plot_optimization_history(study, target_name=name)
-    figures = [_figure("History", history)]
-    notes = []
+    figures = [
+        _figure("History", visualization.plot_optimization_history(study, target_name=name))
+    ]
     if results.space.parameters:
-        best = replace(results, jobs=tuple(whole[:MOST_LINES]))
-        lines = study_of(best, place=place, look=Look(shown))
-        figures.append(
-            _figure(
-                "Parallel coordinates",
-                visualization.plot_parallel_coordinate(lines, target_name=name),
-            )
-        )
+        figures.append(_figure("Parallel coordinates", _lines(results, place)))
         figures.append(_figure("Slices", visualization.plot_slice(study, target_name=name)))
-        if len(whole) > MOST_LINES:
-            notes.append(f"Parallel coordinates show the {MOST_LINES} best training jobs.")
+    notes = []
+    if len(results.whole) > MOST_LINES:
+        notes.append(f"Parallel coordinates show the {MOST_LINES} best training jobs.")
     try:
         check_importance(results, place)
     except InvalidState as error:
@@ -75,6 +68,14 @@ def _part(results: Results, place: int) -> Part:
     else:
         figures.append(_figure("Importance", _importance(results, place)))
     return Part(f"{objective.metric_name} ({objective.type})", tuple(figures), tuple(notes))
+
+
+def _lines(results: Results, place: int) -> Plot:
+    whole = [job for job in results.best_first(place) if results.is_whole(job)]
+    best = replace(results, jobs=tuple(whole[:MOST_LINES]))
+    study = study_of(best, place=place, look=Look(shown))
+    name = shown(results.objectives[place].metric_name)
+    return visualization.plot_parallel_coordinate(study, target_name=name)
 
 
 def _importance(results: Results, place: int) -> Plot:

@@ -49,7 +49,7 @@ class Results:
         One whose own early stopping ended it has trained to its end, unless the tuning job ends
         training jobs early, too: which of them it was is not written down.
         """
-        if job.objective_status is not ObjectiveStatus.SUCCEEDED:
+        if job.objective_status is not ObjectiveStatus.SUCCEEDED or _is_cut(self.spec, job):
             return False
         return job.status is TrainingJobStatus.COMPLETED or (
             _ends_itself(self.spec, job) and not _ends_early(self.spec)
@@ -148,6 +148,17 @@ def check_importance(results: Results, place: int) -> None:
 
 def _judges(spec: TuningJobSpec, definition: TrainingJobDefinition) -> tuple[TuningObjective, ...]:
     return (definition.objective,) if definition.objective is not None else spec.objectives
+
+
+def _is_cut(spec: TuningJobSpec, job: TunedJob) -> bool:
+    """Return whether a training job was given fewer epochs than a whole training has."""
+    if job.resource is None or spec.asha is None:
+        return False
+    whole = spec.asha.max_resource
+    for definition in spec.definitions:
+        if whole is None and definition.definition_name == job.definition_name:
+            whole = definition.epochs[1] if definition.epochs else None
+    return whole is not None and job.resource < whole
 
 
 def _ends_itself(spec: TuningJobSpec, job: TunedJob) -> bool:

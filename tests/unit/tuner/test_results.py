@@ -52,6 +52,14 @@ def test_one_that_ended_itself_is_whole_where_nothing_else_ends_it(changes, is_w
     assert bool(results.whole) is is_whole
 
 
+@pytest.mark.parametrize("most", [{"asha": Asha(max_resource=9)}, {"static": {"epochs": "9"}}])
+def test_one_that_was_given_fewer_epochs_is_not_whole(most):
+    spec = tuning_spec(RATE, **{"asha": Asha(), **most})
+    jobs = [job(n, {"rate": "0.5"}, 0.5, resource=epochs) for n, epochs in [(1, 3), (2, 9)]]
+    (results,) = results_of(spec, jobs)
+    assert [each.index for each in results.whole] == [2]
+
+
 def test_definitions_with_objectives_of_their_own_are_apart():
     spec = tuning_spec(definitions=(definition("a"), definition("b"), definition("c", ACCURACY)))
     values = {"rate": "0.5"}
