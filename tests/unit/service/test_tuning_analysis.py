@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import Sequence
 
 import pytest
@@ -59,6 +61,13 @@ def test_importance_of_what_has_not_changed_is_asked_once():
     store.record = store.record.model_copy(update={"revision": 9})
     analysis.importance("t")
     assert analyst.asked == ["loss", "loss"]
+
+
+def test_the_service_loads_nothing_of_what_it_takes():
+    heavy = {"optuna", "optuna_dashboard", "plotly", "scipy", "sklearn", "torch"}
+    code = f"import sys, orchestrator.service.assemble; print({heavy} & set(sys.modules))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "set()\n"
 
 
 def test_nobody_is_asked_about_few_results():
