@@ -63,6 +63,8 @@ READS = frozenset(
         "describe_tuning_job",
         "list_tuning_jobs",
         "list_tuned_jobs",
+        "tuning_importance",
+        "tuning_report",
         "delete_tuning_job",
     }
 )

@@ -82,6 +82,8 @@ class Context:
         )
         self.gathering = Pool("gather", 1, 8)
         self.files = Pool("files", 8, 256)
+        # One at a time: each takes a process with much memory.
+        self.analyses = Pool("analysis", 1, 16)
         # An engine that hangs must not hold up readers.
         self.checks = Pool("check", 4, 16)
         self.spool = _emptied(service.home / SPOOL)
@@ -196,7 +198,7 @@ class Context:
 
     def release(self) -> None:
         """Give the threads back."""
-        readers = (self.reads, self.scans, self.files, self.checks)
+        readers = (self.reads, self.scans, self.files, self.checks, self.analyses)
         for pool in (*readers, self.writes, self._batching, self.gathering):
             pool.close()
 

@@ -189,6 +189,17 @@ class TunedJobs(View):
     """Where the next ones start; null when there are no more."""
 
 
+class TuningImportance(View):
+    """By how much each hyperparameter decides whether a result is good."""
+
+    objective: str
+    """Name of the metric of the results."""
+    training_jobs: int
+    """How many results were compared."""
+    shares: dict[str, float]
+    """By hyperparameter; they sum to 1, the largest first."""
+
+
 class Event(View):
     """One server-sent event."""
 

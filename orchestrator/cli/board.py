@@ -9,7 +9,7 @@ from orchestrator.metrics.plot import sparkline
 from orchestrator.report.words import duration, number
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
     from datetime import datetime
 
     from orchestrator.spec.tuned import TunedJob, TuningOverview
@@ -71,6 +71,15 @@ def leaderboard(
     running = [job for job in jobs if job.ended_at is None]
     ranked = [(str(place), job) for place, job in enumerate(results[: max(SHOWN, len(front))], 1)]
     return [_row(place, job, now) for place, job in [*ranked, *(("", job) for job in running)]]
+
+
+def importance_text(shares: Mapping[str, float]) -> str:
+    """Return in one line how much each hyperparameter matters.
+
+    Args:
+        shares: By hyperparameter, the largest first.
+    """
+    return "  ".join(f"{name} {share:.0%}" for name, share in shares.items())
 
 
 def ended_line(job: TunedJob) -> str:

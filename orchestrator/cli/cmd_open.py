@@ -37,7 +37,8 @@ def command(
     """
     from orchestrator.cli.lookup import connected, find_job
     from orchestrator.cli.output import note, print_json
-    from orchestrator.cli.reporting import check_place, gather, show, write
+    from orchestrator.cli.reporting import gather, show
+    from orchestrator.report.file import check_place, write
     from orchestrator.report.job import render_job
     from orchestrator.spec.record import TrainingJobRecord
 

@@ -18,7 +18,8 @@ EXAMPLES = """
 orchestrator tune jobs/digits_cnn
 orchestrator tune jobs/digits_cnn/job.toml --max-jobs 20 --parallel 2
 orchestrator tune jobs/digits_cnn -H epochs=5 --detach
-orchestrator tune --attach digits-cnn-261127-0644-d8b5
+orchestrator tune --attach digits-cnn-261127-0644-d8b5 --report search.html
+orchestrator tune --attach digits-cnn-261127-0644-d8b5 --dashboard
 """
 
 
@@ -63,6 +64,15 @@ def command(
     detach: Annotated[
         bool, typer.Option("--detach", "-d", help="Only begin it, and print its name.")
     ] = False,
+    report: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE", help="In the end, write a page with plots: history, importance, …"
+        ),
+    ] = None,
+    dashboard: Annotated[
+        bool, typer.Option("--dashboard", help="Show it in optuna-dashboard until Ctrl-C.")
+    ] = False,
     json: Json = False,
     home: Home = None,
     url: Url = None,
@@ -77,9 +87,12 @@ def command(
     from orchestrator.cli.tuning_follow import follow, shown
     from orchestrator.cli.tuning_request import TuneOptions, make_tuner
 
+    report = _checked(report, detach=detach, dashboard=dashboard)
     with connected(home, url) as transport:
+        if attach is not None and dashboard:
+            return _on_dashboard(_attached(transport, attach), as_json=json)
         if attach is not None:
-            return follow(_attached(transport, attach), as_json=json)
+            return follow(_attached(transport, attach), as_json=json, report=report)
         options = TuneOptions(
             source=source,
             max_jobs=max_jobs,
@@ -93,7 +106,9 @@ def command(
         if not detach:
             if not json:
                 _tell_start(job)
-            return follow(job, as_json=json)
+            if dashboard:
+                return _on_dashboard(job, as_json=json)
+            return follow(job, as_json=json, report=report)
     if json:
         from orchestrator.cli.output import print_json
 
@@ -101,6 +116,37 @@ def command(
     else:
         print(job.name)
     return exits.DONE
+
+
+def _checked(report: Path | None, *, detach: bool, dashboard: bool) -> Path | None:
+    """Return where the report goes: what cannot be done in the end is refused before."""
+    from orchestrator.errors import InvalidSpec
+    from orchestrator.report.file import check_place
+
+    if dashboard and (report is not None or detach):
+        raise InvalidSpec(
+            "--dashboard stays until Ctrl-C, got --report or --detach too; leave one out"
+        )
+    if dashboard:
+        from orchestrator.cli.tuning_dashboard import check_dashboard
+
+        check_dashboard()
+    if report is None:
+        return None
+    if detach:
+        raise InvalidSpec(
+            "--report writes in the end, --detach leaves before; leave one out, and come back with "
+            "`orchestrator tune --attach NAME --report FILE`"
+        )
+    place = report.expanduser().absolute()
+    check_place(place)
+    return place
+
+
+def _on_dashboard(job: TuningJob, *, as_json: bool) -> int:
+    from orchestrator.cli.tuning_dashboard import show_dashboard
+
+    return show_dashboard(job, as_json=as_json)
 
 
 def _attached(transport: Transport, name: str) -> TuningJob:

@@ -47,8 +47,9 @@ def command(
     """
     from orchestrator.cli.lookup import connected, find_job
     from orchestrator.cli.output import note, print_json
-    from orchestrator.cli.reporting import check_place, show, write
+    from orchestrator.cli.reporting import show
     from orchestrator.report.debugger import debugger_page
+    from orchestrator.report.file import check_place, write
     from orchestrator.sdk.recording import Recording
     from orchestrator.spec.findings import FindingsReport
     from orchestrator.spec.record import TrainingJobRecord

@@ -1,9 +1,8 @@
-"""Gathers what a report shows, and writes and shows the file."""
+"""Gathers what a report shows, and shows its file."""
 
 from __future__ import annotations
 
 import os
-import shlex
 import sys
 from typing import TYPE_CHECKING
 
@@ -11,7 +10,7 @@ from orchestrator import __version__
 from orchestrator.cli.curves import value
 from orchestrator.cli.logtext import tail_lines
 from orchestrator.clock import SystemClock
-from orchestrator.errors import InvalidSpec, NotFound
+from orchestrator.errors import NotFound
 from orchestrator.logs.render import render
 from orchestrator.report.chart import Series
 from orchestrator.report.job import JobReport, LogTail
@@ -73,40 +72,6 @@ def _short(line: str) -> str:
     if len(line) <= LONGEST_LINE:
         return line
     return f"{line[:LONGEST_LINE]}… ({len(line) - LONGEST_LINE:,} more characters)"
-
-
-def check_place(path: Path) -> None:
-    """Check that a file can be put there: no directory is made for it, the name may be mistyped.
-
-    Raises:
-        InvalidSpec: Its directory does not exist, or it is one itself.
-    """
-    if path.is_dir():
-        raise InvalidSpec(
-            f"--output must name a file, {str(path)!r} is a directory; add the file's name"
-        )
-    if not path.parent.is_dir():
-        raise InvalidSpec(
-            f"--output must be in a directory that exists, got {str(path)!r}; make it first with "
-            f"`mkdir -p {shlex.quote(str(path.parent))}`, or choose another place"
-        )
-
-
-def write(path: Path, text: str) -> None:
-    """Put a file in place whole, readable by its owner only: logs may say more than they should.
-
-    Raises:
-        InvalidSpec: Its directory does not exist.
-    """
-    check_place(path)
-    partial = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        descriptor = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-            file.write(text)
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
 
 
 def show(path: Path) -> bool:

@@ -6,26 +6,37 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.cli import exits
-from orchestrator.cli.board import HEADER, STATUS_COLUMN, best_so_far, leaderboard, progress
+from orchestrator.cli.board import (
+    HEADER,
+    STATUS_COLUMN,
+    best_so_far,
+    importance_text,
+    leaderboard,
+    progress,
+)
 from orchestrator.cli.output import STATUS_STYLES, note, print_json, safe, styled
 from orchestrator.cli.tables import draw
 from orchestrator.cli.tuning_views import choose_view
 from orchestrator.clock import SystemClock
+from orchestrator.errors import InvalidState, OrchestratorError
 from orchestrator.report.words import duration
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from orchestrator.sdk.tuning_job import TuningJob
     from orchestrator.spec.tuned import StatusCounts, TuningOverview
 
 QUESTION = "[s] stop the tuning job   [d] detach, it goes on   [Enter] go on watching: "
 
 
-def follow(job: TuningJob, *, as_json: bool) -> int:
+def follow(job: TuningJob, *, as_json: bool, report: Path | None = None) -> int:
     """Watch a tuning job until its end, say how it came out, and return the exit code.
 
     Args:
         job: The tuning job.
         as_json: JSON lines instead of text.
+        report: Where its page is put in the end, if one is wanted.
     """
     while not _watched_to_its_end(job, as_json=as_json):
         answer = "d" if as_json or not sys.stdin.isatty() else _asked()
@@ -38,11 +49,33 @@ def follow(job: TuningJob, *, as_json: bool) -> int:
             else:
                 _tell_detached(job)
             return exits.INTERRUPTED
-    if as_json:
-        print_json({"event": "end", "tuning_job": shown(job.overview)})
-    else:
-        tell(job)
+    _tell_end(job, as_json=as_json)
+    if report is not None:
+        path = job.report(report)
+        note(f"  its report  {path}")
     return exit_code_of(job.overview)
+
+
+def _tell_end(job: TuningJob, *, as_json: bool) -> None:
+    if not as_json:
+        tell(job)
+    shares = _importance(job)
+    if as_json:
+        end = {"tuning_job": shown(job.overview), "importance": shares}
+        print_json({"event": "end", **end})
+    elif shares:
+        note(f"  importance  {safe(importance_text(shares))}")
+
+
+def _importance(job: TuningJob) -> dict[str, float] | None:
+    """Return the shares of the hyperparameters, None where they cannot be told: that is no failure."""
+    try:
+        return job.importance()
+    except InvalidState:
+        return None  # too few results, or they do not differ
+    except OrchestratorError as error:
+        note(f"importance is not known: {safe(error.message)}")
+        return None
 
 
 def _watched_to_its_end(job: TuningJob, *, as_json: bool) -> bool:

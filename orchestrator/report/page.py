@@ -1,12 +1,22 @@
-"""The page around a report: one file, no script, nothing loaded from anywhere."""
+"""The page around a report: one file, nothing loaded from anywhere, no script but the file's own."""
 
 from __future__ import annotations
 
+import base64
+import hashlib
+from typing import TYPE_CHECKING
+
 from orchestrator.report.markup import Markup, join, tag
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 # Nothing may be loaded or run, whatever slips in; styles are those below.
 POLICY = "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'"
 PICTURES = "; img-src data:"  # those that are in the file itself
+SCRIPTED = (
+    "; connect-src 'none'; img-src data: blob:; script-src "  # a plot can be saved as a picture
+)
 
 _STYLE = Markup("""
 :root { color-scheme: light dark; --text: #1f2328; --soft: #59636e; --line: #d1d9e0; --back: #ffffff;
@@ -84,6 +94,7 @@ def page(
     footer: str,
     style: Markup | None = None,
     pictures: bool = False,
+    scripts: Sequence[Markup] = (),
 ) -> str:
     """Return a whole HTML document.
 
@@ -93,8 +104,12 @@ def page(
         footer: One line at the end.
         style: Rules for what only this page has.
         pictures: Whether the file may contain pictures other than SVG.
+        scripts: What runs, in order, when all else is there; nothing else can. They may make
+            pictures.
     """
-    policy = POLICY + PICTURES if pictures else POLICY
+    policy = POLICY + PICTURES if pictures and not scripts else POLICY
+    if scripts:
+        policy += SCRIPTED + " ".join(map(_digest, scripts))
     head = tag(
         "head",
         tag("meta", charset="utf-8"),
@@ -104,8 +119,15 @@ def page(
         tag("title", title),
         tag("style", _STYLE, style),
     )
-    body = tag("body", tag("main", *sections, tag("footer", footer)))
+    running = (tag("script", script) for script in scripts)
+    body = tag("body", tag("main", *sections, tag("footer", footer)), *running)
     return f"<!doctype html>\n{tag('html', head, body, lang='en')}\n"
+
+
+def _digest(script: Markup) -> str:
+    """Return how a policy names a script: no other text is run."""
+    digest = hashlib.sha256(script.encode()).digest()
+    return f"'sha256-{base64.b64encode(digest).decode('ascii')}'"
 
 
 def section(title: str, *children: Markup | str | None) -> Markup | None:

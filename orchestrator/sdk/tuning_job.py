@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.errors import NotFound
@@ -120,6 +121,45 @@ class TuningJob:
                 f"no training job of {self.name!r} has a result{f': {why}' if why else ' yet'}"
             )
         return TrainingJob.get(best.job_name, self._transport)
+
+    def importance(self, objective: str | None = None) -> dict[str, float]:
+        """Return by how much each hyperparameter decides whether a result is good.
+
+        Optuna's PED-ANOVA: how far the best tenth of the results differs from all of them. What it
+        says of few results is rough; 30 and more make it reliable.
+
+        Args:
+            objective: Name of the metric of the results; None = the first objective.
+
+        Returns:
+            Shares that sum to 1, the largest first.
+
+        Raises:
+            InvalidSpec: The tuning job has no such objective.
+            InvalidState: It has too few results, or they do not differ.
+        """
+        found = self._transport.tunings.importance(self.name, objective)
+        return {name: float(share) for name, share in found["shares"].items()}
+
+    def report(self, path: str | Path) -> Path:
+        """Write all about it, with Optuna's plots, into one HTML file that needs nothing else.
+
+        Args:
+            path: Of the file; one that is there is replaced. Only its owner may read it.
+
+        Returns:
+            The path, absolute.
+
+        Raises:
+            InvalidSpec: The path's directory does not exist.
+            InvalidState: The service has no Plotly (``pip install 'orchestrator[report]'``).
+        """
+        from orchestrator.report.file import check_place, write  # noqa: PLC0415
+
+        place = Path(path).expanduser().absolute()
+        check_place(place)
+        write(place, self._transport.tunings.report(self.name))
+        return place
 
     def analytics(self) -> TuningAnalytics:
         """Return its training jobs as a table."""

@@ -36,6 +36,14 @@ class Tunings(Protocol):
         """Return the same of its training jobs; see ``store.tuning.TunedQuery``."""
         ...
 
+    def importance(self, name: str, objective: str | None = None) -> dict[str, Any]:
+        """Return ``{"objective", "training_jobs", "shares"}`` of the hyperparameters."""
+        ...
+
+    def report(self, name: str) -> str:
+        """Return a page about a tuning job, as HTML that needs nothing else."""
+        ...
+
     def stop(self, name: str) -> dict[str, Any]:
         """Ask a tuning job to stop; return it as ``describe`` does. Idempotent."""
         ...
@@ -76,6 +84,14 @@ class LocalTunings:
     def jobs(self, name: str, **query: Any) -> dict[str, Any]:
         """Return one page of its training jobs."""
         return self._call("list_tuned_jobs", name=name, **query)  # type: ignore[no-any-return]
+
+    def importance(self, name: str, objective: str | None = None) -> dict[str, Any]:
+        """Return shares of the hyperparameters."""
+        return self._call("tuning_importance", name=name, objective=objective)  # type: ignore[no-any-return]
+
+    def report(self, name: str) -> str:
+        """Return a page about a tuning job."""
+        return self._call("tuning_report", name=name)  # type: ignore[no-any-return]
 
     def stop(self, name: str) -> dict[str, Any]:
         """Ask a tuning job to stop."""
@@ -119,6 +135,15 @@ class HttpTunings:
         """Return one page of its training jobs."""
         path = f"{tuning_job_path(name)}/training-jobs"
         return self._json("GET", path, params=bodies.given(query))
+
+    def importance(self, name: str, objective: str | None = None) -> dict[str, Any]:
+        """Return shares of the hyperparameters."""
+        path = f"{tuning_job_path(name)}/importance"
+        return self._json("GET", path, params=bodies.given({"objective": objective}))
+
+    def report(self, name: str) -> str:
+        """Return a page about a tuning job."""
+        return self._call("GET", f"{tuning_job_path(name)}/report").text
 
     def stop(self, name: str) -> dict[str, Any]:
         """Ask a tuning job to stop."""

@@ -43,10 +43,12 @@ from orchestrator.service.runtime import install_runtime
 from orchestrator.service.script_mode import ScriptMode
 from orchestrator.service.storage import check_not_lost, check_shared, check_unshared
 from orchestrator.service.tokens import PageTokens
+from orchestrator.service.tuning_analysis import TuningAnalysis
 from orchestrator.service.tunings import TuningService
 from orchestrator.settings import Settings
 from orchestrator.store.failures import newest_backup
 from orchestrator.store.sql import open_store
+from orchestrator.tuner.analyst import Analyst
 from orchestrator.tuner.loop import TuningLoop
 from orchestrator.tuner.suggester import Suggester
 
@@ -113,6 +115,8 @@ class Service:
             self._wake,
             self._poll_seconds,
         )
+        self.analyst = Analyst()
+        self.tuning_analysis = TuningAnalysis(self.store.tunings, self.analyst, self.clock)
         self.logs = LogService(self.store, self.workspace, self.changes, self.clock)
         self.findings = FindingService(self.store, self.workspace)
         self.notifier = Notifier(
@@ -305,6 +309,7 @@ class Service:
         """Stop driving and release everything; running jobs go on."""
         self.driving.close()
         self.suggester.close()
+        self.analyst.close()
         for backend in self.__dict__.get("backends", {}).values():
             backend.close()
         self.metrics.close()

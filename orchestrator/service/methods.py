@@ -133,6 +133,13 @@ class _Methods:
             "next_cursor": page.next_cursor,
         }
 
+    def tuning_importance(self, **request: Any) -> dict[str, Any]:
+        asked = requests.TuningImportance.parse(request)
+        return asdict(self._service.tuning_analysis.importance(asked.name, asked.objective))
+
+    def tuning_report(self, name: str) -> str:
+        return self._service.tuning_analysis.report(name)
+
     def stop_tuning_job(self, name: str) -> dict[str, Any]:
         self._service.tunings.stop(name)
         return self.describe_tuning_job(name)

@@ -60,6 +60,12 @@ class Named(Request):
     name: str
 
 
+class TuningImportance(Named):
+    """See ``Tunings.importance``."""
+
+    objective: str | None = Field(default=None, min_length=1, max_length=255)
+
+
 class Wait(Named):
     """See ``Transport.wait``."""
 

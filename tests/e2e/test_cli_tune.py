@@ -3,12 +3,25 @@
 from __future__ import annotations
 
 import json
+import signal
+import stat
+import subprocess
 from pathlib import Path
 
+import httpx
 import pytest
 
 from orchestrator.cli.tuning_follow import QUESTION
-from tests.e2e.command import Terminal, cli, cli_json, command_home
+from tests.e2e.command import (
+    COMMAND,
+    SECONDS,
+    Terminal,
+    cli,
+    cli_events,
+    cli_json,
+    command_home,
+)
+from tests.e2e.conftest import eventually
 
 __all__ = ["command_home"]
 
@@ -66,6 +79,64 @@ def test_json_is_one_object_a_line(source: Path) -> None:
     assert end["tuning_job"]["record"]["status"] == "Completed"
     best = min(job["job"]["objectives"] for job in jobs)
     assert end["tuning_job"]["best"]["objectives"] == best
+
+
+def test_a_report_is_written_in_the_end_and_importance_said(source: Path) -> None:
+    page = source / "search.html"
+    done = cli("tune", str(source), "--max-jobs", "11", "--report", str(page), "--name", "drawn-1")
+    assert done.returncode == 0, done.stderr
+    assert "  importance  rate 100%" in done.stderr
+    assert f"its report  {page}" in done.stderr
+    assert stat.S_IMODE(page.stat().st_mode) == 0o600
+    page.unlink()
+    code, events = cli_events("tune", "--attach", "drawn-1", "--report", str(page))
+    assert (code, events[-1]["importance"]) == (0, {"rate": 1.0})
+    assert "<title>drawn-1: Completed</title>" in page.read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize(
+    ("words", "why"),
+    [
+        (["none/x.html"], "mkdir -p"),
+        (["x.html", "--detach"], "leaves before"),
+        (["x.html", "--dashboard"], "until Ctrl-C"),
+    ],
+)
+def test_a_report_that_cannot_be_written_is_refused_before_anything_begins(
+    source: Path, words: list[str], why: str
+) -> None:
+    done = cli("tune", str(source), "--name", "refused-1", "--report", *words, cwd=source)
+    assert done.returncode == 2
+    assert why in done.stderr
+    assert cli_json("tunings", "--name", "refused-1")["tuning_jobs"] == []
+
+
+def test_a_dashboard_follows_until_ctrl_c_and_leaves_nothing(source: Path) -> None:
+    words = ("tune", str(source), "--name", "shown-1", "-H", "seconds=1", "--dashboard")
+    with subprocess.Popen([*COMMAND, *words], stdout=subprocess.PIPE, text=True) as command:
+        assert command.stdout is not None
+        url = httpx.URL(command.stdout.readline().strip())
+        assert url.host == "127.0.0.1"
+        study = url.copy_with(path="/api/studies/0")
+        with httpx.Client() as client:
+
+            def complete() -> bool:
+                trials = client.get(study).json()["trials"]
+                return [trial["state"] for trial in trials].count("Complete") == 3
+
+            eventually(complete, SECONDS)
+            shown = client.get(study).json()
+            assert client.get(url).status_code == 200
+            assert client.get(study, headers={"Host": "x.invalid"}).status_code == 421
+            assert client.delete(study).status_code == 405
+        command.send_signal(signal.SIGINT)
+        assert command.wait(SECONDS) == 0
+    assert shown["name"] == "shown-1"
+    assert shown["directions"] == ["minimize"]
+    assert [trial["params"][0]["name"] for trial in shown["trials"]] == ["rate"] * 3
+    with pytest.raises(httpx.ConnectError):
+        httpx.get(study)
+    assert cli_json("describe", "shown-1")["record"]["status"] == "Completed"
 
 
 def test_begun_watched_stopped_looked_at_and_forgotten(source: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import stat
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
@@ -77,6 +78,29 @@ def test_finds_what_is_good(trainer: Trainer) -> None:
     assert {type(row["x"]) for row in rows} == {float}
     first = next(job.training_jobs(sort_by="FinalObjectiveMetricValue"))
     assert first.objectives == (best.metrics()["loss"],)
+
+
+def test_what_decides_is_told_and_drawn(
+    trainer: Trainer, orchestrator_transport: LocalTransport, tmp_path: Path
+) -> None:
+    """By the driver, and after its end from the home itself."""
+    ranges = {"x": X, "kind": CategoricalParameter(["good", "bad"])}
+    search = tuner(trainer(SCRIPT), hyperparameter_ranges=ranges, max_jobs=14, strategy="Random")
+    job = search.tune()
+    shares = job.importance()
+    assert set(shares) == {"x", "kind"}
+    assert sum(shares.values()) == pytest.approx(1)
+    with pytest.raises(InvalidSpec, match=r"\(loss\), got 'speed'"):
+        job.importance("speed")
+    os.kill(driver_of(orchestrator_transport.home), signal.SIGKILL)
+    assert job.importance("loss") == shares
+    path = job.report(tmp_path / "search.html")
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    page = path.read_text(encoding="utf-8")
+    assert f"<title>{job.name}: Completed</title>" in page
+    assert page.count('<div id="plot-') == 4
+    with pytest.raises(InvalidSpec, match="mkdir -p"):
+        job.report(tmp_path / "none" / "search.html")
 
 
 def test_bad_training_jobs_are_stopped_while_they_run(trainer: Trainer) -> None:

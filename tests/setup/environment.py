@@ -61,7 +61,17 @@ def editable(*extras: str) -> tuple[str, ...]:
 TORCH = Step("PyTorch, CPU build (about 200 MB)", ("-c", str(CONSTRAINTS)), needs_torch=True)
 # Training imports neither MLflow nor the packages for serving and pipelines, which the SDK asks for too: 600 MB less.
 SAGEMAKER3_IMPORTS = ("sagemaker-core", "graphene", "jinja2", "nest-asyncio")
-DEV_EXTRAS = ("docker", "examples", "export", "notebook", "postgres", "test", "tools")
+DEV_EXTRAS = (
+    "dashboard",
+    "docker",
+    "examples",
+    "export",
+    "notebook",
+    "postgres",
+    "report",
+    "test",
+    "tools",
+)
 GROUPS = {
     "demo": Group(".venv", (TORCH, Step("orchestrator and scikit-learn", editable("examples")))),
     "dev": Group(

@@ -25,13 +25,19 @@ SERVER_SIDE = {
     "docker",
     "fastapi",
     "optuna",
+    "optuna_dashboard",
+    "plotly",
     "sqlalchemy",
     "sqlite3",
     "starlette",
     "uvicorn",
 }
 # Import name of a distribution where the two differ.
-IMPORT_NAMES = {"ipython": "IPython", "pydantic-settings": "pydantic_settings"}
+IMPORT_NAMES = {
+    "ipython": "IPython",
+    "optuna-dashboard": "optuna_dashboard",
+    "pydantic-settings": "pydantic_settings",
+}
 PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
 
 

@@ -61,7 +61,7 @@ def schemas_in(value: Any, place: str) -> Iterator[tuple[str, dict[str, Any]]]:
 
 def test_every_operation_says_what_it_takes_gives_and_refuses(document: dict[str, Any]) -> None:
     found = operations(document)
-    assert len(found) == 29
+    assert len(found) == 31
     for name, operation in found.items():
         assert operation["summary"], name
         assert operation["tags"], name
@@ -154,9 +154,16 @@ def fill(client: httpx.Client) -> None:
     assert ended(client, "kept-1")["artifacts"].keys() == {"model", "output"}
     ended(client, "ended-1")
     until(client, "running-1", "Training")
-    for name in ("kept-1", "ended-1"):
-        client.post("tuning-jobs", json={"spec": tuning("true", name)}).raise_for_status()
-        tuning_ended(client, name)
+    searched = {"max_number_of_training_jobs": 11, "max_parallel_training_jobs": 2}
+    searches = [
+        tuning("echo loss=$SM_HP_RATE", "kept-1", limits=searched),
+        tuning("true", "ended-1"),
+    ]
+    for spec in searches:
+        client.post("tuning-jobs", json={"spec": spec}).raise_for_status()
+        tuning_ended(client, spec["tuning_job_name"])
+    # Computed once, by a process of its own; the service keeps the answer.
+    client.get("tuning-jobs/kept-1/importance").raise_for_status()
     client.post("tuning-jobs", json={"spec": tuning("sleep 600", "running-1")}).raise_for_status()
 
 

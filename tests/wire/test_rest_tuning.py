@@ -9,6 +9,7 @@ from typing import Any
 import httpx
 import pytest
 
+from orchestrator.errors import InvalidState
 from orchestrator.sdk.http import HttpTransport
 from orchestrator.server import ServeOptions, Server
 from orchestrator.settings import Settings
@@ -122,6 +123,39 @@ def test_a_service_for_others_calls_no_function_of_its_machine(tmp_path: Path) -
         assert "sampler" in answer.json()["message"]
 
 
+def test_importance_and_a_report_come_from_the_results(client: httpx.Client) -> None:
+    width = {"type": "Continuous", "name": "width", "min_value": 0, "max_value": 1}
+    spec = tuning(SAYS, limits={"max_number_of_training_jobs": 12})
+    spec["definitions"][0]["parameters"].append(width)
+    created(client, spec)
+    tuning_ended(client)
+    found = client.get("tuning-jobs/search-1/importance").raise_for_status().json()
+    assert (found["objective"], found["training_jobs"]) == ("loss", 12)
+    assert found["shares"].keys() == {"rate", "width"}
+    assert sum(found["shares"].values()) == pytest.approx(1)
+    named = client.get("tuning-jobs/search-1/importance", params={"objective": "loss"}).json()
+    assert named == found
+    other = client.get("tuning-jobs/search-1/importance", params={"objective": "speed"})
+    assert other.status_code == 400
+    assert "(loss), got 'speed'" in other.json()["message"]
+    page = client.get("tuning-jobs/search-1/report").raise_for_status()
+    assert page.headers["content-type"] == "text/html; charset=utf-8"
+    assert "<title>search-1: Completed</title>" in page.text
+    assert page.text.count('<div id="plot-') == 4
+
+
+def test_too_few_results_have_no_importance_and_nothing_has_no_report(
+    client: httpx.Client,
+) -> None:
+    created(client, tuning(SAYS))
+    tuning_ended(client)
+    few = client.get("tuning-jobs/search-1/importance")
+    assert (few.status_code, few.json()["code"]) == (409, "invalid_state")
+    assert "needs 11 training jobs" in few.json()["message"]
+    for what in ("importance", "report"):
+        assert client.get(f"tuning-jobs/none/{what}").status_code == 404
+
+
 def test_the_transport_does_the_same(server: Server) -> None:
     with closing(HttpTransport(server.url, token=server.token)) as transport:
         tunings = transport.tunings
@@ -132,6 +166,9 @@ def test_the_transport_does_the_same(server: Server) -> None:
         assert tunings.describe("search-1") == seen
         assert tunings.list()["jobs"][0]["spec"]["tuning_job_name"] == "search-1"
         assert len(tunings.jobs("search-1", sort_by="CreationTime")["jobs"]) == 2
+        with pytest.raises(InvalidState, match="needs 11 training jobs"):
+            tunings.importance("search-1")
+        assert "<title>search-1: Completed</title>" in tunings.report("search-1")
         assert tunings.stop("search-1")["record"]["status"] == "Completed"
         tunings.delete("search-1")
         assert tunings.list()["jobs"] == []

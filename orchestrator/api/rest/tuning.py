@@ -1,7 +1,8 @@
-"""Tuning jobs: create, list, describe, wait, stop, delete, and their training jobs."""
+"""Tuning jobs: create, list, describe, wait, stop, delete, analyse, and their training jobs."""
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Path, Query
@@ -9,10 +10,11 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from orchestrator.api.context import Context
-from orchestrator.api.rest.common import ONCE, problems
+from orchestrator.api.rest.common import ONCE, file_content, problems
 from orchestrator.api.rest.submit import EXAMPLE, IDEMPOTENCY, IDEMPOTENCY_KEY, Submit
 from orchestrator.api.views import (
     TunedJobs,
+    TuningImportance,
     TuningJob,
     TuningJobs,
     TuningRequest,
@@ -29,6 +31,7 @@ from orchestrator.store.tuning import TunedQuery
 
 JOBS = "/tuning-jobs"
 JOB = JOBS + "/{name}"
+HTML = "text/html"
 EXAMPLE_TUNING_JOB: dict[str, Any] = {
     "spec": {
         "tuning_job_name": "digits-search",
@@ -133,6 +136,25 @@ class TuningRoutes:
             response_model=TunedJobs,
             responses=problems(404),
         )
+        router.add_api_route(
+            JOB + "/importance",
+            self.importance,
+            methods=["GET"],
+            operation_id="get_importance_of_tuning_job",
+            summary="Which hyperparameters matter",
+            response_model=TuningImportance,
+            responses=problems(404, 409, 507),
+        )
+        router.add_api_route(
+            JOB + "/report",
+            self.report,
+            methods=["GET"],
+            operation_id="get_report_of_tuning_job",
+            summary="All about a tuning job on one page",
+            response_class=Response,
+            responses=problems(404, 409, 507)
+            | {200: file_content("HTML that needs nothing else.", HTML)},
+        )
         return router
 
     async def create(self, request: Request) -> Response:
@@ -186,6 +208,25 @@ class TuningRoutes:
         asked = TunedQuery(**dict(query))
         page = await self._context.reads.run(self._tunings.jobs, name, asked)
         return response(TunedJobs(jobs=page.jobs, next_cursor=page.next_cursor))
+
+    async def importance(
+        self,
+        name: Name,
+        objective: Annotated[
+            str | None,
+            Query(min_length=1, max_length=255, description="Its metric; the first if left out."),
+        ] = None,
+    ) -> Response:
+        """Say by how much each hyperparameter decides whether a result is good (PED-ANOVA)."""
+        found = await self._context.analyses.run(
+            self._context.service.tuning_analysis.importance, name, objective
+        )
+        return response(TuningImportance(**asdict(found)))
+
+    async def report(self, name: Name) -> Response:
+        """Draw the history, parallel coordinates, slices and importance of a tuning job."""
+        page = await self._context.analyses.run(self._context.service.tuning_analysis.report, name)
+        return Response(page, media_type=HTML)
 
     async def stop(self, name: Name) -> Response:
         """Ask a tuning job and its training jobs to stop. Idempotent."""

@@ -7,7 +7,13 @@ from typing import Any
 
 import pytest
 
-from orchestrator.cli.board import best_so_far, ended_line, leaderboard, progress
+from orchestrator.cli.board import (
+    best_so_far,
+    ended_line,
+    importance_text,
+    leaderboard,
+    progress,
+)
 from orchestrator.spec.state import TrainingJobStatus
 from orchestrator.spec.tuned import ObjectiveStatus, TunedJob, TuningOverview
 from orchestrator.spec.tuning import MetricConstraint, TuningLimits, TuningObjective
@@ -106,3 +112,7 @@ def test_the_best_so_far_never_gets_worse():
 def test_a_failure_is_told_by_its_last_line():
     assert "no such kind" in ended_line(failed(1, "AlgorithmError: …\nno such kind\n"))
     assert ended_line(tuned(2, 0.25)).startswith("t-002  Completed  0.25  rate=")
+
+
+def test_importance_is_one_line():
+    assert importance_text({"rate": 0.914, "width": 0.086}) == "rate 91%  width 9%"

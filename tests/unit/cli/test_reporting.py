@@ -6,8 +6,9 @@ import stat
 
 import pytest
 
-from orchestrator.cli.reporting import LONGEST_LINE, gather, show, write
+from orchestrator.cli.reporting import LONGEST_LINE, gather, show
 from orchestrator.errors import InvalidSpec
+from orchestrator.report.file import write
 from tests.unit.cli.records import Jobs, curve, record
 
 SPEC = {"tags": [{"key": "team", "value": "a"}]}
