@@ -20,22 +20,6 @@ HEADER = ("", "TRAINING JOB", "STATUS", "TOOK", "OBJECTIVE", "VALUES")
 STATUS_COLUMN = 2
 
 
-def progress(overview: TuningOverview) -> str:
-    """Return how far a tuning job is, in one line."""
-    record, counts = overview.record, overview.status_counts
-    most = record.spec.limits.max_number_of_training_jobs
-    ended = counts.completed + counts.stopped + counts.non_retryable_error
-    parts = [f"{ended} of {most} ended" if most else f"{ended} ended"]
-    parts += [f"{counts.in_progress} running"] if counts.in_progress else []
-    parts += [f"{counts.stopped} stopped early"] if counts.stopped else []
-    failed = counts.non_retryable_error
-    parts += [f"{failed} failed"] if failed else []
-    if overview.best is not None:
-        name = record.spec.objectives[0].metric_name
-        parts.append(f"best {name} {number(overview.best.objectives[0])}")
-    return ", ".join(parts)
-
-
 def best_so_far(overview: TuningOverview, jobs: Sequence[TunedJob]) -> str:
     """Return the best value after each training job that has ended, as a small curve.
 

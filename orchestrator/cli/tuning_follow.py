@@ -12,13 +12,13 @@ from orchestrator.cli.board import (
     best_so_far,
     importance_text,
     leaderboard,
-    progress,
 )
 from orchestrator.cli.output import STATUS_STYLES, note, print_json, safe, styled
 from orchestrator.cli.tables import draw
 from orchestrator.cli.tuning_views import choose_view
 from orchestrator.clock import SystemClock
 from orchestrator.errors import InvalidState, OrchestratorError
+from orchestrator.report.tuning_words import progress
 from orchestrator.report.words import duration
 
 if TYPE_CHECKING:

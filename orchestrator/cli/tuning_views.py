@@ -5,9 +5,10 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING, Protocol
 
-from orchestrator.cli.board import HEADER, best_so_far, ended_line, leaderboard, progress
+from orchestrator.cli.board import HEADER, best_so_far, ended_line, leaderboard
 from orchestrator.cli.output import print_json, safe
 from orchestrator.clock import SystemClock
+from orchestrator.report.tuning_words import progress
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

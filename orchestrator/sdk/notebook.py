@@ -11,13 +11,17 @@ from typing import TYPE_CHECKING, Any
 from orchestrator.clock import SystemClock
 from orchestrator.errors import OrchestratorError
 from orchestrator.logs.render import render
+from orchestrator.report.tuning_words import progress
+from orchestrator.spec.redact import redacted_hyper_parameters
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from orchestrator.sdk.jobs import TrainingJob, TrainingResult
     from orchestrator.sdk.lines import OutputLine
+    from orchestrator.sdk.tuning_job import TuningJob
     from orchestrator.spec.record import TrainingJobRecord
+    from orchestrator.spec.tuned import TuningOverview
 
 METRICS_SECONDS = 2.0
 _COLOURS = {"Completed": "#1a7f37", "Failed": "#cf222e", "Stopped": "#9a6700"}
@@ -69,6 +73,25 @@ def result_html(result: TrainingResult) -> str:
     if result.training_seconds is not None:
         rows.append(("training", f"{result.training_seconds:.1f} s"))
     return _table(result.name, result.status.value, rows)
+
+
+def tuning_html(overview: TuningOverview) -> str:
+    """Return a tuning job as a small HTML table: status, how far it is, the best so far, failure.
+
+    Args:
+        overview: The tuning job.
+    """
+    record, best = overview.record, overview.best
+    rows = [
+        ("status", record.status.value),
+        ("training jobs", progress(overview)),
+        ("message", record.message),
+    ]
+    if best is not None:
+        rows.append(("best training job", best.job_name))
+        rows += redacted_hyper_parameters(best.values).items()
+    rows.append(("reason", record.failure_reason or ""))
+    return _table(record.name, record.status.value, rows)
 
 
 def _table(name: str, status: str, rows: list[tuple[str, str]]) -> str:
@@ -155,3 +178,14 @@ def wait_in_notebook(
         )
     finally:
         cell.close()
+
+
+def tuning_cell(job: TuningJob) -> Callable[[TuningOverview], None]:
+    """Show a tuning job in a cell; return what draws it anew at every change."""
+    from IPython.display import display  # noqa: PLC0415  # only where IPython runs
+
+    def bundle(overview: TuningOverview) -> dict[str, str]:
+        return {"text/html": tuning_html(overview), "text/plain": progress(overview)}
+
+    shown: Any = display(bundle(job.overview), raw=True, display_id=True)  # type: ignore[no-untyped-call]
+    return lambda overview: shown.update(bundle(overview), raw=True)

@@ -93,6 +93,11 @@ class TuningJob:
         counts = self._overview.status_counts
         return f"TuningJob({self.name!r}, {self.status.value}, {counts.completed} completed)"
 
+    def _repr_html_(self) -> str:
+        from orchestrator.sdk.notebook import tuning_html  # noqa: PLC0415  # notebooks only
+
+        return tuning_html(self._overview)
+
     def training_jobs(self, **query: Any) -> Iterator[TunedJob]:
         """Yield what is known of its training jobs, by default in order of name.
 
@@ -175,6 +180,8 @@ class TuningJob:
     ) -> TuningJob:
         """Wait until the tuning job has ended; return this handle. Never stops it.
 
+        A notebook's cell shows meanwhile how it gets on, unless ``on_change`` is given.
+
         Args:
             timeout_seconds: Raise TimeoutError after this time; None = wait for ever.
             on_change: Gets the state at every change.
@@ -183,6 +190,7 @@ class TuningJob:
             TimeoutError: The time is over; the tuning job goes on.
         """
         deadline = float("inf") if timeout_seconds is None else time.monotonic() + timeout_seconds
+        on_change = on_change or self._cell()
         if on_change is not None:
             on_change(self._overview)
         while not self.status.is_terminal:
@@ -201,6 +209,11 @@ class TuningJob:
             if on_change is not None and self._overview.record.revision > revision:
                 on_change(self._overview)
         return self
+
+    def _cell(self) -> Callable[[TuningOverview], None] | None:
+        from orchestrator.sdk.notebook import in_notebook, tuning_cell  # noqa: PLC0415
+
+        return tuning_cell(self) if in_notebook() else None
 
     def stop(self, *, wait: bool = False) -> TuningJob:
         """Ask it and its running training jobs to stop; what they made is kept. Idempotent."""

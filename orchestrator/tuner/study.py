@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 
 import optuna
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution
-from optuna.importance import get_param_importances
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
@@ -113,6 +112,8 @@ def importance_of(results: Results, place: int) -> dict[str, float]:
     Returns:
         Shares that sum to 1, the largest first.
     """
+    from optuna.importance import get_param_importances  # noqa: PLC0415 - loads scikit-learn
+
     study = study_of(results, place=place, look=Look(as_searched=True))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # that few have a value of a conditional parameter

@@ -12,8 +12,8 @@ from orchestrator.cli.board import (
     ended_line,
     importance_text,
     leaderboard,
-    progress,
 )
+from orchestrator.report.tuning_words import progress
 from orchestrator.spec.state import TrainingJobStatus
 from orchestrator.spec.tuned import ObjectiveStatus, TunedJob, TuningOverview
 from orchestrator.spec.tuning import MetricConstraint, TuningLimits, TuningObjective

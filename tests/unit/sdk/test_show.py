@@ -9,10 +9,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from orchestrator.sdk.jobs import TrainingJob, failure_text
-from orchestrator.sdk.notebook import in_notebook, job_html
+from orchestrator.sdk.notebook import in_notebook, job_html, tuning_html
 from orchestrator.spec.job import TrainingJobSpec
 from orchestrator.spec.record import Artifact, Explanation, MetricValue, TrainingJobRecord
 from orchestrator.spec.state import EndReason, SecondaryStatus, TrainingJobStatus
+from orchestrator.spec.tuned import ObjectiveStatus, TunedJob
+from orchestrator.store.memory import MemoryStore
+from orchestrator.testing.store_jobs import SetClock
+from orchestrator.tuner.overview import overview_of
+from tests.unit.tuner.world import tuning_spec
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 
@@ -90,3 +95,23 @@ def test_a_handle_is_readable() -> None:
     assert repr(job) == "TrainingJob('job', Failed/Failed)"
     assert job._repr_html_() == job_html(job.record)
     assert not in_notebook()
+
+
+def test_a_tuning_job_in_a_cell() -> None:
+    best = TunedJob(
+        index=1,
+        definition_name="only",
+        job_name="t-001",
+        values={"rate": "<b>0.1</b>", "api_key": "hidden"},
+        created_at=NOW,
+        objectives=(0.25,),
+        objective_status=ObjectiveStatus.SUCCEEDED,
+        status=TrainingJobStatus.COMPLETED,
+    )
+    store = MemoryStore(clock=SetClock())
+    record = store.tunings.create(tuning_spec(), arn="arn:t", now=NOW)
+    found = tuning_html(overview_of(record, [best]))
+    assert "1 of 6 ended, best loss 0.25" in found
+    assert "t-001" in found
+    assert "&lt;b&gt;0.1" in found
+    assert "hidden" not in found
