@@ -43,6 +43,18 @@ class TestTheWay:
         assert [job.values for job in world.tuned] == RATES[:6]
         assert [job.told for job in world.tuned] == [(0.5,)] * 6
 
+    def test_a_clock_that_is_set_back_or_on_changes_no_outcome(self):
+        world = World(tuning_spec())
+        for place in range(20):
+            world.clock.move({3: -7200.0, 6: 86400.0, 9: -86400.0}.get(place, 0.0))
+            go(world)
+            for name in world.running()[:1]:
+                world.report(name, 0.5)
+                world.end(name)
+        assert world.record.status is TrainingJobStatus.COMPLETED
+        assert [job.values for job in world.tuned] == RATES[:6]
+        assert [job.told for job in world.tuned] == [(0.5,)] * 6
+
     def test_values_are_written_down_before_a_training_job_is_submitted(self):
         world = World(tuning_spec())
         steps = world.round(RATES.__getitem__)
