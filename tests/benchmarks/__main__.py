@@ -30,6 +30,7 @@ GROUPS = {
     "s3": "tests.benchmarks.bench_s3",
     "aws": "tests.benchmarks.bench_aws",
     "debugger": "tests.benchmarks.bench_debugger",
+    "tuning": "tests.benchmarks.bench_tuning",
 }
 """Name and module of each group of rows; a module has `rows(options)`."""
 

@@ -63,7 +63,7 @@ def arguments(words: list[str] | None) -> argparse.Namespace:
 def version_of(searcher: str) -> str:
     """Return what a searcher's answers depend on, beside the question."""
     optuna = f"optuna {importlib.metadata.version('optuna')}"
-    if searcher == report.OURS:
+    if searcher.startswith(report.OURS):
         return f"{optuna} {searchers.fingerprint()}"
     if searcher == "botorch":
         return f"{optuna} botorch {importlib.metadata.version('botorch')}"

@@ -27,6 +27,27 @@ def ours(problem: Problem, seed: int) -> Search:
     return search
 
 
+def ours_ahead(problem: Problem, seed: int) -> Search:
+    """The same with answers that were found before the newest result, as in a tuning job in parallel.
+
+    All others are asked when a slot is free, and know all results.
+    """
+    search, known = ours(problem, seed), set[int]()
+
+    def ask(points: tuple[Point, ...]) -> dict[str, str]:
+        ended = {index for index, point in enumerate(points) if point.losses is not None}
+        hidden = ended - known if len(ended) < len(points) else set()
+        known.update(ended)
+        return search(
+            tuple(
+                Point(point.values) if index in hidden else point
+                for index, point in enumerate(points)
+            )
+        )
+
+    return ask
+
+
 def chance(problem: Problem, seed: int) -> Search:
     """Random values."""
     return _of(problem, optuna.samplers.RandomSampler(seed=seed))
@@ -74,6 +95,7 @@ def some_points(problem: Problem) -> tuple[Point, ...]:
 
 SEARCHERS: dict[str, Searcher] = {
     "ours": ours,
+    "ours-ahead": ours_ahead,
     "random": chance,
     "optuna": optuna_default,
     "optuna-gp": optuna_process,
