@@ -106,7 +106,7 @@ def _values(
     seen: Seen, objectives: Sequence[TuningObjective], before: TunedJob | None
 ) -> list[float | None]:
     values = [seen.last(objective.metric_name) for objective in objectives]
-    if before is not None and before.is_retryable and before.reported:
+    if before is not None and before.reported:
         return [
             old if value is None else value
             for value, old in zip(values, before.reported, strict=True)

@@ -128,4 +128,5 @@ class TestPromotion:
 
     def test_nan_is_never_promoted(self):
         there = {1: [math.nan, math.nan, math.nan]}
-        assert to_promote({"a": Rung(1, math.nan, goes_on=False)}, there, 3) is None
+        paused = {name: Rung(1, math.nan, goes_on=False) for name in "abc"}
+        assert to_promote(paused, there, 3) is None

@@ -10,12 +10,19 @@ import pytest
 from orchestrator.spec.ranges import CategoricalParameter
 from orchestrator.spec.state import EndReason, TrainingJobStatus
 from orchestrator.spec.tuned import ObjectiveStatus, TunedJob
-from orchestrator.spec.tuning import Asha, CompletionCriteria, TuningLimits
+from orchestrator.spec.tuning import (
+    Asha,
+    CompletionCriteria,
+    TrainingJobDefinition,
+    TuningLimits,
+)
+from orchestrator.testing.store_jobs import START, make_spec
 from orchestrator.tuner.asking import wanted
 from orchestrator.tuner.configuration import Configuration, configurations
 from orchestrator.tuner.decide import RETRIES
 from orchestrator.tuner.overview import best_of
-from tests.unit.tuner.world import World, tuning_spec
+from orchestrator.tuner.promotion import promotions, with_rungs
+from tests.unit.tuner.world import RATE, World, tuning_spec
 
 RATES = [{"rate": str(place / 100)} for place in range(100)]
 TO_NINE = Asha(max_resource=9, promote=True)
@@ -47,6 +54,22 @@ def given(world: World) -> list[tuple[int | None, int | None]]:
 
 def levels_of(world: World, index: int) -> list[tuple[int, bool]]:
     return [(rung.level, rung.goes_on) for rung in world.tuned[index - 1].rungs]
+
+
+def tuned(index: int, definition_name: str, *, loss: float, resource: int = 1) -> TunedJob:
+    """A training job that has come to its level."""
+    return TunedJob(
+        index=index,
+        definition_name=definition_name,
+        values={},
+        job_name=f"t-{index:03d}",
+        created_at=START,
+        ended_at=START,
+        status=TrainingJobStatus.COMPLETED,
+        objective_status=ObjectiveStatus.SUCCEEDED,
+        objectives=(loss,),
+        resource=resource,
+    )
 
 
 class TestWhoTrainsOn:
@@ -86,17 +109,41 @@ class TestWhoTrainsOn:
         assert given(world)[18:20] == [(10, 9), (13, 3)]
 
     def test_the_last_level_is_a_whole_training_and_nobody_goes_on_from_there(self):
-        world = promoting(13, 9)
+        world = promoting(None, 1, asha=Asha(max_resource=5, promote=True))
         go(world)
-        finish(world, *(place / 10 for place in range(9)))
-        finish(world, 0.1, 0.2, 0.3)
-        finish(world, *[0.9] * 9)
-        finish(world, *[0.9] * 9)
-        assert world.record.status is TrainingJobStatus.COMPLETED
-        whole = [job for job in world.tuned if job.resource == 9]
-        assert [job.rungs for job in whole] == [()] * len(whole)
-        assert len(world.submitted) == 13
+        turns = 0
+        while sum(job.resource == 5 for job in world.tuned) < 4:
+            turns += 1
+            finish(world, 1 / turns)  # each is better than all before
+        whole = [job for job in world.tuned if job.resource == 5]
+        assert [job.rungs for job in whole] == [()] * 4
+        assert {job.resource for job in world.tuned} == {1, 3, 5}
         assert world.stopped == []
+
+    def test_each_definition_has_levels_of_its_own(self):
+        one, other = (
+            TrainingJobDefinition(
+                definition_name=name,
+                job=make_spec("x", hyper_parameters={"epochs": epochs}),
+                parameters=(RATE,),
+            )
+            for name, epochs in (("one", "9"), ("other", "2"))
+        )
+        spec = tuning_spec(definitions=(one, other), asha=Asha(promote=True))
+        known = [
+            tuned(1, "one", loss=0.1),
+            tuned(2, "one", loss=0.2),
+            tuned(3, "other", loss=0.3),
+            tuned(4, "other", loss=0.4),
+        ]
+        assert promotions(spec, with_rungs(spec, known), 9) == [], "there are not three of any"
+        known += [tuned(5, "other", loss=0.2)]
+        (second,) = promotions(spec, with_rungs(spec, known), 9)
+        assert (second.definition_name, second.continues, second.resource) == ("other", 5, 2)
+        known += [tuned(6, "one", loss=0.5)]
+        known += [tuned(7 + place, "one", resource=3, loss=place) for place in range(3)]
+        chosen = promotions(spec, with_rungs(spec, known), 9)
+        assert [(each.continues, each.resource) for each in chosen] == [(7, 9), (1, 3), (5, 2)]
 
     def test_of_equals_no_more_than_there_are_places(self):
         world = promoting(40, 6)

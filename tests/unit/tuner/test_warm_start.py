@@ -63,6 +63,14 @@ class TestWhatCounts:
             ("parent-2", {"rate": "0.75"}, (0.1,))
         ]
 
+    def test_a_configuration_counts_once_with_its_longest_training(self):
+        record, jobs = parent(*TWO, ({"rate": "0.25"}, 0.05))
+        jobs[2] = jobs[2].model_copy(update={"continues": 1})
+        found = inherited_from(child(), [(record, jobs)])
+        assert [(each.job_name, each.objectives) for each in found] == [
+            ("parent-3", (0.05,)), ("parent-2", (0.1,)),
+        ]  # fmt: skip
+
     def test_what_was_static_has_its_value(self):
         found = inherited_from(child(RATE, KIND), [parent(*TWO, static={"kind": "b"})])
         assert [each.values for each in found] == [
