@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from orchestrator.backends.docker_leftovers import Leftover
     from orchestrator.service.assemble import Service
     from orchestrator.spec.record import TrainingJobRecord
+    from orchestrator.spec.tuned import TuningJobRecord
 
 YOUNG_SECONDS = 3600.0
 """Sources and folders younger than this stay."""
@@ -113,7 +114,10 @@ class _Collection:
     def _old_jobs(self, older_than_seconds: float) -> Iterator[Garbage]:
         limit = self._now - timedelta(seconds=older_than_seconds)
         old = [job for job in self._jobs() if job.ended_at is not None and job.ended_at < limit]
+        needed = set(self._jobs_of_open_tuning_jobs()) if old else set()
         for job in old:
+            if job.name in needed:
+                continue
             size = tree_bytes(self._service.workspace.job_directory(job.name))
             if not self._dry_run:
                 try:
@@ -174,18 +178,27 @@ class _Collection:
                 plans += [_text(found.directory / contract.PLAN_FILE) for found in living]
         return digests, "\n".join(plans)
 
-    def _sources_of_tuning_jobs(self) -> Iterator[str]:
-        """Yield the sources of tuning jobs: their next training jobs are not written down yet."""
+    def _tuning_jobs(self) -> Iterator[TuningJobRecord]:
         cursor: str | None = None
         while True:
             page = self._service.tunings.list(ListQuery(limit=PAGE_ROWS, cursor=cursor))
-            for record in page.jobs:
-                for definition in record.spec.definitions:
-                    if definition.job.source_code is not None:
-                        yield definition.job.source_code.digest
+            yield from page.jobs
             cursor = page.next_cursor
             if cursor is None:
                 return
+
+    def _jobs_of_open_tuning_jobs(self) -> Iterator[str]:
+        """Yield training jobs whose model may be the best, or whose checkpoints others go on with."""
+        for record in self._tuning_jobs():
+            if not record.status.is_terminal:
+                yield from (job.job_name for job in self._service.tunings.all_jobs(record))
+
+    def _sources_of_tuning_jobs(self) -> Iterator[str]:
+        """Yield the sources of tuning jobs: their next training jobs are not written down yet."""
+        for record in self._tuning_jobs():
+            for definition in record.spec.definitions:
+                if definition.job.source_code is not None:
+                    yield definition.job.source_code.digest
 
     # -- files -----------------------------------------------------------------------------
 

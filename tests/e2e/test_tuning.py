@@ -193,6 +193,32 @@ def test_its_code_is_kept_as_long_as_it(
     assert digest in collected()
 
 
+def test_its_training_jobs_are_no_garbage_before_it_has_ended(
+    trainer: Trainer, orchestrator_transport: LocalTransport
+) -> None:
+    """Others may go on with their checkpoints, and the best of them is what it is for."""
+    home = orchestrator_transport.home
+    seconds = CategoricalParameter(["0", "600"])
+    job = tuner(
+        trainer(SCRIPT),
+        hyperparameter_ranges={"seconds": seconds},
+        strategy="Grid",
+        max_jobs=2,
+        max_parallel_jobs=1,
+    ).tune(wait=False)
+    wait_for(job, 1)
+    best = job.best_training_job()
+
+    def collected() -> list[str]:
+        with closing(open_service(Settings(home=home))) as service:
+            found = collect_garbage(service, dry_run=True, older_than_seconds=0)
+            return [each.name for each in found]
+
+    assert best.name not in collected()
+    job.stop(wait=True)
+    assert best.name in collected()
+
+
 def driver_of(home: Path) -> int:
     return int((home / "driver.lock").read_text().strip())
 
