@@ -40,6 +40,20 @@ class TuningUpdate:
     put: tuple[TunedJob, ...] = ()
     durable: bool = False
 
+    @property
+    def ends(self) -> bool:
+        """Whether the tuning job has ended with it."""
+        return self.status is not None and self.status.is_terminal
+
+    def applied_to(self, known: Sequence[TunedJob]) -> list[TunedJob]:
+        """Return the training jobs as they are after it, in order of choice.
+
+        Args:
+            known: As they were before.
+        """
+        present = {job.index: job for job in (*known, *self.put)}
+        return [present[index] for index in sorted(present)]
+
 
 @dataclass(frozen=True)
 class TuningPage:

@@ -47,8 +47,6 @@ logger = logging.getLogger(__name__)
 LOOK_SECONDS = 1.0
 RETRY_SECONDS = 1.0
 IDLE_SECONDS = 30.0
-MOST_ROUNDS = 64
-"""Changes of one tuning job in a row before others get their turn."""
 REFUSALS = (InvalidSpec, InvalidState, AlreadyExists, BackendError)
 """Errors after which the same training job would be refused again."""
 
@@ -205,35 +203,36 @@ class TuningLoop:
             self._troubles.pop(record.number, None)
 
     def _bring_on(self, record: TuningJobRecord, lease: DriverLease) -> None:
-        """Decide, and decide again on what follows, until something outside must happen first."""
-        cannot = ""
-        chosen: Chosen | None = None
-        for _ in range(MOST_ROUNDS):
-            known = self._store.jobs_of(record.number)
-            self._names[record.number] = frozenset(job.job_name for job in known)
-            seen = self._watcher.see(record.spec, known)
-            steps = decide(
-                record,
-                known,
-                seen,
-                self._clock.now(),
-                () if chosen is None else (chosen,),
-                cannot,
+        """Decide, with values for each slot that is free; write it down, and only then act."""
+        known = self._store.jobs_of(record.number)
+        steps = self._decide(record, known)
+        present = known if steps.update is None else steps.update.applied_to(known)
+        self._names[record.number] = frozenset(job.job_name for job in present)
+        if not self._written(steps, lease):
+            self._woken.set()  # somebody else has changed it
+            return
+        self._act(record, steps, present)
+        if steps.update is not None and steps.update.ends:
+            self._forget(set(self._names) - {record.number})
+        elif not steps.free:
+            self._look_ahead(record, present)
+
+    def _decide(self, record: TuningJobRecord, known: Sequence[TunedJob]) -> Steps:
+        """Return what is to be done, with all values that the search has at hand for it."""
+        seen, now = self._watcher.see(record.spec, known), self._clock.now()
+        chosen: list[Chosen] = []
+        while True:
+            steps = decide(record, known, seen, now, chosen)
+            if not steps.free:
+                return steps
+            choice = self._chosen(
+                record, known if steps.update is None else steps.update.applied_to(known)
             )
-            if not self._written(steps, lease):
-                self._woken.set()  # somebody else has changed it
-                return
-            self._act(record, steps)
-            record = self._store.get(record.name)
-            if record.status.is_terminal:
-                self._forget(set(self._names) - {record.number})
-                return
-            choice = self._choose(record, free=steps.free)
             if choice is None:
-                return
-            cannot = choice if isinstance(choice, str) else ""
-            chosen = choice if isinstance(choice, Chosen) else None
-        self._woken.set()
+                return steps
+            if isinstance(choice, str):
+                return decide(record, known, seen, now, chosen, cannot=choice)
+            chosen.append(choice)
 
     def _written(self, steps: Steps, lease: DriverLease) -> bool:
         if steps.update is None:
@@ -244,25 +243,30 @@ class TuningLoop:
         self._changed()
         return applied
 
-    def _choose(self, record: TuningJobRecord, *, free: int) -> Chosen | str | None:
-        """Return values for a training job that may begin now, or have some found ahead."""
-        known = self._store.jobs_of(record.number)
-        needed = wanted(record, known)
-        if needed is None or record.status is not TrainingJobStatus.IN_PROGRESS:
-            return None
+    def _chosen(self, record: TuningJobRecord, present: Sequence[TunedJob]) -> Chosen | str | None:
+        """Return values for a training job that may begin now, or why there will be none."""
+        needed = wanted(record, present)
+        return None if needed is None else self._chooser(record).chosen(needed)
+
+    def _look_ahead(self, record: TuningJobRecord, present: Sequence[TunedJob]) -> None:
+        """Have values found for when the next slot is free."""
+        is_alone = record.spec.limits.max_parallel_training_jobs == 1
+        if is_alone or record.status is not TrainingJobStatus.IN_PROGRESS:
+            return
+        needed = wanted(record, present)
+        if needed is not None and jobs_left(record.spec, present) > 0:
+            self._chooser(record).look_ahead(needed)
+
+    def _chooser(self, record: TuningJobRecord) -> Chooser:
         parallel = record.spec.limits.max_parallel_training_jobs
-        chooser = self._choosers.setdefault(record.number, Chooser(self._suggester, parallel))
-        if free > 0:
-            return chooser.chosen(needed)
-        if parallel > 1 and jobs_left(record.spec, known) > 0:
-            chooser.look_ahead(needed)
-        return None
+        return self._choosers.setdefault(record.number, Chooser(self._suggester, parallel))
 
     # -- acting ----------------------------------------------------------------------------
 
-    def _act(self, record: TuningJobRecord, steps: Steps) -> None:
-        if steps.submit:
-            self._submit_all(record, steps.submit)
+    def _act(self, record: TuningJobRecord, steps: Steps, present: Sequence[TunedJob]) -> None:
+        first = {each.last.index: each.first.job_name for each in configurations(present)}
+        for job in steps.submit:
+            self._submit(job_spec(record.spec, job, first[job.index], self._checkpoints_of), job)
         for stop in steps.stop:
             intent = EndReason.EARLY_STOPPED if stop.is_early else EndReason.USER_STOP
             try:
@@ -271,13 +275,6 @@ class TuningLoop:
                 continue  # it has ended by itself
         if steps.submit:
             self._woken.set()  # see them
-
-    def _submit_all(self, record: TuningJobRecord, jobs: Sequence[TunedJob]) -> None:
-        known = configurations(self._store.jobs_of(record.number))
-        first = {each.last.index: each.first.job_name for each in known}
-        for job in jobs:
-            spec = job_spec(record.spec, job, first[job.index], self._checkpoints_of)
-            self._submit(spec, job)
 
     def _submit(self, spec: TrainingJobSpec, job: TunedJob) -> None:
         try:

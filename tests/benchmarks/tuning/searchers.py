@@ -64,12 +64,18 @@ def optuna_process(problem: Problem, seed: int) -> Search:
 
 
 def botorch(problem: Problem, seed: int) -> Search:
-    """BoTorch's qLogEI by optuna-integration, which chooses it when trials run."""
-    import optuna_integration
+    """BoTorch's qLogEI by optuna-integration, told of what runs."""
+    from optuna_integration import BoTorchSampler
+    from optuna_integration.botorch.botorch import qlogei_candidates_func
 
+    warnings.simplefilter(
+        "ignore"
+    )  # that these are experimental, and what BoTorch says of numbers
     return _of(
         problem,
-        optuna_integration.BoTorchSampler(seed=seed, consider_running_trials=True),
+        BoTorchSampler(
+            candidates_func=qlogei_candidates_func, seed=seed, consider_running_trials=True
+        ),
     )
 
 
