@@ -120,17 +120,18 @@ def _turns(question: Question, seed: int) -> Iterator[tuple[Question, BaseSample
         )
         return
     process = GPSampler(seed=seed, n_startup_trials=MODELLED, independent_sampler=chance)
-    if _has_process():
+    if _has_process() and _is_modelled(question):
         turn = question.index % 3 if question.objectives == 1 else 1
         if turn == 0 and _is_modelled(near := around_best(question)):
             yield near, process
-        if turn < 2 and _is_modelled(question):
+        if turn < 2:
             yield question, process
     yield question, TPESampler(seed=seed, n_startup_trials=MODELLED)
     yield question, chance
 
 
 def _is_modelled(question: Question) -> bool:
+    """Return whether there are enough results for a process, and not too many."""
     finished = sum(point.losses is not None for point in question.points)
     return MODELLED <= finished <= MOST_FOR_PROCESS
 

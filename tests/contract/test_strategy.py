@@ -121,8 +121,12 @@ def test_a_grid_is_gone_through_once():
     assert suggest(Question("Grid", space, 1, 0, 24, tuple(points))) == {}
 
 
-def test_values_that_are_given():
-    question = Question("Bayesian", SPACE, 1, 0, 0, fixed={"rate": "0.25", "kind": "c"})
+@pytest.mark.parametrize("index", range(3))
+@pytest.mark.parametrize("known", [0, 5])
+def test_values_that_are_given(known: int, index: int):
+    points = tuple(search(SPACE, known, strategy="Random"))
+    given = {"rate": "0.25", "kind": "c"}
+    question = Question("Bayesian", SPACE, 1, 0, index, points, fixed=given)
     values = suggest(question)
     assert (values["rate"], values["kind"]) == ("0.25", "c")
     assert SPACE[1].refusal(values["width"]) is None
