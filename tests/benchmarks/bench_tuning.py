@@ -99,8 +99,7 @@ def rows(options: Options) -> Iterator[Line]:
         "tuning: from an end to the next program's start",
         "s",
         Series(tuple(gaps(ours))),
-        {"threads": Series(tuple(gaps(theirs)))},
-        TARGET_SECONDS,
+        target=TARGET_SECONDS,
     )
 
 
