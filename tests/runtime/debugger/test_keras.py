@@ -223,6 +223,12 @@ def test_what_no_optimizer_has_is_told(tensorflow_python, tmp_path, way):
     assert list(strays.values) == pytest.approx(list(gradients.values))
 
 
+def test_steps_are_counted_exactly_while_another_thread_reads_them(tensorflow_python, tmp_path):
+    """Else a series that is due at one step only is missed there."""
+    ran = run(tensorflow_python, "keras_begun.py", tmp_path, [], watched=False)
+    assert ran.output == "[5, 6, 6, 7] 7\n"
+
+
 @pytest.mark.parametrize("way", ["two", "eager", "graph"])
 def test_what_an_optimizer_has_is_no_stray_also_if_it_steps_later(
     tensorflow_python, tmp_path, way

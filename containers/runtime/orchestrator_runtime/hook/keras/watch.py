@@ -57,7 +57,6 @@ class Watch:
     ) -> None:
         self.index = index
         self.optimizer = weakref.ref(optimizer)
-        self.called = 0
         self._monitor = monitor
         self._device = device
         self._amend = amend
@@ -71,6 +70,11 @@ class Watch:
         self._rings: list[Ring] = []
         self._whole = Whole(monitor, device)
         self._next = 0
+        # Counted by the program's thread alone, while another one reads: see ``begun``.
+        self._made = 0
+        self._is_making = False
+        self._made_in_graphs = 0
+        self._made_when_read = 0
         self._last_time = time.time()
         self._held: tuple[StepRecord, Sequence[Array]] | None = None
 
@@ -81,9 +85,14 @@ class Watch:
         return min([*rings, *self._whole.capacities], default=1)
 
     @property
+    def called(self) -> int:
+        """Steps of eager code since rows were read last."""
+        return self._made - self._made_when_read
+
+    @property
     def begun(self) -> int:
-        """Steps that are known to have been made."""
-        return self._next + self.called
+        """Steps that are known to have been made: exactly, for a program that makes none in graphs."""
+        return self._made_in_graphs + self._made
 
     def before(self, variables: Sequence[Any]) -> Any:
         """Return samples of weights, where the step that begins needs them; None if none does."""
@@ -160,8 +169,14 @@ class Watch:
             function = self._functions[key] = tf.function(
                 make, reduce_retracing=True, autograph=False
             )
-        self.called += key[0] not in ("before", "norm")
-        return function(*given)
+        if key[0] in ("before", "norm"):
+            return function(*given)
+        self._is_making = True
+        try:
+            return function(*given)
+        finally:
+            self._made += 1
+            self._is_making = False
 
     def _write(
         self, key: Any, names: tuple[str, ...], numbers: Any, inputs: Inputs, extra: Any
@@ -221,11 +236,19 @@ class Watch:
         Args:
             last: Hand on that one too.
         """
-        self.called = 0
         if self._rings:
-            self._read(int(self.step.numpy()))
+            self._read(self._count())
         if last:
             self.release()
+
+    def _count(self) -> int:
+        """Return how many steps were made; note how many of them in graphs, if none is made now."""
+        made, is_quiet = self._made, not self._is_making
+        count = int(self.step.numpy())
+        if is_quiet and made == self._made and not self._is_making:
+            self._made_in_graphs = count - made
+        self._made_when_read = made
+        return count
 
     def release(self) -> None:
         """Hand on the last step."""
