@@ -73,7 +73,10 @@ DEV_EXTRAS = (
     "tools",
 )
 GROUPS = {
-    "demo": Group(".venv", (TORCH, Step("orchestrator and scikit-learn", editable("examples")))),
+    "demo": Group(
+        ".venv",
+        (TORCH, Step("orchestrator, scikit-learn and Plotly", editable("examples", "report"))),
+    ),
     "dev": Group(
         ".venv", (TORCH, Step("orchestrator, its tests and tools", editable(*DEV_EXTRAS)))
     ),
