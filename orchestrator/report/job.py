@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from orchestrator.report import snippets
 from orchestrator.report.chart import Series, line_chart
 from orchestrator.report.markup import Markup, join, tag
-from orchestrator.report.page import details, grid, page, rows, section
+from orchestrator.report.page import details, grid, head, page, rows, section
 from orchestrator.report.timeline import Phase, timeline
 from orchestrator.report.words import duration, moment, number, size
 from orchestrator.spec.redact import redacted_record
@@ -99,17 +99,8 @@ def _head(record: TrainingJobRecord, now: datetime) -> Markup:
         "hosts": str(len(record.spec.hosts)),
         "attempts": str(record.attempt),
     }
-    shown = (tag("span", f"{name} ", tag("b", value)) for name, value in facts.items())
-    return join(
-        tag(
-            "div",
-            tag("h1", record.name),
-            tag("span", record.status.value, class_=f"pill {record.status.value}"),
-            class_="head",
-        ),
-        tag("div", *shown, class_="facts"),
-        tag("p", record.message, class_="soft") if _says_more(record) else None,
-    )
+    message = tag("p", record.message, class_="soft") if _says_more(record) else None
+    return head(record.name, record.status.value, facts, message)
 
 
 def _says_more(record: TrainingJobRecord) -> bool:

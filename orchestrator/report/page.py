@@ -130,6 +130,23 @@ def _digest(script: Markup) -> str:
     return f"'sha256-{base64.b64encode(digest).decode('ascii')}'"
 
 
+def head(name: str, status: str, facts: dict[str, str], *more: Markup | str | None) -> Markup:
+    """Return what a page begins with: whose it is, how that stands, and some facts.
+
+    Args:
+        name: Of the job.
+        status: Of the job; one that the style has a colour for.
+        facts: By what they are called.
+        more: What comes below.
+    """
+    shown = (tag("span", f"{fact} ", tag("b", value)) for fact, value in facts.items())
+    return join(
+        tag("div", tag("h1", name), tag("span", status, class_=f"pill {status}"), class_="head"),
+        tag("div", *shown, class_="facts"),
+        *more,
+    )
+
+
 def section(title: str, *children: Markup | str | None) -> Markup | None:
     """Return a titled part of the page; None when there is nothing in it."""
     if not any(children):

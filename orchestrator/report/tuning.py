@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from orchestrator.report.markup import Markup, join, tag
-from orchestrator.report.page import grid, page, section
+from orchestrator.report.markup import Markup, tag
+from orchestrator.report.page import grid, head, page, section
 from orchestrator.report.words import duration, moment, number
 from orchestrator.spec.redact import redacted_hyper_parameters, redacted_tuning
 
@@ -131,17 +131,10 @@ def _head(overview: TuningOverview, now: datetime) -> Markup:
         "failed": str(counts.non_retryable_error + counts.retryable_error),
         "running": str(counts.in_progress),
     }
-    shown = (
-        tag("span", f"{name} ", tag("b", value)) for name, value in facts.items() if value != "0"
-    )
-    return join(
-        tag(
-            "div",
-            tag("h1", record.name),
-            tag("span", record.status.value, class_=f"pill {record.status.value}"),
-            class_="head",
-        ),
-        tag("div", *shown, class_="facts"),
+    return head(
+        record.name,
+        record.status.value,
+        {name: value for name, value in facts.items() if value != "0"},
         tag("div", *_best(overview), class_="facts") if overview.best else None,
         tag("p", record.message, class_="soft") if record.message else None,
     )

@@ -9,7 +9,7 @@ import pytest
 
 from orchestrator.tuner.points import Point, point_at
 from tests.benchmarks.tuning import __main__ as bench
-from tests.benchmarks.tuning import functions, report, scores, tasks
+from tests.benchmarks.tuning import crashes, functions, halving, report, scores, tasks
 from tests.benchmarks.tuning.problems import Problem
 from tests.benchmarks.tuning.results import Cell, Results
 from tests.benchmarks.tuning.simulate import Search, losses_of
@@ -154,3 +154,36 @@ def test_the_command_measures_goes_on_and_prints(tmp_path, capsys):
         bench.main([*words, "--searcher", name])
     bench.main([*words, "--searcher", "random"])
     assert "2 searches are there, 0 to be made" in capsys.readouterr().out
+
+
+class TestSuccessiveHalving:
+    BAD = [0.9] * halving.EPOCHS
+
+    def jobs_begun(self, *, halves: bool) -> int:
+        begun = [0]
+
+        def next_curve():
+            begun[0] += 1
+            is_good = begun[0] % 9 == 1
+            return [0.1] * halving.EPOCHS if is_good else self.BAD
+
+        until = halving.EPOCHS * halving.EPOCH_SECONDS * 2
+        found = halving.best_by_time(next_curve, halving.WARM, halves=halves, until=until)
+        assert found[0] == (halving.WARM.start_seconds + halving.EPOCH_SECONDS, 0.1)
+        return begun[0]
+
+    def test_slots_of_bad_training_jobs_are_given_to_others(self):
+        assert self.jobs_begun(halves=False) == 2 * halving.SLOTS
+        assert self.jobs_begun(halves=True) > 4 * halving.SLOTS
+
+    def test_both_see_the_same_curves(self):
+        without, halved = halving.times(halving.power_law, halving.WARM, seed=1)
+        assert halved > 0
+        assert 0 < without <= halving.HOURS * 3600
+
+
+def test_crashes_are_where_values_are_too_large():
+    good = {"rate": "0.001", "layers": "8", "batch": "256", "optimizer": "adam"}
+    assert crashes.loss(good) == pytest.approx(0.05 * 0.3**2)
+    assert crashes.loss(good | {"rate": "0.01"}) is None
+    assert crashes.loss(good | {"layers": "12"}) is None

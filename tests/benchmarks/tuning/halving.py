@@ -161,7 +161,7 @@ def digits_curves(count: int, path: Path = CURVES) -> list[Curve]:
         known.append(digits_curve(random.Random(len(known))))
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(known), encoding="utf-8")
-    return [[math.nan if loss is None else loss for loss in curve] for curve in known[:count]]
+    return list(known[:count])
 
 
 def lines(real: int) -> Iterator[str]:

@@ -41,12 +41,12 @@ def regret(losses: Sequence[float], jobs: int, optimum: float) -> float:
 
 def mean_ranks(rows: Sequence[Mapping[str, float]]) -> dict[str, float]:
     """Return the mean place of each name, 1 for the smallest value; equal ones share places."""
+    from scipy.stats import rankdata
+
     places: dict[str, list[float]] = {}
     for row in rows:
-        ordered = sorted(row.values())
-        for name, value in row.items():
-            first = ordered.index(value) + 1
-            places.setdefault(name, []).append(first + (ordered.count(value) - 1) / 2)
+        for name, place in zip(row, rankdata(list(row.values())), strict=True):
+            places.setdefault(name, []).append(float(place))
     return {name: statistics.fmean(found) for name, found in places.items()}
 
 

@@ -68,9 +68,7 @@ def botorch(problem: Problem, seed: int) -> Search:
     from optuna_integration import BoTorchSampler
     from optuna_integration.botorch.botorch import qlogei_candidates_func
 
-    warnings.simplefilter(
-        "ignore"
-    )  # that these are experimental, and what BoTorch says of numbers
+    warnings.simplefilter("ignore")  # that these are experimental, and of small numbers
     return _of(
         problem,
         BoTorchSampler(

@@ -1,7 +1,7 @@
 """Three real tasks of scikit-learn, evaluated once: each point of a grid is looked up in a table.
 
-The tables are made by `python -m tests.benchmarks.tuning.tasks --make`, in about half an hour on two
-cores; with `--check 20` some points are computed again.
+The tables are made by `python -m tests.benchmarks.tuning.tasks --make`, in some ten minutes of one
+core; with `--check 20` some points are computed again.
 """
 
 from __future__ import annotations
