@@ -9,11 +9,13 @@ import os
 import signal
 import socket
 import time
-from typing import TYPE_CHECKING
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any, Protocol
 
 import pytest
 
 from orchestrator.embedded import LocalTransport
+from orchestrator.errors import InvalidState
 from orchestrator.home import prepare_home
 
 if TYPE_CHECKING:
@@ -21,6 +23,36 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 END_SECONDS = 30.0
+PAGE_ROWS = 1000
+
+
+class Stopping(Protocol):
+    """The part of a transport that finds jobs and stops them."""
+
+    @property
+    def tunings(self) -> StoppingTunings:
+        """Its tuning jobs."""
+        ...
+
+    def list_jobs(self, **query: Any) -> dict[str, Any]:
+        """Return one page of training jobs."""
+        ...
+
+    def stop(self, name: str, *, grace_seconds: float | None = None) -> dict[str, Any]:
+        """Ask a training job to stop."""
+        ...
+
+
+class StoppingTunings(Protocol):
+    """The same of tuning jobs."""
+
+    def list(self, **query: Any) -> dict[str, Any]:
+        """Return one page of tuning jobs."""
+        ...
+
+    def stop(self, name: str) -> dict[str, Any]:
+        """Ask a tuning job to stop."""
+        ...
 
 
 @pytest.fixture
@@ -59,22 +91,25 @@ def end_jobs(home: Path) -> None:
     """Stop every job of a home that still runs, without grace, and wait for it."""
     transport = LocalTransport(home)
     try:
-        _stop_tuning_jobs(transport)
-        page = transport.list_jobs()
-        for job in page["jobs"]:
-            if job["ended_at"] is None:
-                transport.stop(job["name"], grace_seconds=0)
-        for job in page["jobs"]:
+        stop_jobs(transport)
+        for job in transport.list_jobs(limit=PAGE_ROWS)["jobs"]:
             _await_end(transport, job["name"])
     finally:
         transport.close()
 
 
-def _stop_tuning_jobs(transport: LocalTransport) -> None:
-    """Let no tuning job begin another training job."""
-    for job in transport.tunings.list(limit=1000)["jobs"]:
+def stop_jobs(transport: Stopping) -> None:
+    """Ask every job that has not ended to stop, without grace.
+
+    Tuning jobs come first: from then on none begins another training job.
+    """
+    for job in transport.tunings.list(limit=PAGE_ROWS)["jobs"]:
         if job["ended_at"] is None:
             transport.tunings.stop(job["spec"]["tuning_job_name"])
+    for job in transport.list_jobs(limit=PAGE_ROWS)["jobs"]:
+        if job["ended_at"] is None:
+            with suppress(InvalidState):  # it has ended since it was listed
+                transport.stop(job["name"], grace_seconds=0)
 
 
 def _await_end(transport: LocalTransport, name: str) -> None:
