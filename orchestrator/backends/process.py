@@ -37,6 +37,7 @@ from orchestrator.backends.process_plan import (
     ProcessSettings,
 )
 from orchestrator.backends.spawn import has_ended, spawn_detached
+from orchestrator.backends.starter import Starter
 from orchestrator.errors import BackendError, CapacityUnavailable, ImageError, InvalidSpec
 from orchestrator.failpoints import failpoint
 from orchestrator.packaging.requirements import is_installed, mark_used, probe_interpreter
@@ -59,6 +60,10 @@ class ProcessBackend(Backend):
         self._spawned: dict[Path, int] = {}
         self._ending: list[int] = []
         self._lock = threading.Lock()
+        self._starter: Starter | None = None
+        if sys.platform == "linux":  # on macOS a fork has to run another program
+            argv = settings.runtime_argv("start-supervisors", str(settings.home))
+            self._starter = Starter(argv, _environment())
 
     # -- what can be done ------------------------------------------------------------------
 
@@ -75,12 +80,9 @@ class ProcessBackend(Backend):
         return "namespaces" if self._namespaces_work() else "none"
 
     def _namespaces_work(self) -> bool:
-        main = str(self._settings.runtime / "__main__.py")
-        argv = [self._settings.supervisor_python, "-I", "-S", main]
+        argv = self._settings.runtime_argv("try-namespaces")
         try:
-            done = subprocess.run(
-                [*argv, "try-namespaces"], capture_output=True, timeout=10, check=False
-            )
+            done = subprocess.run(argv, capture_output=True, timeout=10, check=False)
         except (OSError, subprocess.TimeoutExpired):
             return False
         return done.returncode == 0
@@ -218,7 +220,7 @@ class ProcessBackend(Backend):
         staging.write_json(directory / contract.PLAN_FILE, plan["plan"])
         failpoint("start.after_plan")
         if not claims.is_claimed(directory):
-            self._spawn(plan["argv"], directory)
+            self._start_supervisor(context, directory, plan["argv"])
         failpoint("start.after_spawn")
         return {"directory": str(directory)}
 
@@ -229,14 +231,15 @@ class ProcessBackend(Backend):
         if is_installed(directory):
             mark_used(directory)
 
-    def _spawn(self, argv: list[str], directory: Path) -> None:
+    def _start_supervisor(self, context: AttemptContext, directory: Path, argv: list[str]) -> None:
+        """Have one forked, else spawn one: what that one cannot do, it says."""
+        errors, title = directory / SUPERVISOR_ERRORS, context.spec.training_job_name
+        if self._starter is not None and self._starter.start(directory, errors, title):
+            return
         with self._lock:
             running = self._spawned.get(directory)
-            if running is not None and not has_ended(running):
-                return
-            self._spawned[directory] = spawn_detached(
-                argv, directory / SUPERVISOR_ERRORS, {"PATH": os.environ.get("PATH", os.defpath)}
-            )
+            if running is None or has_ended(running):
+                self._spawned[directory] = spawn_detached(argv, errors, _environment())
 
     def observe(self, context: AttemptContext, host: str, handle: Handle | None) -> Observation:
         """Read the host directory; see ``claims.observe``."""
@@ -299,3 +302,9 @@ class ProcessBackend(Backend):
     def close(self) -> None:
         """Let go of the supervisors: they go on without this process."""
         self._spawned.clear()
+        if self._starter is not None:
+            self._starter.close()
+
+
+def _environment() -> dict[str, str]:
+    return {"PATH": os.environ.get("PATH", os.defpath)}

@@ -65,6 +65,10 @@ class ProcessSettings:
     hidden: tuple[Path, ...] = ()
     log_bytes: int = 2 << 30
 
+    def runtime_argv(self, *words: str) -> list[str]:
+        """Return a command of the runtime, for the interpreter of supervisors."""
+        return [self.supervisor_python, "-I", "-S", str(self.runtime / "__main__.py"), *words]
+
 
 @dataclass(frozen=True)
 class Planner:
@@ -106,15 +110,7 @@ class Planner:
 
     def supervisor_argv(self, host_directory: Path) -> list[str]:
         """Return the command of a supervisor."""
-        main = str(self.settings.runtime / "__main__.py")
-        return [
-            self.settings.supervisor_python,
-            "-I",
-            "-S",
-            main,
-            "supervise",
-            str(host_directory),
-        ]
+        return self.settings.runtime_argv("supervise", str(host_directory))
 
     def installed(self, context: AttemptContext, host: str) -> InstallPlan | None:
         """Return how a job gets its requirements; None when it has none."""

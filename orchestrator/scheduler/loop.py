@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 from collections import defaultdict
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from orchestrator.backends.base import HostStatus, Observation
@@ -28,6 +28,7 @@ from orchestrator.scheduler.reconcile import (
     placed,
     reconcile,
 )
+from orchestrator.scheduler.remembered import Attempt, Release
 from orchestrator.spec.record import HostRecord, TrainingJobRecord
 from orchestrator.spec.state import EndReason, SecondaryStatus
 from orchestrator.store.base import DriverLease, JobUpdate, Store
@@ -51,33 +52,6 @@ SEEN_STEPS = frozenset({"observe", "start"})
 HOUSEKEEPING_SECONDS = 600.0
 
 
-@dataclass
-class _Attempt:
-    """What this driver remembers of one attempt; all of it can be found again."""
-
-    running: set[ActionKind] = field(default_factory=set)
-    stops_sent: set[str] = field(default_factory=set)
-    start_fault: StartFault | None = None
-    collected: Collected | None = None
-    handles: tuple[HostRecord, ...] | None = None
-    tries: int = 0
-    not_before: float = 0.0
-    measured_at: float = float("-inf")
-    measuring: bool = False
-    why_end: str | None = None
-    kept_at: float = float("-inf")
-
-
-@dataclass(frozen=True)
-class _Release:
-    """An ended attempt that must be cleaned up after."""
-
-    job: TrainingJobRecord
-    ended: bool
-    tries: int = 0
-    not_before: float = 0.0
-
-
 class Driver:
     """Drives all jobs of one scope.
 
@@ -89,7 +63,8 @@ class Driver:
         clock: The time.
         executor: Runs actions.
         wake: Called from any thread when another tick is worth while.
-        changed: Called with the names of jobs whose record has changed.
+        changed: Called when the record of a job has changed.
+        ended: Called with the names of jobs that have ended.
         gpus_of: GPUs per host of a job whose spec leaves them open.
         backends: By name; their jobs are driven.
         housekeep: Called on the executor when driving begins and every ten minutes.
@@ -106,7 +81,8 @@ class Driver:
         clock: Clock,
         executor: Executor,
         wake: Callable[[], None],
-        changed: Callable[[list[str]], None],
+        changed: Callable[[], None],
+        ended: Callable[[list[str]], None],
         gpus_of: Callable[[TrainingJobRecord], int],
         backends: Mapping[str, object],
         housekeep: Callable[[], None] = lambda: None,
@@ -120,13 +96,14 @@ class Driver:
         self._executor = executor
         self._wake = wake
         self._changed = changed
+        self._ended = ended
         self._gpus_of = gpus_of
         self._backends = tuple(backends)
         self._lease_seconds = lease_seconds
-        self._attempts: dict[tuple[int, int], _Attempt] = defaultdict(_Attempt)
+        self._attempts: dict[tuple[int, int], Attempt] = defaultdict(Attempt)
         self._ages = Ages(clock)
         self._renewed_at = clock.monotonic()
-        self._unreleased: list[_Release] = []
+        self._unreleased: list[Release] = []
         self._housekeep = housekeep
         self._housekept_at = float("-inf")
 
@@ -199,7 +176,7 @@ class Driver:
         self._measure(job, attempt, view)
         return self._with_handles(job, attempt, decision)
 
-    def _view(self, job: TrainingJobRecord, attempt: _Attempt) -> View:
+    def _view(self, job: TrainingJobRecord, attempt: Attempt) -> View:
         fault = attempt.start_fault
         try:
             observations = self._effects.observe(job)
@@ -224,7 +201,7 @@ class Driver:
         )
 
     def _with_handles(
-        self, job: TrainingJobRecord, attempt: _Attempt, decision: Decision
+        self, job: TrainingJobRecord, attempt: Attempt, decision: Decision
     ) -> Decision:
         """Save new handles with whatever is saved next, or by themselves."""
         handles = attempt.handles
@@ -333,19 +310,25 @@ class Driver:
         for job, decision in decided:
             fresh = decision.update is None or next(applied)
             if decision.update is not None and fresh:
-                changed.append(job.name)
+                changed.append((job.name, decision.update))
             if fresh:
                 for action in decision.actions:
                     self._dispatch(job, action, decision.update)
-        if changed:
-            self._changed(changed)
+        self._tell(changed)
         if steps - SEEN_STEPS or len(changed) < len(updates):
             self._wake()  # what was just decided allows the next step, or must be decided anew
+
+    def _tell(self, changed: list[tuple[str, JobUpdate]]) -> None:
+        ended = [name for name, update in changed if update.end_reason is not None]
+        if ended:
+            self._ended(ended)
+        if changed:
+            self._changed()
 
     def _dispatch(self, job: TrainingJobRecord, action: Action, update: JobUpdate | None) -> None:
         if action.kind is ActionKind.RELEASE:
             ended = update is not None and update.end_reason is not None
-            self._submit_release(_Release(job, ended))
+            self._submit_release(Release(job, ended))
             return
         attempt = self._attempts[job.number, job.attempt]
         if action.kind in attempt.running:
@@ -369,14 +352,14 @@ class Driver:
         self._executor.submit(work)
 
     @staticmethod
-    def _give_up(attempt: _Attempt, action: Action, error: Exception) -> None:
+    def _give_up(attempt: Attempt, action: Action, error: Exception) -> None:
         """Let a defect of this program cost one job's details, not its end."""
         if action.kind is ActionKind.START:
             attempt.start_fault = StartFault(EndReason.INTERNAL, repr(error))
         elif action.kind is ActionKind.COLLECT and attempt.tries >= COLLECT_TRIES:
             attempt.collected = Collected(fault=repr(error))
 
-    def _submit_release(self, release: _Release) -> None:
+    def _submit_release(self, release: Release) -> None:
         def work() -> None:
             try:
                 self._effects.release(release.job, ended=release.ended)
@@ -394,7 +377,7 @@ class Driver:
 
         self._executor.submit(work)
 
-    def _act(self, job: TrainingJobRecord, attempt: _Attempt, action: Action) -> None:
+    def _act(self, job: TrainingJobRecord, attempt: Attempt, action: Action) -> None:
         if action.kind is ActionKind.START:
             self._start(job, attempt)
         elif action.kind is ActionKind.STOP:
@@ -412,7 +395,7 @@ class Driver:
                 raise EngineUnreachable(f"{seen.host} cannot be looked at now: {seen.detail}")
         return self._effects.collect(job, observations, found)
 
-    def _start(self, job: TrainingJobRecord, attempt: _Attempt) -> None:
+    def _start(self, job: TrainingJobRecord, attempt: Attempt) -> None:
         result = self._effects.start(job)
         if isinstance(result, StartFault):
             attempt.start_fault = result
@@ -422,12 +405,12 @@ class Driver:
         attempt.start_fault = None
         attempt.handles = result
 
-    def _back_off(self, attempt: _Attempt) -> None:
+    def _back_off(self, attempt: Attempt) -> None:
         pause = RETRY_SECONDS[min(attempt.tries, len(RETRY_SECONDS) - 1)]
         attempt.tries += 1
         attempt.not_before = self._clock.monotonic() + pause
 
-    def _ends_early(self, job: TrainingJobRecord, attempt: _Attempt, view: View) -> bool:
+    def _ends_early(self, job: TrainingJobRecord, attempt: Attempt, view: View) -> bool:
         """Ask for the stop of a run that gets no better, unless it is ending already."""
         why, attempt.why_end = attempt.why_end, None
         if why is None or job.secondary_status is not SecondaryStatus.TRAINING:
@@ -441,11 +424,11 @@ class Driver:
             now=self._clock.now(),
             message=why,
         )
-        self._changed([job.name])
+        self._changed()
         self._wake()
         return True
 
-    def _measure(self, job: TrainingJobRecord, attempt: _Attempt, view: View) -> None:
+    def _measure(self, job: TrainingJobRecord, attempt: Attempt, view: View) -> None:
         """Now and then look after a running job, never twice at the same time."""
         now = self._clock.monotonic()
         training = job.secondary_status in {SecondaryStatus.TRAINING, SecondaryStatus.STOPPING}

@@ -222,7 +222,7 @@ class Service:
     def _make_driver(self, lease: DriverLease) -> Driver:
         self._retire()  # of an earlier try that failed half-way
         self._executor = ThreadPoolExecutor(ACTION_THREADS, thread_name_prefix="action")
-        self._wake_socket = WakeSocket(self._notify_path, self._wake)
+        self._wake_socket = WakeSocket(self._notify_path, asked=self._wake, seen=self.driving.wake)
         self.notifier.start()
         self.tuner.start(lease)
         return Driver(
@@ -240,6 +240,7 @@ class Service:
             executor=self._executor,
             wake=self.driving.wake,
             changed=self._changed,
+            ended=self.tuner.ended,
             gpus_of=lambda job: self.admission.gpus_per_host(job.spec),
             backends=self.backends,
             housekeep=self._back_up,
@@ -254,10 +255,9 @@ class Service:
     def _on_suggestion(self) -> None:
         self.tuner.wake()
 
-    def _changed(self, names: list[str]) -> None:
+    def _changed(self) -> None:
         self.changes.notify()
         self.notifier.wake()
-        self.tuner.changed(names)
 
     def _clean_up(self) -> None:
         file = self.home / STORE_FILE

@@ -132,9 +132,15 @@ class DriverLock:
 
 
 class WakeSocket:
-    """Datagram socket that supervisors poke when something happened."""
+    """Datagram socket of who drives.
 
-    def __init__(self, path: Path, wake: Callable[[], None]) -> None:
+    Args:
+        path: Where it is.
+        asked: Called when another process has written down what it wants: an empty datagram.
+        seen: Called when a supervisor has something to show: it says what.
+    """
+
+    def __init__(self, path: Path, *, asked: Callable[[], None], seen: Callable[[], None]) -> None:
         path.unlink(missing_ok=True)
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
         try:
@@ -145,7 +151,7 @@ class WakeSocket:
         except OSError:
             self._socket.close()
             raise
-        self._wake = wake
+        self._asked, self._seen = asked, seen
         self._thread = threading.Thread(target=self._listen, name="wake", daemon=True)
         self._thread.start()
 
@@ -154,8 +160,10 @@ class WakeSocket:
             selector.register(self._socket, selectors.EVENT_READ)
             selector.register(self._closing, selectors.EVENT_READ)
             while all(key.fileobj is self._socket for key, _ in selector.select()):
-                self._socket.recv(4096)
-                self._wake()
+                if self._socket.recv(4096):
+                    self._seen()
+                else:
+                    self._asked()
 
     def close(self) -> None:
         """Stop listening and remove the socket."""

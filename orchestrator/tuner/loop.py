@@ -127,10 +127,10 @@ class TuningLoop:
         self._woken.set()
         self._is_settled = False
 
-    def changed(self, names: Iterable[str]) -> None:
-        """Say that training jobs have changed; from any thread."""
-        changed = set(names)
-        if any(not mine.isdisjoint(changed) for mine in list(self._names.values())):
+    def ended(self, names: Iterable[str]) -> None:
+        """Say that training jobs have ended; from any thread."""
+        ended = set(names)
+        if any(not mine.isdisjoint(ended) for mine in list(self._names.values())):
             self.wake()
 
     def has_work(self) -> bool:

@@ -54,6 +54,11 @@ class ProcessHarness(BackendHarness):
     def restarted(self) -> Backend:
         return self._new()
 
+    def close(self) -> None:
+        """Let go of the supervisors of all drivers there were."""
+        for backend in self._made:
+            backend.close()
+
     def context(self, wish: Wish) -> AttemptContext:
         self._jobs += 1
         directory = self.home / "jobs" / f"job-{self._jobs}"
@@ -96,4 +101,4 @@ class TestProcessBackend(BackendContract):
     def harness(self, tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[BackendHarness]:
         harness = ProcessHarness(tmp_path, request.param)
         yield harness
-        harness.backend.close()
+        harness.close()

@@ -9,7 +9,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from orchestrator import InputData
@@ -169,14 +169,21 @@ def processes_with(text: str) -> list[int]:
 
 def drivers_of(home: Path) -> list[int]:
     """Return the processes that were started as detached drivers of a home."""
+    return _commands_with(b"orchestrator.embedded", str(home).encode())
+
+
+def forkers_of(home: Path) -> list[int]:
+    """Return the process that forks supervisors for a home, and the supervisors it has forked."""
+    return _commands_with(b"start-supervisors", str(home).encode())
+
+
+def _commands_with(*words: bytes) -> list[int]:
+    """Return the processes whose command has all of these words."""
     found = []
-    for pid in processes_with(str(home)):
-        try:
-            words = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
-        except OSError:
-            continue
-        if b"orchestrator.embedded" in words and str(home).encode() in words:
-            found.append(pid)
+    for pid in processes_with(os.fsdecode(words[-1])):
+        with suppress(OSError):  # ended meanwhile
+            if set(words) <= set(Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")):
+                found.append(pid)
     return found
 
 

@@ -27,6 +27,7 @@ from tests.e2e.machine import (
     Other,
     drivers_of,
     ended,
+    forkers_of,
     is_alive,
     kill,
     other,
@@ -382,3 +383,49 @@ def test_ending_a_driver_politely_leaves_the_job_running(
     TrainingJob.get("job", transport).wait(timeout_seconds=60)
     transport.close()
     ran_once(orchestrator_home, "job")
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="supervisors are forked on Linux only")
+@pytest.mark.parametrize("how", ["killed", "ended"])
+def test_who_forks_supervisors_ends_with_the_driver_and_supervisors_do_not(
+    orchestrator_home: Path, gate: Gate, script: str, how: str
+) -> None:
+    home = orchestrator_home
+    with other(SHELL, script, str(gate.directory), "job") as shell:
+        assert shell.join() == 0
+    eventually(lambda: runs_now(home, "job"))
+    supervisor = supervisor_of(home, "job")
+    assert supervisor in forkers_of(home)
+    assert len(forkers_of(home)) == 2
+    driver = driver_pid(home)
+    assert driver is not None
+    if how == "killed":
+        kill(driver)
+    else:
+        end_driver(home)
+    eventually(lambda: forkers_of(home) == [supervisor])
+    gate.open()
+    eventually(lambda: not is_alive(supervisor))
+    transport = LocalTransport(home)
+    TrainingJob.get("job", transport).wait(timeout_seconds=60)
+    transport.close()
+    ran_once(home, "job")
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="supervisors are forked on Linux only")
+def test_jobs_start_when_who_forks_supervisors_was_killed(
+    orchestrator_home: Path, gate: Gate, script: str
+) -> None:
+    home = orchestrator_home
+    with other(SHELL, script, str(gate.directory), "first") as shell:
+        assert shell.join() == 0
+    eventually(lambda: runs_now(home, "first"))
+    (forker,) = set(forkers_of(home)) - {supervisor_of(home, "first")}
+    kill(forker)
+    with other(SHELL, script, str(gate.directory), "second") as shell:
+        assert shell.join() == 0
+    eventually(lambda: runs_now(home, "second"))
+    assert forker not in forkers_of(home)
+    gate.open()
+    for name in ("first", "second"):
+        ran_once(home, name)

@@ -17,6 +17,7 @@ from tests.runtime.test_feed import TestEpochs, TestFailures, TestForms, TestThe
 from tests.runtime.test_limits import TestWithAControlGroup, groups_work  # noqa: F401
 from tests.runtime.test_log import TestInstallation, TestTheLog  # noqa: F401
 from tests.runtime.test_records import TestInAJob  # noqa: F401
+from tests.runtime.test_starter import Starter, TestAForkedSupervisor  # noqa: F401
 from tests.runtime.test_stop import TestMaxRuntime, TestWhenTheProgramHasEnded  # noqa: F401
 from tests.runtime.test_volume import TestAJob  # noqa: F401
 
@@ -42,6 +43,14 @@ def new_host(tmp_path: Path, python39: str) -> Iterator[Callable[..., Host]]:
     yield make
     for host in made:
         host.close()
+
+
+@pytest.fixture
+def starter(tmp_path: Path, python39: str) -> Iterator[Starter]:
+    """Forks supervisors, on Python 3.9 too."""
+    starter = Starter(tmp_path, python=python39)
+    yield starter
+    starter.end()
 
 
 @pytest.fixture(params=["none", "namespaces"])

@@ -1,4 +1,4 @@
-"""The verbs of the runtime: ``supervise``, ``train``, ``probe``, ``try-namespaces``."""
+"""The verbs of the runtime: what a back end starts, and what a program is started by."""
 
 from __future__ import annotations
 
@@ -6,7 +6,10 @@ import sys
 
 from orchestrator_runtime import contract
 
-USAGE = "usage: supervise HOST_DIRECTORY | train [-- PROGRAM [ARGUMENT ...]] | probe | try-namespaces\n"
+USAGE = (
+    "usage: supervise HOST_DIRECTORY | start-supervisors HOME | train [-- PROGRAM [ARGUMENT ...]] "
+    "| probe | try-namespaces\n"
+)
 
 
 def main(arguments: list[str]) -> int:
@@ -17,9 +20,13 @@ def main(arguments: list[str]) -> int:
     verb = arguments[0] if arguments else ""
     rest = arguments[1:]
     if verb == "supervise" and len(rest) == 1:
-        from orchestrator_runtime.supervise import supervise  # noqa: PLC0415 -- one verb a start
+        from orchestrator_runtime.supervise import supervise_alone  # noqa: PLC0415 -- one verb a start
 
-        return supervise(rest[0])
+        return supervise_alone(rest[0])
+    if verb == "start-supervisors" and len(rest) == 1:
+        from orchestrator_runtime.starter import start_supervisors  # noqa: PLC0415
+
+        return start_supervisors()
     if verb == "train":
         from orchestrator_runtime.train import train  # noqa: PLC0415
 

@@ -14,17 +14,28 @@ from orchestrator_runtime.status import Status
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from orchestrator_runtime.contract import ExitRecord, HostPlan
 
 
-def supervise(host_directory: str) -> int:
+def supervise_alone(host_directory: str) -> int:
+    """Supervise in a process that was started for it, with whatever its starter left open."""
+    _tidy_descriptors()
+    return supervise(host_directory)
+
+
+def supervise(host_directory: str, claimed: Callable[[], None] | None = None) -> int:
     """Run the plan in a host directory; return this process's exit code.
 
     Zero when the exit record was written, whatever it says; inside a container the program's
     own code, so that the engine is a second witness.
+
+    Args:
+        host_directory: Where the plan is, and everything else of this host.
+        claimed: Called when the directory is this process's.
     """
     directory = os.path.abspath(host_directory)
-    _tidy_descriptors()
     watcher = Signals()  # before the claim: whoever reads it may signal us
     try:
         claim(directory)
@@ -33,6 +44,8 @@ def supervise(host_directory: str) -> int:
     except OSError as error:
         sys.stderr.write(f"{directory} cannot be claimed: {error}\n")
         return contract.EXIT_CANNOT_CLAIM
+    if claimed is not None:
+        claimed()
     exit_file = ExitFile(directory)
     plan, problem = _read_plan(directory)
     if plan is None:

@@ -211,7 +211,8 @@ class World:
             clock=self.clock,
             executor=self.executor,
             wake=lambda: None,
-            changed=lambda _names: None,
+            changed=lambda: None,
+            ended=lambda _names: None,
             gpus_of=lambda job: job.spec.resources.gpus or 0,
             backends=backends,
         )

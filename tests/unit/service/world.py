@@ -127,7 +127,8 @@ class World:
             clock=self.clock,
             executor=self.executor,
             wake=lambda: None,
-            changed=lambda _names: self.changes.notify(),
+            changed=self.changes.notify,
+            ended=lambda _names: None,
             gpus_of=lambda job: job.spec.resources.gpus or 0,
             backends=self.backends,
         )

@@ -463,3 +463,33 @@ class TestTheThread:
         assert stage.loop.has_work()
         stage.run_one(0.5)
         assert not stage.loop.has_work()
+
+
+class Woken(TuningLoop):
+    """Counts how often it was told that there may be something to do."""
+
+    times = 0
+
+    def wake(self) -> None:
+        self.times += 1
+        super().wake()
+
+
+def test_the_end_of_a_training_job_of_its_own_wakes_it():
+    stage = Stage(tuning_spec())
+    stage.loop = loop = Woken(
+        store=stage.store.tunings,
+        jobs=stage.jobs,
+        metrics=stage.jobs,
+        logs=stage.jobs,
+        suggester=stage.search,
+        clock=stage.clock,
+        changed=lambda: None,
+        checkpoints_of=lambda name: name,
+    )
+    stage.tick()
+    before = loop.times
+    loop.ended(["another-job"])
+    assert loop.times == before
+    loop.ended(["another-job", stage.jobs.running()[0]])
+    assert loop.times == before + 1
