@@ -12,8 +12,8 @@ from typing import Any
 
 import pytest
 
-from orchestrator import CheckpointConfig, ModelTrainer, TuningJob
-from orchestrator.backends.docker_values import LABEL_HOME
+from orchestrator import CheckpointConfig, ModelTrainer, TrainingJob, TuningJob
+from orchestrator.backends.docker_values import LABEL_HOME, LABEL_JOB
 from orchestrator.blobs.bucket_values import ListQuery
 from orchestrator.blobs.buckets import BucketStore
 from orchestrator.embedded import LocalTransport
@@ -22,13 +22,21 @@ from orchestrator.tuner.configuration import configurations
 from tests.e2e.channels import read
 from tests.e2e.conftest import eventually
 from tests.e2e.s3_server import Bucket, bucket, s3_server
-from tests.e2e.test_promotion import JOBS, SCRIPT, check_goes_on, tuner
+from tests.e2e.test_promotion import JOBS, SCRIPT, began_behind, check_goes_on, tuner
 from tests.e2e.test_tuning import driver_of, wait_for
 
 __all__ = ["bucket", "s3_server"]
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(240)]
 
+HANGS = f"""{SCRIPT}
+    hung = kept.with_name("hung")
+    if state["epoch"] == 3 and not hung.exists():
+        hung.touch()
+        print("hangs", flush=True)
+        time.sleep(600)
+"""
+"""Goes on behind its third epoch only when it is begun again."""
 DOCKER = pytest.param("docker", marks=pytest.mark.docker)
 Trainer = Callable[..., ModelTrainer]
 
@@ -110,6 +118,19 @@ def containers_of(home: Path) -> list[str]:
         client.close()
 
 
+def remove_containers(home: Path, job_name: str) -> None:
+    """Take the containers of a training job away, as an engine does that loses its data."""
+    import docker
+
+    client = docker.from_env()
+    try:
+        labels = [f"{LABEL_HOME}={home}", f"{LABEL_JOB}={job_name}"]
+        for each in client.containers.list(filters={"label": labels}):
+            each.remove(force=True)
+    finally:
+        client.close()
+
+
 def check_same(job: TuningJob, quiet: TuningJob) -> list[TunedJob]:
     """Check that each went on where the one before had ended, to the results of a quiet one."""
     assert job.status == "Completed"
@@ -154,3 +175,30 @@ def test_a_killed_driver_promotes_nobody_twice_in_docker(
     job.wait()
     check_same(job, quiet)
     eventually(lambda: not containers_of(orchestrator_transport.home))
+
+
+@pytest.mark.docker
+def test_a_container_that_is_taken_away_goes_on_from_its_last_epoch(
+    trainer: Trainer, orchestrator_home: Path, base_image: str
+) -> None:
+    quiet = tuner(trainer(SCRIPT, hyperparameters={"epochs": 4})).tune()
+    program = trainer(HANGS, hyperparameters={"epochs": 4}, training_image=base_image)
+    job = tuner(program).tune(wait=False)
+
+    def hanging() -> TrainingJob | None:
+        for each in job.training_jobs():
+            if each.continues is not None and each.status == "InProgress":
+                promoted = TrainingJob.get(each.job_name, job._transport)
+                if "hangs" in map(str, promoted.logs()):
+                    return promoted
+        return None
+
+    promoted: TrainingJob = eventually(hanging, 120)
+    remove_containers(orchestrator_home, promoted.name)
+    job.wait()
+    tuned = list(job.training_jobs())
+    assert outcome(tuned) == outcome(list(quiet.training_jobs()))
+    assert promoted.refresh().record.attempt == 2
+    (mine,) = (each for each in tuned if each.job_name == promoted.name)
+    assert began_behind(job, mine) == 3
+    eventually(lambda: not containers_of(orchestrator_home))
