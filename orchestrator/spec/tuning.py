@@ -171,6 +171,12 @@ class TrainingJobDefinition(Spec):
         return None
 
 
+class TuningJobNamed(Spec):
+    """What a tuning job is called, to be checked before anything else of it is known."""
+
+    tuning_job_name: TuningJobName
+
+
 class TuningJobSpec(Spec):
     """One request to search hyperparameters by training jobs. Never changes after submit."""
 
@@ -365,8 +371,8 @@ def _check_limits(spec: TuningJobSpec) -> None:
             )
     elif all(end is None for end in ends):
         raise ValueError(
-            "a tuning job needs an end, got none; give limits.max_number_of_training_jobs, "
-            "max_runtime_in_seconds, max_epochs or completion criteria"
+            "a tuning job needs an end, got none; give limits.max_number_of_training_jobs "
+            "(max_jobs), max_runtime_in_seconds, max_epochs or completion criteria"
         )
 
 

@@ -111,6 +111,22 @@ def test_a_report_that_cannot_be_written_is_refused_before_anything_begins(
     assert cli_json("tunings", "--name", "refused-1")["tuning_jobs"] == []
 
 
+@pytest.mark.parametrize(
+    ("words", "why"),
+    [
+        (["--attach", "x", "--max-jobs", "2"], "--attach watches a tuning job as it was begun"),
+        (["--attach", "x", "--detach"], "--attach watches a tuning job as it was begun"),
+        (["-H", "rate=1"], "-H is for what is not searched, got 'rate'"),
+    ],
+)
+def test_words_that_would_have_no_effect_are_refused(
+    source: Path, words: list[str], why: str
+) -> None:
+    done = cli("tune", *(["."] if "--attach" not in words else []), *words, cwd=source)
+    assert done.returncode == 2
+    assert why in done.stderr
+
+
 def test_a_dashboard_follows_until_ctrl_c_and_leaves_nothing(source: Path) -> None:
     words = ("tune", str(source), "--name", "shown-1", "-H", "seconds=1", "--dashboard")
     with subprocess.Popen([*COMMAND, *words], stdout=subprocess.PIPE, text=True) as command:
@@ -148,8 +164,9 @@ def test_begun_watched_stopped_looked_at_and_forgotten(source: Path) -> None:
     assert cli_json("describe", "long-1")["record"]["status"] == "InProgress"
     stopped = cli("stop", "long-1", "--wait")
     assert stopped.stdout == "long-1 Stopped\n"
-    again = cli("tune", "--attach", "long-1")
+    again = cli("tune", "--attach", "@last")
     assert again.returncode == 143
+    assert "stopped as asked for" in again.stderr
     assert "long-1  Stopped" in again.stderr
     assert "long-1" in cli("tunings").stdout
     assert cli("delete", "long-1").stdout == "long-1 deleted\n"
