@@ -132,6 +132,11 @@ class WarmStart(Spec):
     parents: tuple[TuningJobName, ...] = Field(min_length=1, max_length=5)
     type: Literal["IdenticalDataAndAlgorithm", "TransferLearning"] = "IdenticalDataAndAlgorithm"
 
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        _refuse_twice(self.parents, "parents")
+        return self
+
 
 class TrainingJobDefinition(Spec):
     """One kind of training job, and what is varied of it."""

@@ -175,6 +175,8 @@ def test_what_can_never_run_is_refused(trainer: Trainer) -> None:
         tuner(trainer(SCRIPT)).tune(job_name="bad name")
     with pytest.raises(NotFound, match="no tuning job 'none'; `orchestrator tunings` shows"):
         tuner(trainer(SCRIPT), warm_start=["none"]).tune()
+    with pytest.raises(InvalidSpec, match="parents must be different, got 'none' twice"):
+        tuner(trainer(SCRIPT), warm_start=["none", "none"])
     with pytest.raises(InvalidSpec, match="/nowhere"):
         tuner(trainer(SCRIPT)).tune({"train": "/nowhere/at/all"})
 

@@ -70,6 +70,17 @@ def test_how_far_it_is():
     assert progress(seen(tuned(1, 0.5), limits=endless)) == "1 ended, best loss 0.5"
 
 
+@pytest.mark.parametrize(
+    ("status", "said"),
+    [(TrainingJobStatus.COMPLETED, "stopped early"), (TrainingJobStatus.STOPPED, "stopped")],
+)
+def test_what_people_stop_is_not_called_early(status: TrainingJobStatus, said: str):
+    overview = seen(tuned(1, 0.5, status=TrainingJobStatus.STOPPED))
+    ended = overview.record.model_copy(update={"status": status})
+    told = progress(overview.model_copy(update={"record": ended}))
+    assert told == f"1 of 6 ended, 1 {said}, best loss 0.5"
+
+
 @pytest.mark.parametrize("goal", ["Minimize", "Maximize"])
 def test_the_best_come_first_and_those_that_run_last(goal: str):
     objective = TuningObjective.parse({"metric_name": "loss", "type": goal})
