@@ -69,6 +69,7 @@ def test_a_line_for_each_training_job_and_the_best_in_the_end(source: Path) -> N
     assert lines[4].startswith("1  search-")
     assert "all 3 training jobs have ended" in done.stderr
     assert "orchestrator download search-" in done.stderr
+    assert "  its values  rate=0." in done.stderr
 
 
 def test_json_is_one_object_a_line(source: Path) -> None:
