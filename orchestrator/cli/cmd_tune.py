@@ -89,11 +89,12 @@ def command(
     when it completed, 1 when it failed, 143 when somebody stopped it, 130 when you left before
     the end.
     """
-    from orchestrator.cli.lookup import connected, find_tuning_job
+    from orchestrator.cli.lookup import connected, find_tuning_job, local_home
     from orchestrator.cli.tuning_follow import follow, shown
     from orchestrator.cli.tuning_request import TuneOptions, make_tuner
 
-    report = _checked(report, detach=detach, dashboard=dashboard)
+    here = local_home(home, url) is not None
+    report = _checked(report, detach=detach, dashboard=dashboard, here=here)
     options = TuneOptions(
         source=source,
         max_jobs=max_jobs,
@@ -128,8 +129,17 @@ def command(
     return exits.DONE
 
 
-def _checked(report: Path | None, *, detach: bool, dashboard: bool) -> Path | None:
-    """Return where the report goes: what cannot be done in the end is refused before."""
+def _checked(report: Path | None, *, detach: bool, dashboard: bool, here: bool) -> Path | None:
+    """Return where the report goes: what cannot be done in the end is refused before.
+
+    Args:
+        report: What was given.
+        detach: Whether nobody waits for the end.
+        dashboard: Whether it is shown until Ctrl-C.
+        here: Whether the report is drawn by this installation, not by a service elsewhere.
+    """
+    from importlib.util import find_spec
+
     from orchestrator.errors import InvalidSpec
     from orchestrator.report.file import check_place
 
@@ -150,6 +160,11 @@ def _checked(report: Path | None, *, detach: bool, dashboard: bool) -> Path | No
         )
     place = report.expanduser().absolute()
     check_place(place)
+    if here and find_spec("plotly") is None:
+        raise InvalidSpec(
+            "--report needs plotly, which is not installed here; install it with: "
+            "pip install 'orchestrator[report]'"
+        )
     return place
 
 

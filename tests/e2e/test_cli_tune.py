@@ -6,6 +6,7 @@ import json
 import signal
 import stat
 import subprocess
+import sys
 from pathlib import Path
 
 import httpx
@@ -110,6 +111,22 @@ def test_a_report_that_cannot_be_written_is_refused_before_anything_begins(
     assert done.returncode == 2
     assert why in done.stderr
     assert cli_json("tunings", "--name", "refused-1")["tuning_jobs"] == []
+
+
+def test_a_report_that_nothing_can_draw_is_refused_before_anything_begins(source: Path) -> None:
+    """It was found out after the last training job."""
+    program = "import sys; sys.modules['plotly'] = None; from orchestrator.cli.main import main; "
+    words = ["tune", str(source), "--name", "undrawn-1", "--report", str(source / "x.html")]
+    done = subprocess.run(
+        [sys.executable, "-c", f"{program}sys.exit(main({words!r}))"],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=SECONDS,
+    )
+    assert done.returncode == 2, done.stderr
+    assert "pip install 'orchestrator[report]'" in done.stderr
+    assert cli_json("tunings", "--name", "undrawn-1")["tuning_jobs"] == []
 
 
 @pytest.mark.parametrize(
