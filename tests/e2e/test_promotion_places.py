@@ -87,9 +87,9 @@ def place(request: pytest.FixtureRequest, orchestrator_home: Path, tmp_path: Pat
     return Place(
         None,
         lambda: {
-            name.replace("/checkpoints/", "/"): content
-            for name, content in in_directory(jobs).items()
-            if "/checkpoints/" in name
+            f"{kept.parent.name}/{name}": content
+            for kept in jobs.glob("*/checkpoints")  # what is beside them is being removed
+            for name, content in in_directory(kept).items()
         },
     )
 
