@@ -11,14 +11,15 @@ from orchestrator.cli import exits
 from orchestrator.cli.options import Home, Json, Url
 
 if TYPE_CHECKING:
-    from orchestrator.sdk.transport import Transport
+    from orchestrator.cli.tuning_request import TuneOptions
     from orchestrator.sdk.tuning_job import TuningJob
 
 EXAMPLES = """
 orchestrator tune jobs/digits_cnn
 orchestrator tune jobs/digits_cnn/job.toml --max-jobs 20 --parallel 2
 orchestrator tune jobs/digits_cnn -H epochs=5 --detach
-orchestrator tune --attach digits-cnn-261127-0644-d8b5 --report search.html
+orchestrator tune jobs/digits_cnn --image my-pytorch:2
+orchestrator tune --attach @last --report search.html
 orchestrator tune --attach digits-cnn-261127-0644-d8b5 --dashboard
 """
 
@@ -34,7 +35,9 @@ def command(
     ] = None,
     attach: Annotated[
         str | None,
-        typer.Option(metavar="NAME", help="Watch a tuning job that was begun before."),
+        typer.Option(
+            metavar="NAME", help="Watch a tuning job that was begun before; @last is the newest."
+        ),
     ] = None,
     name: Annotated[
         str | None, typer.Option(metavar="TEXT", help="Name of the tuning job.")
@@ -52,6 +55,9 @@ def command(
         int | None, typer.Option(metavar="N", min=0, help="Seed of the search.")
     ] = None,
     backend: Annotated[str | None, typer.Option(metavar="NAME", help="process or docker.")] = None,
+    image: Annotated[
+        str | None, typer.Option(metavar="IMAGE", help="Docker image to train in.")
+    ] = None,
     hyperparameter: Annotated[
         list[str] | None,
         typer.Option(
@@ -83,25 +89,30 @@ def command(
     when it completed, 1 when it failed, 143 when somebody stopped it, 130 when you left before
     the end.
     """
-    from orchestrator.cli.lookup import connected
+    from orchestrator.cli.lookup import connected, find_tuning_job, local_home
     from orchestrator.cli.tuning_follow import follow, shown
     from orchestrator.cli.tuning_request import TuneOptions, make_tuner
 
-    report = _checked(report, detach=detach, dashboard=dashboard)
+    here = local_home(home, url) is not None
+    report = _checked(report, detach=detach, dashboard=dashboard, here=here)
+    options = TuneOptions(
+        source=source,
+        max_jobs=max_jobs,
+        parallel=parallel,
+        strategy=strategy,
+        seed=seed,
+        backend=backend,
+        image=image,
+        hyperparameters=tuple(hyperparameter or ()),
+    )
+    if attach is not None:
+        _check_attached(options, name=name, detach=detach)
     with connected(home, url) as transport:
-        if attach is not None and dashboard:
-            return _on_dashboard(_attached(transport, attach), as_json=json)
         if attach is not None:
-            return follow(_attached(transport, attach), as_json=json, report=report)
-        options = TuneOptions(
-            source=source,
-            max_jobs=max_jobs,
-            parallel=parallel,
-            strategy=strategy,
-            seed=seed,
-            backend=backend,
-            hyperparameters=tuple(hyperparameter or ()),
-        )
+            attached = find_tuning_job(transport, attach)
+            if dashboard:
+                return _on_dashboard(attached, as_json=json)
+            return follow(attached, as_json=json, report=report)
         job = make_tuner(options, transport).tune(wait=False, job_name=name)
         if not detach:
             if not json:
@@ -118,8 +129,17 @@ def command(
     return exits.DONE
 
 
-def _checked(report: Path | None, *, detach: bool, dashboard: bool) -> Path | None:
-    """Return where the report goes: what cannot be done in the end is refused before."""
+def _checked(report: Path | None, *, detach: bool, dashboard: bool, here: bool) -> Path | None:
+    """Return where the report goes: what cannot be done in the end is refused before.
+
+    Args:
+        report: What was given.
+        detach: Whether nobody waits for the end.
+        dashboard: Whether it is shown until Ctrl-C.
+        here: Whether the report is drawn by this installation, not by a service elsewhere.
+    """
+    from importlib.util import find_spec
+
     from orchestrator.errors import InvalidSpec
     from orchestrator.report.file import check_place
 
@@ -140,6 +160,11 @@ def _checked(report: Path | None, *, detach: bool, dashboard: bool) -> Path | No
         )
     place = report.expanduser().absolute()
     check_place(place)
+    if here and find_spec("plotly") is None:
+        raise InvalidSpec(
+            "--report needs plotly, which is not installed here; install it with: "
+            "pip install 'orchestrator[report]'"
+        )
     return place
 
 
@@ -149,10 +174,16 @@ def _on_dashboard(job: TuningJob, *, as_json: bool) -> int:
     return show_dashboard(job, as_json=as_json)
 
 
-def _attached(transport: Transport, name: str) -> TuningJob:
-    from orchestrator.sdk.tuning_job import TuningJob
+def _check_attached(options: TuneOptions, *, name: str | None, detach: bool) -> None:
+    """Refuse what says how a tuning job begins where one is watched that has begun."""
+    from orchestrator.cli.tuning_request import TuneOptions
+    from orchestrator.errors import InvalidSpec
 
-    return TuningJob.get(name, transport)
+    if options != TuneOptions() or name is not None or detach:
+        raise InvalidSpec(
+            "--attach watches a tuning job as it was begun, got what begins one too; leave out "
+            "--attach, or all but --report, --dashboard, --json, --home and --url"
+        )
 
 
 def _tell_start(job: TuningJob) -> None:

@@ -85,6 +85,25 @@ def find_either(transport: Transport, name: str) -> dict[str, Any] | TuningJob:
     return find_job(transport, name)
 
 
+def find_tuning_job(transport: Transport, name: str) -> TuningJob:
+    """Return the tuning job that is meant.
+
+    Raises:
+        NotFound: There is none.
+    """
+    from orchestrator.sdk.tuning_job import TuningJob
+
+    if name == LAST:
+        rows = transport.tunings.list(limit=1)["jobs"]
+        if not rows:
+            raise NotFound(
+                "@last needs at least one tuning job, there is none yet; begin one with "
+                "`orchestrator tune`"
+            )
+        name = rows[0]["spec"]["tuning_job_name"]
+    return TuningJob.get(name, transport)
+
+
 def _newest(transport: Transport) -> str:
     rows = transport.list_jobs(limit=1)["jobs"]
     if not rows:

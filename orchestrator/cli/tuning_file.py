@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal, Self
+from typing import Any, Literal, Self
 
 from pydantic import Field, JsonValue, model_validator
 
@@ -28,6 +28,16 @@ class RangeTable(Spec):
     scaling_type: str = "Auto"
     step: int | float | None = None
     when: dict[str, tuple[JsonValue, ...]] = Field(default_factory=dict)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _table(cls, given: Any) -> Any:
+        if not isinstance(given, dict | cls):
+            raise ValueError(  # noqa: TRY004 -- pydantic makes a broken rule of it
+                f"a range is a table, got {given!r:.80}; write {{ values = [...] }}, or "
+                "{ min_value = ..., max_value = ... }"
+            )
+        return given
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:

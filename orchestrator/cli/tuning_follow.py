@@ -12,6 +12,7 @@ from orchestrator.cli.board import (
     best_so_far,
     importance_text,
     leaderboard,
+    values_text,
 )
 from orchestrator.cli.output import STATUS_STYLES, note, print_json, safe, styled
 from orchestrator.cli.tables import draw
@@ -129,6 +130,8 @@ def tell(job: TuningJob) -> None:
     if record.message:
         note(safe(record.message))
     if overview.best is not None:
+        if overview.best.values:
+            note(f"  its values  {safe(values_text(overview.best))}")
         note(f"  its model   orchestrator download {overview.best.job_name}")
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.cli.jobfile import JOB_FILE, read_job_file
-from orchestrator.cli.request import RunOptions, make_trainer
+from orchestrator.cli.request import RunOptions, make_trainer, pairs
 from orchestrator.errors import InvalidSpec
 from orchestrator.sdk.tuner import HyperparameterTuner
 
@@ -25,6 +25,7 @@ class TuneOptions:
     strategy: str | None = None
     seed: int | None = None
     backend: str | None = None
+    image: str | None = None
     hyperparameters: tuple[str, ...] = ()
 
 
@@ -42,8 +43,17 @@ def make_tuner(options: TuneOptions, transport: Transport) -> HyperparameterTune
             "none; jobs/digits_cnn/job.toml of this project shows one"
         )
     run = RunOptions(
-        source=directory, backend=options.backend, hyperparameters=options.hyperparameters
+        source=directory,
+        backend=options.backend,
+        image=options.image,
+        hyperparameters=options.hyperparameters,
     )
+    searched = sorted(table.ranges.keys() & pairs(options.hyperparameters, "-H"))
+    if searched:
+        raise InvalidSpec(
+            f"-H is for what is not searched, got {searched[0]!r}, which [tuning.ranges] of "
+            f"{directory / JOB_FILE} has; leave one of them out"
+        )
     given: dict[str, Any] = {
         key: getattr(table, key) for key in table.model_fields_set - {"ranges"}
     }

@@ -5,8 +5,15 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING, Protocol
 
-from orchestrator.cli.board import HEADER, best_so_far, ended_line, leaderboard
+from orchestrator.cli.board import (
+    HEADER,
+    STATUS_COLUMN,
+    best_so_far,
+    ended_line,
+    leaderboard,
+)
 from orchestrator.cli.output import print_json, safe
+from orchestrator.cli.tables import for_terminal
 from orchestrator.clock import SystemClock
 from orchestrator.report.tuning_words import progress
 
@@ -90,14 +97,12 @@ class BoardView:
     def _drawn(self, overview: TuningOverview, jobs: Sequence[TunedJob]) -> Group:
         from rich.console import Group
         from rich.progress_bar import ProgressBar
-        from rich.table import Table
         from rich.text import Text
 
-        board = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
-        for title in HEADER:
-            board.add_column(title, no_wrap=True, overflow="ellipsis")
-        for row in leaderboard(overview, jobs, self._clock.now()):
-            board.add_row(*(Text(safe(cell)) for cell in row), style=None if row[0] else "dim")
+        rows = leaderboard(overview, jobs, self._clock.now())
+        board = for_terminal(rows, HEADER, status_column=STATUS_COLUMN)
+        for drawn, row in zip(board.rows, rows, strict=True):
+            drawn.style = None if row[0] else "dim"
         most = overview.record.spec.limits.max_number_of_training_jobs
         ended = sum(job.ended_at is not None and not job.is_retryable for job in jobs)
         lines = [Text(progress(overview), style="bold")]

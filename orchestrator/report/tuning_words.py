@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from orchestrator.report.words import number
+from orchestrator.spec.state import TrainingJobStatus
 
 if TYPE_CHECKING:
     from orchestrator.spec.tuned import TuningOverview
@@ -17,7 +18,9 @@ def progress(overview: TuningOverview) -> str:
     ended = counts.completed + counts.stopped + counts.non_retryable_error
     parts = [f"{ended} of {most} ended" if most else f"{ended} ended"]
     parts += [f"{counts.in_progress} running"] if counts.in_progress else []
-    parts += [f"{counts.stopped} stopped early"] if counts.stopped else []
+    is_stopped = record.status in {TrainingJobStatus.STOPPING, TrainingJobStatus.STOPPED}
+    how = "stopped" if is_stopped else "stopped early"  # or by whom the tuning job was
+    parts += [f"{counts.stopped} {how}"] if counts.stopped else []
     failed = counts.non_retryable_error
     parts += [f"{failed} failed"] if failed else []
     if overview.best is not None:

@@ -63,7 +63,14 @@ def parameters_of(ranges: Mapping[str, Range]) -> tuple[spec.Parameter, ...]:
     Raises:
         InvalidSpec: One is no range, or breaks a rule.
     """
-    return tuple(_parameter(name, each) for name, each in ranges.items())
+    return tuple(_named(name, each) for name, each in ranges.items())
+
+
+def _named(name: str, each: Range) -> spec.Parameter:
+    try:
+        return _parameter(name, each)
+    except InvalidSpec as error:
+        raise InvalidSpec(f"range of {name!r}: {error.message}") from error
 
 
 def _parameter(name: str, each: Range) -> spec.Parameter:
@@ -75,8 +82,7 @@ def _parameter(name: str, each: Range) -> spec.Parameter:
         return spec.CategoricalParameter.parse({"name": name, "when": when, **members})
     if not isinstance(each, ContinuousParameter | IntegerParameter):
         raise InvalidSpec(
-            f"hyperparameter_ranges[{name!r}] must be a ContinuousParameter, IntegerParameter or "
-            f"CategoricalParameter, got {each!r:.80}; wrap its values in one of these"
+            f"must be a ContinuousParameter, IntegerParameter or CategoricalParameter, got {each!r:.80}; wrap its values in one of these"
         )
     members = {
         "min_value": each.min_value,

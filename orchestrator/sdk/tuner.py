@@ -23,6 +23,7 @@ from orchestrator.spec.tuning import (
     MetricConstraint,
     Strategy,
     TrainingJobDefinition,
+    TuningJobNamed,
     TuningJobSpec,
     TuningLimits,
     TuningObjective,
@@ -252,6 +253,7 @@ class HyperparameterTuner:
         self, job_name: str | None, transport: Transport, channels: Channels | None
     ) -> TuningJobSpec:
         name = job_name or ids.unique_tuning_job_name(self.base_tuning_job_name, datetime.now(UTC))
+        TuningJobNamed.parse({"tuning_job_name": name})  # a training job's may be longer
         return TuningJobSpec.parse(
             {
                 "tuning_job_name": name,

@@ -132,6 +132,11 @@ class WarmStart(Spec):
     parents: tuple[TuningJobName, ...] = Field(min_length=1, max_length=5)
     type: Literal["IdenticalDataAndAlgorithm", "TransferLearning"] = "IdenticalDataAndAlgorithm"
 
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        _refuse_twice(self.parents, "parents")
+        return self
+
 
 class TrainingJobDefinition(Spec):
     """One kind of training job, and what is varied of it."""
@@ -169,6 +174,12 @@ class TrainingJobDefinition(Spec):
             if value.isdecimal() and int(value) > 0:
                 return name, int(value)
         return None
+
+
+class TuningJobNamed(Spec):
+    """What a tuning job is called, to be checked before anything else of it is known."""
+
+    tuning_job_name: TuningJobName
 
 
 class TuningJobSpec(Spec):
@@ -365,8 +376,8 @@ def _check_limits(spec: TuningJobSpec) -> None:
             )
     elif all(end is None for end in ends):
         raise ValueError(
-            "a tuning job needs an end, got none; give limits.max_number_of_training_jobs, "
-            "max_runtime_in_seconds, max_epochs or completion criteria"
+            "a tuning job needs an end, got none; give limits.max_number_of_training_jobs "
+            "(max_jobs), max_runtime_in_seconds, max_epochs or completion criteria"
         )
 
 

@@ -41,19 +41,19 @@ def violations_text(errors: Iterable[Any], kind: str) -> str:
         errors: As pydantic lists them.
         kind: What was wrong: ``specification``, ``request``, …
     """
-    lines = [_violation(item, kind) for item in errors]
+    lines = [_violation(item) for item in errors]
     rules = "rule" if len(lines) == 1 else "rules"
     return f"{len(lines)} {rules} of the {kind} broken: {'. '.join(lines)}"
 
 
-def _violation(item: Any, kind: str) -> str:
+def _violation(item: Any) -> str:
     place = [str(part) for part in item["loc"]]
     rule, remedy = _rule(item)
     if place:  # the place says the name already: no `regex: regex must …`
         rule = rule.removeprefix(f"{place[-1]} ")
     value = _value(item, place)
-    where = ".".join(_short(part) for part in place) or kind
-    return f"{where}: {rule}{value}{remedy}"
+    where = ".".join(_short(part) for part in place) + ": " if place else ""
+    return f"{where}{rule}{value}{remedy}"
 
 
 def _rule(item: Any) -> tuple[str, str]:

@@ -103,7 +103,7 @@ def check_deletable(record: TuningJobRecord) -> None:
 
 def no_such_tuning_job(name: str) -> str:
     """Return the message for a name that nothing has."""
-    return f"there is no tuning job {name!r}; `orchestrator tune list` shows those that exist"
+    return f"there is no tuning job {name!r}; `orchestrator tunings` shows those that exist"
 
 
 def name_taken(name: str) -> str:

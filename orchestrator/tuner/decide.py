@@ -38,6 +38,7 @@ FAILURES = 5
 """Training jobs that all failed, from the first on, after which no more are tried."""
 RETRIES = 3
 """Times that the same values are tried again where the platform failed a training job."""
+STOPPED_MESSAGE = "stopped as asked for"
 
 
 @dataclass(frozen=True)
@@ -339,9 +340,9 @@ def _ending(
     now: datetime,
 ) -> Steps:
     """End those that run, and the tuning job with the last of them."""
-    ends = ends or _End(TrainingJobStatus.STOPPED, "it was asked to stop", stops_running=True)
+    ends = ends or _End(TrainingJobStatus.STOPPED, STOPPED_MESSAGE, stops_running=True)
     if record.status is TrainingJobStatus.STOPPING and ends.status is not TrainingJobStatus.FAILED:
-        ends = replace(ends, status=TrainingJobStatus.STOPPED, message=record.message)
+        ends = replace(ends, status=TrainingJobStatus.STOPPED, message=STOPPED_MESSAGE)
     submitted = [job for job in open_jobs if job.status is not None]
     stops = tuple(
         Stop(job.job_name, f"its tuning job ends: {ends.message}", is_early=False)

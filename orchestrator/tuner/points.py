@@ -15,7 +15,7 @@ from orchestrator.spec.ranges import (
 from orchestrator.spec.tuning import in_order
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from orchestrator.spec.ranges import Parameter
 
@@ -140,21 +140,34 @@ def point_at(parameters: Sequence[Parameter], shares: Sequence[float]) -> dict[s
     return values
 
 
-def grid(parameters: Sequence[Parameter]) -> list[dict[str, str]]:
-    """Return all combinations of values, each once; the last parameter changes fastest."""
-    found: list[dict[str, str]] = [{}]
-    for parameter in in_order(parameters):
-        found = [
-            {**values, **more}
-            for values in found
-            for more in (_choices(parameter) if counts(parameter, values) else ({},))
-        ]
-    return found
+def grid(parameters: Sequence[Parameter]) -> Iterator[dict[str, str]]:
+    """Yield all combinations of values, each once; the last parameter changes fastest.
+
+    There may be more of them than memory holds.
+    """
+    return _combinations(in_order(parameters), {})
 
 
-def _choices(parameter: Parameter) -> list[dict[str, str]]:
-    size = int(parameter.size)
-    return [{parameter.name: at(parameter, (place + 0.5) / size)} for place in range(size)]
+def _combinations(
+    left: Sequence[Parameter], chosen: Mapping[str, str]
+) -> Iterator[dict[str, str]]:
+    if not left:
+        yield dict(chosen)
+        return
+    first, rest = left[0], left[1:]
+    if not counts(first, chosen):
+        yield from _combinations(rest, chosen)
+        return
+    for place in range(int(first.size)):
+        yield from _combinations(rest, {**chosen, first.name: _choice(first, place)})
+
+
+def _choice(parameter: Parameter, place: int) -> str:
+    """Return one of the values that can be counted; no scale leaves any of them out."""
+    if isinstance(parameter, CategoricalParameter):
+        return parameter.values[place]
+    low, high = parameter.ends
+    return text_of(parameter, min(low + place * (parameter.step or 0), high))
 
 
 def is_conditional(parameters: Sequence[Parameter]) -> bool:

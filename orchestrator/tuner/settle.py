@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 SHOWN_LINES = 5
 SHOWN_CHARACTERS = 120
 _PRINTED = "; it last printed: "
+_NUMBER = re.compile(r"0x[0-9a-f]+|[-+]?\d[\d.]*(e[-+]?\d+)?", re.ASCII)
 
 
 @dataclass(frozen=True)
@@ -234,7 +236,12 @@ def common_failure(jobs: Sequence[TunedJob]) -> str:
     reasons = [(job.failure_reason or "unknown").strip().splitlines()[-1] for job in failed]
     if not reasons:
         return "no training job has failed"
-    counts = Counter(reason.partition(_PRINTED)[0] for reason in reasons)
+    counts = Counter(map(_kind_of_failure, reasons))
     common, count = counts.most_common(1)[0]
-    example = next(reason for reason in reasons if reason.partition(_PRINTED)[0] == common)
+    example = next(reason for reason in reasons if _kind_of_failure(reason) == common)
     return f"{count} of {len(reasons)} training jobs: {example}"
+
+
+def _kind_of_failure(reason: str) -> str:
+    """Return what training jobs of other values would say too: numbers do not count."""
+    return _NUMBER.sub("0", reason.partition(_PRINTED)[0])

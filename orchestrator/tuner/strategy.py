@@ -99,9 +99,11 @@ def _evenly(dimensions: int, seed: int, index: int) -> Sequence[float] | None:
 
 
 def _unseen_of_grid(question: Question) -> dict[str, str]:
-    seen = [dict(point.values) for point in question.points]
-    left = [values for values in grid(question.parameters) if values not in seen]
-    return left[0] if left else {}
+    seen = {frozenset(point.values.items()) for point in question.points}
+    unseen = (
+        values for values in grid(question.parameters) if frozenset(values.items()) not in seen
+    )
+    return next(unseen, {})
 
 
 def _turns(question: Question, seed: int) -> Iterator[tuple[Question, BaseSampler]]:

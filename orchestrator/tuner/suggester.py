@@ -6,14 +6,14 @@ import logging
 import subprocess  # argv lists only
 import sys
 import threading
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from orchestrator.tuner.letters import question_line, read_answer
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from orchestrator.tuner.points import Question
 
@@ -22,6 +22,10 @@ logger = logging.getLogger(__name__)
 PROGRAM = (sys.executable, "-m", "orchestrator.tuner.search")
 DEATHS = 3
 """Processes that may die over one question before it counts as one without an answer."""
+
+
+LONGEST_SECONDS = 300.0
+"""Time for one answer: all tuning jobs wait for it, and a sampler of a user's may hang."""
 
 
 @dataclass(frozen=True)
@@ -46,11 +50,18 @@ class Suggester:
     Args:
         told: Called, in that thread, when there is a new answer.
         program: What answers.
+        longest_seconds: After so long without an answer there is none.
     """
 
-    def __init__(self, told: Callable[[], None], program: Sequence[str] = PROGRAM) -> None:
+    def __init__(
+        self,
+        told: Callable[[], None],
+        program: Sequence[str] = PROGRAM,
+        longest_seconds: float = LONGEST_SECONDS,
+    ) -> None:
         self._told = told
         self._program = tuple(program)
+        self._longest_seconds = longest_seconds
         self._news = threading.Condition()
         self._open: dict[int, Question] = {}
         self._answers: dict[int, Answer] = {}
@@ -146,17 +157,38 @@ class Suggester:
         process = self._started()
         if process is None or process.stdin is None or process.stdout is None:
             return None
-        try:
-            process.stdin.write(question_line(number, question))
-            process.stdin.flush()
-            line = process.stdout.readline()
-        except OSError:
-            line = b""
+        with self._limited(process) as is_late:
+            try:
+                process.stdin.write(question_line(number, question))
+                process.stdin.flush()
+                line = process.stdout.readline()
+            except OSError:
+                line = b""
         if line:
             _, values, error = read_answer(line)
             return Answer(values, error)
         self._lost(process)
+        if is_late.is_set():
+            return Answer(None, f"the search gave no answer within {self._longest_seconds:g} s")
         return None
+
+    @contextmanager
+    def _limited(self, process: subprocess.Popen[bytes]) -> Iterator[threading.Event]:
+        """Kill the process when time is over; the event tells that it was."""
+        late = threading.Event()
+
+        def end() -> None:
+            late.set()
+            process.kill()
+
+        timer = threading.Timer(self._longest_seconds, end)
+        timer.daemon = True
+        timer.start()
+        try:
+            yield late
+        finally:
+            timer.cancel()
+            timer.join()
 
     def _started(self) -> subprocess.Popen[bytes] | None:
         """Return the process, started if there is none; None when it is not wanted any more."""

@@ -10,10 +10,10 @@ from contextlib import contextmanager
 import pytest
 
 from orchestrator.spec.ranges import CategoricalParameter, ContinuousParameter
-from orchestrator.tuner.letters import question_line, read_question
+from orchestrator.tuner.letters import answer_line, question_line, read_question
 from orchestrator.tuner.points import Point, Question
 from orchestrator.tuner.strategy import suggest
-from orchestrator.tuner.suggester import DEATHS, PROGRAM, Answer, Suggester
+from orchestrator.tuner.suggester import DEATHS, LONGEST_SECONDS, PROGRAM, Answer, Suggester
 
 SECONDS = 60
 SPACE = (
@@ -31,9 +31,11 @@ def question(index: int, **more: object) -> Question:
 class Asking:
     """A suggester, and a way to wait for it."""
 
-    def __init__(self, program: tuple[str, ...] = PROGRAM) -> None:
+    def __init__(
+        self, program: tuple[str, ...] = PROGRAM, longest_seconds: float = LONGEST_SECONDS
+    ) -> None:
         self.news = threading.Event()
-        self.suggester = Suggester(self.news.set, program)
+        self.suggester = Suggester(self.news.set, program, longest_seconds)
 
     def wait(self, number: int) -> Answer:
         while True:
@@ -105,6 +107,27 @@ def test_a_question_that_kills_is_given_up():
         for answer in answers:
             assert answer.values is None
             assert f"{DEATHS} times over it" in answer.error
+
+
+def test_a_question_that_hangs_is_given_up_so_that_others_are_answered():
+    """As a user's sampler does; its process is replaced."""
+    line = answer_line(2, values={"kind": "b"})
+    program = f"""
+import sys, time
+for line in sys.stdin:
+    if '"hang:make"' in line:
+        time.sleep(600)
+    sys.stdout.buffer.write({line!r})
+    sys.stdout.flush()
+"""
+    one = Asking(python(program), longest_seconds=3)
+    try:
+        hanging = one.suggester.ask(question(1, sampler="hang:make"))
+        good = one.suggester.ask(question(2))
+        assert one.wait(hanging) == Answer(None, "the search gave no answer within 3 s")
+        assert one.wait(good).values == {"kind": "b"}
+    finally:
+        one.suggester.close()
 
 
 def test_questions_that_are_larger_than_a_pipe_block_nobody():

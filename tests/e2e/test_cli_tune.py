@@ -6,6 +6,7 @@ import json
 import signal
 import stat
 import subprocess
+import sys
 from pathlib import Path
 
 import httpx
@@ -69,6 +70,7 @@ def test_a_line_for_each_training_job_and_the_best_in_the_end(source: Path) -> N
     assert lines[4].startswith("1  search-")
     assert "all 3 training jobs have ended" in done.stderr
     assert "orchestrator download search-" in done.stderr
+    assert "  its values  rate=0." in done.stderr
 
 
 def test_json_is_one_object_a_line(source: Path) -> None:
@@ -111,6 +113,38 @@ def test_a_report_that_cannot_be_written_is_refused_before_anything_begins(
     assert cli_json("tunings", "--name", "refused-1")["tuning_jobs"] == []
 
 
+def test_a_report_that_nothing_can_draw_is_refused_before_anything_begins(source: Path) -> None:
+    """It was found out after the last training job."""
+    program = "import sys; sys.modules['plotly'] = None; from orchestrator.cli.main import main; "
+    words = ["tune", str(source), "--name", "undrawn-1", "--report", str(source / "x.html")]
+    done = subprocess.run(
+        [sys.executable, "-c", f"{program}sys.exit(main({words!r}))"],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=SECONDS,
+    )
+    assert done.returncode == 2, done.stderr
+    assert "pip install 'orchestrator[report]'" in done.stderr
+    assert cli_json("tunings", "--name", "undrawn-1")["tuning_jobs"] == []
+
+
+@pytest.mark.parametrize(
+    ("words", "why"),
+    [
+        (["--attach", "x", "--max-jobs", "2"], "--attach watches a tuning job as it was begun"),
+        (["--attach", "x", "--detach"], "--attach watches a tuning job as it was begun"),
+        (["-H", "rate=1"], "-H is for what is not searched, got 'rate'"),
+    ],
+)
+def test_words_that_would_have_no_effect_are_refused(
+    source: Path, words: list[str], why: str
+) -> None:
+    done = cli("tune", *(["."] if "--attach" not in words else []), *words, cwd=source)
+    assert done.returncode == 2
+    assert why in done.stderr
+
+
 def test_a_dashboard_follows_until_ctrl_c_and_leaves_nothing(source: Path) -> None:
     words = ("tune", str(source), "--name", "shown-1", "-H", "seconds=1", "--dashboard")
     with subprocess.Popen([*COMMAND, *words], stdout=subprocess.PIPE, text=True) as command:
@@ -148,8 +182,9 @@ def test_begun_watched_stopped_looked_at_and_forgotten(source: Path) -> None:
     assert cli_json("describe", "long-1")["record"]["status"] == "InProgress"
     stopped = cli("stop", "long-1", "--wait")
     assert stopped.stdout == "long-1 Stopped\n"
-    again = cli("tune", "--attach", "long-1")
+    again = cli("tune", "--attach", "@last")
     assert again.returncode == 143
+    assert "stopped as asked for" in again.stderr
     assert "long-1  Stopped" in again.stderr
     assert "long-1" in cli("tunings").stdout
     assert cli("delete", "long-1").stdout == "long-1 deleted\n"

@@ -165,6 +165,18 @@ def test_what_can_never_run_is_refused(trainer: Trainer) -> None:
         tuner(trainer(SCRIPT), hyperparameter_ranges={"x": ContinuousParameter(2, 1)})
     with pytest.raises(InvalidSpec, match="must be a ContinuousParameter"):
         tuner(trainer(SCRIPT), hyperparameter_ranges={"x": [1, 2]})
+    with pytest.raises(InvalidSpec, match="range of 'x': .* scaling_type: must be 'Auto'"):
+        tuner(trainer(SCRIPT), hyperparameter_ranges={"x": ContinuousParameter(0, 1, "Log")})
+    with pytest.raises(InvalidSpec, match="broken: a Logarithmic range must be above 0"):
+        tuner(
+            trainer(SCRIPT), hyperparameter_ranges={"x": ContinuousParameter(0, 1, "Logarithmic")}
+        )
+    with pytest.raises(InvalidSpec, match=r"tuning_job_name: must match .*\{0,31\}"):
+        tuner(trainer(SCRIPT)).tune(job_name="bad name")
+    with pytest.raises(NotFound, match="no tuning job 'none'; `orchestrator tunings` shows"):
+        tuner(trainer(SCRIPT), warm_start=["none"]).tune()
+    with pytest.raises(InvalidSpec, match="parents must be different, got 'none' twice"):
+        tuner(trainer(SCRIPT), warm_start=["none", "none"])
     with pytest.raises(InvalidSpec, match="/nowhere"):
         tuner(trainer(SCRIPT)).tune({"train": "/nowhere/at/all"})
 

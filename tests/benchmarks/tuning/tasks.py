@@ -46,7 +46,7 @@ class Task:
 
     def rows(self) -> list[list[dict[str, str]]]:
         """All points, in groups that differ in the last parameter only."""
-        points, size = grid(self.parameters), int(self.parameters[-1].size)
+        points, size = list(grid(self.parameters)), int(self.parameters[-1].size)
         return [points[start : start + size] for start in range(0, len(points), size)]
 
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import io
 from datetime import timedelta
 from typing import Any
 
 import pytest
+from rich.console import Console
 
 from orchestrator.cli.board import (
     best_so_far,
@@ -13,6 +15,7 @@ from orchestrator.cli.board import (
     importance_text,
     leaderboard,
 )
+from orchestrator.cli.tuning_views import BoardView
 from orchestrator.report.tuning_words import progress
 from orchestrator.spec.state import TrainingJobStatus
 from orchestrator.spec.tuned import ObjectiveStatus, TunedJob, TuningOverview
@@ -70,6 +73,17 @@ def test_how_far_it_is():
     assert progress(seen(tuned(1, 0.5), limits=endless)) == "1 ended, best loss 0.5"
 
 
+@pytest.mark.parametrize(
+    ("status", "said"),
+    [(TrainingJobStatus.COMPLETED, "stopped early"), (TrainingJobStatus.STOPPED, "stopped")],
+)
+def test_what_people_stop_is_not_called_early(status: TrainingJobStatus, said: str):
+    overview = seen(tuned(1, 0.5, status=TrainingJobStatus.STOPPED))
+    ended = overview.record.model_copy(update={"status": status})
+    told = progress(overview.model_copy(update={"record": ended}))
+    assert told == f"1 of 6 ended, 1 {said}, best loss 0.5"
+
+
 @pytest.mark.parametrize("goal", ["Minimize", "Maximize"])
 def test_the_best_come_first_and_those_that_run_last(goal: str):
     objective = TuningObjective.parse({"metric_name": "loss", "type": goal})
@@ -80,6 +94,20 @@ def test_the_best_come_first_and_those_that_run_last(goal: str):
     assert [row[0] for row in rows] == ["1", "2", "3", ""]
     assert rows[-1][2:5] == ("InProgress", "1 min 40 s", "")
     assert rows[0][5] == "rate=0.123457  width=8  kind=sgd"
+
+
+def test_a_terminal_of_80_columns_shows_objectives_whole_and_of_values_what_fits():
+    long: dict[str, Any] = {"job_name": "digits-cnn-261127-1309-c464-003-9416c303"}
+    long["values"] = {f"rate-{number}": "0.123456789" for number in range(5)}
+    jobs = (tuned(1, 0.424355, **long), tuned(2, **long))
+    shown = io.StringIO()
+    view = BoardView(Console(file=shown, width=80, force_terminal=True, color_system=None))
+    view.show(seen(*jobs), jobs)
+    best, running = (line for line in shown.getvalue().splitlines() if long["job_name"] in line)
+    view.close()
+    assert best.startswith(f"1  {long['job_name']}  Completed   10 s  ")
+    assert "  0.424355  " in best
+    assert "  InProgress  " in running
 
 
 def test_what_breaks_a_constraint_is_no_best():

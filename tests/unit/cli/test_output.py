@@ -87,6 +87,17 @@ def test_the_names_in_a_table_are_never_cut_before_the_message_is(monkeypatch):
     assert "n" * 63 in terminal.getvalue()
 
 
+def test_no_narrow_column_gives_way_to_a_long_last_one(monkeypatch):
+    terminal = Terminal()
+    monkeypatch.setattr("sys.stdout", terminal)
+    monkeypatch.setenv("COLUMNS", "80")
+    draw([("1", "n" * 40, "7.8 s", "0.25", "m" * 200)], ("", "NAME", "TOOK", "LOSS", "VALUES"))
+    words = re.sub(r"\x1b\[[0-9;]*m", "", terminal.getvalue()).split()
+    assert words[:9] == ["NAME", "TOOK", "LOSS", "VALUES", "1", "n" * 40, "7.8", "s", "0.25"]
+    assert words[9].startswith("mmm")
+    assert words[9].endswith("m…")
+
+
 @pytest.mark.parametrize(
     ("seconds", "text"),
     [

@@ -59,6 +59,12 @@ def test_a_range_that_is_none_is_refused(table: dict[str, Any]):
         ranges(x=table)
 
 
+def test_a_range_that_is_no_table_is_told_how_to_write_it():
+    told = r"tuning.ranges.x: a range is a table, got \[0, 1\]; write \{ values = "
+    with pytest.raises(InvalidSpec, match=told):
+        parse_job_file({"tuning": {"objective_metric_name": "a", "ranges": {"x": [0, 1]}}})
+
+
 def test_a_misspelled_key_is_told():
     with pytest.raises(InvalidSpec, match="did you mean 'max_jobs'"):
         parse_job_file({"tuning": {"objective_metric_name": "a", "ranges": {}, "max_job": 3}})
@@ -91,6 +97,15 @@ def test_the_command_line_wins_over_the_file(tmp_path: Path):
     assert (given.strategy, given.random_seed) == ("Random", 5)
     (kind,) = given.kinds.values()
     assert kind.trainer.hyperparameters["epochs"] == "1"
+    (kind,) = tuner(tmp_path, image="my-image:2").kinds.values()
+    assert kind.trainer.training_image == "my-image:2"
+
+
+def test_a_value_of_what_is_searched_is_refused_not_forgotten(tmp_path: Path):
+    (tmp_path / "train.py").write_text("pass")
+    (tmp_path / "job.toml").write_text(FILE)
+    with pytest.raises(InvalidSpec, match="-H is for what is not searched, got 'rate'"):
+        tuner(tmp_path, hyperparameters=("epochs=1", "rate=0.5"))
 
 
 def test_what_is_missing_is_named(tmp_path: Path):

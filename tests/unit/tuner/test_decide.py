@@ -181,6 +181,18 @@ class TestEnds:
         assert len(world.submitted) <= FAILURES + 2
         assert "no module named torhc" in str(world.record.failure_reason)
 
+    def test_reasons_that_differ_in_numbers_are_one(self):
+        """Values of the training job, sizes, addresses."""
+        world = World(tuning_spec(limits=limits(3, 3)))
+        go(world)
+        for place, name in enumerate(world.running()):
+            size = ("1.5", "2e-3", "-7")[place]
+            world.end(name, EndReason.EXIT_CODE, f"no memory for --rate {size} at 0x7f{place}a")
+        go(world)
+        reason = str(world.record.failure_reason)
+        assert "; 3 of 3 training jobs: " in reason
+        assert "no memory for --rate 1.5 at 0x7f0a" in reason
+
     def test_one_result_among_failures_and_it_goes_on(self):
         world = World(tuning_spec(limits=limits(12, 2)))
         for turn in range(20):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from typing import Any
 
@@ -16,7 +17,8 @@ from orchestrator.spec.ranges import (
     Parameter,
 )
 from orchestrator.spec.tuning import grid_size
-from orchestrator.tuner.points import at, grid, is_conditional, point_at
+from orchestrator.tuner.points import Point, Question, at, grid, is_conditional, point_at
+from orchestrator.tuner.strategy import suggest
 
 SCALES = st.sampled_from(["Linear", "Logarithmic", "ReverseLogarithmic"])
 
@@ -81,13 +83,35 @@ WIDTH = IntegerParameter(name="width", min_value=1, max_value=4, step=3)
 
 def test_a_grid_has_every_combination_once_and_respects_conditions():
     space: list[Parameter] = [MOMENTUM, WIDTH, OPTIMIZER]
-    found = grid(space)
+    found = list(grid(space))
     assert len(found) == grid_size(space) == 8
     assert len({tuple(sorted(values.items())) for values in found}) == 8
     assert {"optimizer": "adam", "width": "4"} in found
     assert {"optimizer": "sgd", "momentum": "0.5", "width": "1"} in found
     assert is_conditional(space)
     assert not is_conditional([WIDTH, OPTIMIZER])
+
+
+def test_a_grid_that_no_memory_holds_is_gone_through_step_by_step():
+    """The seeds of two programs, say: 10 ** 18 combinations."""
+    space = [IntegerParameter(name=name, min_value=1, max_value=10**9) for name in ("a", "b")]
+    asked = Question(
+        strategy="Grid",
+        parameters=tuple(space),
+        objectives=1,
+        seed=1,
+        index=2,
+        points=(Point({"a": "1", "b": "1"}), Point({"b": "3", "a": "1"})),
+    )
+    assert suggest(asked) == {"a": "1", "b": "2"}
+    assert list(itertools.islice(grid(space), 2)) == [{"a": "1", "b": "1"}, {"a": "1", "b": "2"}]
+
+
+def test_a_grid_has_every_whole_number_on_any_scale():
+    """Ends that are 100 times apart make an open scale logarithmic."""
+    for scale in ("Auto", "Linear", "Logarithmic"):
+        span = IntegerParameter(name="x", min_value=1, max_value=255, scaling_type=scale)
+        assert [int(values["x"]) for values in grid([span])] == list(range(1, 256))
 
 
 def test_a_point_leaves_out_what_does_not_count():
