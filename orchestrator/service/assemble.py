@@ -233,6 +233,7 @@ class Service:
                 self.blobs,
                 self.metrics,
                 EarlyEnds(self.metrics, self.clock),
+                self.jobs.secrets.let_go,
             ),
             machine=self.machine,
             lease=lease,
@@ -266,6 +267,7 @@ class Service:
         active = self.store.active_jobs(machine_scope(), self.backends, queued_limit=0)
         present = {(job.name, job.attempt) for job in active if job.hosts}
         release_leftovers(self.store, self.workspace, self.backends, present)
+        self.jobs.secrets.sweep()
 
     def _retire(self) -> None:
         """Let go of what only a driver needs, once its last actions are done."""
