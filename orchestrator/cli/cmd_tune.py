@@ -61,6 +61,12 @@ def command(
             help="A hyperparameter that is not searched.",
         ),
     ] = None,
+    secret: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME", help="Variable passed on from your environment, never shown."
+        ),
+    ] = None,
     detach: Annotated[
         bool, typer.Option("--detach", "-d", help="Only begin it, and print its name.")
     ] = False,
@@ -101,6 +107,7 @@ def command(
             seed=seed,
             backend=backend,
             hyperparameters=tuple(hyperparameter or ()),
+            secrets=tuple(secret or ()),
         )
         job = make_tuner(options, transport).tune(wait=False, job_name=name)
         if not detach:

@@ -26,6 +26,7 @@ class TuneOptions:
     seed: int | None = None
     backend: str | None = None
     hyperparameters: tuple[str, ...] = ()
+    secrets: tuple[str, ...] = ()
 
 
 def make_tuner(options: TuneOptions, transport: Transport) -> HyperparameterTuner:
@@ -42,7 +43,10 @@ def make_tuner(options: TuneOptions, transport: Transport) -> HyperparameterTune
             "none; jobs/digits_cnn/job.toml of this project shows one"
         )
     run = RunOptions(
-        source=directory, backend=options.backend, hyperparameters=options.hyperparameters
+        source=directory,
+        backend=options.backend,
+        hyperparameters=options.hyperparameters,
+        secrets=options.secrets,
     )
     given: dict[str, Any] = {
         key: getattr(table, key) for key in table.model_fields_set - {"ranges"}

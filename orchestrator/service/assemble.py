@@ -133,6 +133,7 @@ class Service:
             jobs=self.jobs,
             metrics=self.metrics,
             logs=self.logs,
+            secrets=self.tunings.secrets,
             suggester=self.suggester,
             clock=self.clock,
             changed=self.changes.notify,
@@ -268,6 +269,7 @@ class Service:
         present = {(job.name, job.attempt) for job in active if job.hosts}
         release_leftovers(self.store, self.workspace, self.backends, present)
         self.jobs.secrets.sweep()
+        self.tunings.secrets.sweep()
 
     def _retire(self) -> None:
         """Let go of what only a driver needs, once its last actions are done."""
