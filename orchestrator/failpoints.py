@@ -52,6 +52,7 @@ TUNING_FAILPOINTS = (
     "tune.before_commit",
     "tune.after_commit",
     "tune.after_submit",
+    "tune_end.before_sweep",
 )
 """On the way of a tuning job, beside those of its training jobs."""
 VARIABLE = "ORCHESTRATOR_FAILPOINT"

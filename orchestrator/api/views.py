@@ -10,9 +10,10 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, WithJsonSchema
 from starlette.responses import Response
 
 from orchestrator.service.logs import LogStream
+from orchestrator.service.requests import SecretValues
 from orchestrator.spec.base import Spec
 from orchestrator.spec.findings import FindingsReport, TraceFile
-from orchestrator.spec.job import EnvironmentName, Tag, TrainingJobSpec
+from orchestrator.spec.job import Tag, TrainingJobSpec
 from orchestrator.spec.record import HostRecord, MetricValue, TrainingJobRecord
 from orchestrator.spec.redact import redacted_record, redacted_tuning
 from orchestrator.spec.tuned import TunedJob, TuningJobRecord, TuningOverview
@@ -25,7 +26,6 @@ _FLOAT_SCHEMA = {
 }
 JsonFloat = Annotated[float, WithJsonSchema(_FLOAT_SCHEMA)]
 """JSON knows no NaN and no infinities: they are given by name."""
-SecretValue = Annotated[str, Field(max_length=65536)]
 
 
 class View(BaseModel):
@@ -43,7 +43,7 @@ class SubmitRequest(Spec):
     """One training job to run."""
 
     spec: TrainingJobSpec
-    secrets: dict[EnvironmentName, SecretValue] = Field(default_factory=dict, max_length=100)
+    secrets: SecretValues = Field(default_factory=dict)
     """Values of the variables that `spec.secrets` names; shown nowhere."""
 
 
@@ -51,6 +51,8 @@ class TuningRequest(Spec):
     """One search of hyperparameters."""
 
     spec: TuningJobSpec
+    secrets: SecretValues = Field(default_factory=dict)
+    """Values of the variables that `secrets` of the definitions' jobs name; shown nowhere."""
 
 
 class StopRequest(Spec):

@@ -67,6 +67,12 @@ def command(
             help="A hyperparameter that is not searched.",
         ),
     ] = None,
+    secret: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME", help="Variable passed on from your environment, never shown."
+        ),
+    ] = None,
     detach: Annotated[
         bool, typer.Option("--detach", "-d", help="Only begin it, and print its name.")
     ] = False,
@@ -104,6 +110,7 @@ def command(
         backend=backend,
         image=image,
         hyperparameters=tuple(hyperparameter or ()),
+        secrets=tuple(secret or ()),
     )
     if attach is not None:
         _check_attached(options, name=name, detach=detach)

@@ -27,6 +27,7 @@ class TuneOptions:
     backend: str | None = None
     image: str | None = None
     hyperparameters: tuple[str, ...] = ()
+    secrets: tuple[str, ...] = ()
 
 
 def make_tuner(options: TuneOptions, transport: Transport) -> HyperparameterTuner:
@@ -47,6 +48,7 @@ def make_tuner(options: TuneOptions, transport: Transport) -> HyperparameterTune
         backend=options.backend,
         image=options.image,
         hyperparameters=options.hyperparameters,
+        secrets=options.secrets,
     )
     searched = sorted(table.ranges.keys() & pairs(options.hyperparameters, "-H"))
     if searched:

@@ -103,6 +103,7 @@ class Effects:
         blobs: Where artifacts go.
         metrics: Gathers metrics.
         judge: Says whether a run gets better.
+        forget_secrets: Removes the values of the secrets of an ended job, by its name.
     """
 
     def __init__(
@@ -112,12 +113,14 @@ class Effects:
         blobs: BlobStore,
         metrics: MetricGatherer,
         judge: RunJudge,
+        forget_secrets: Callable[[str], None],
     ) -> None:
         self._backends = backends
         self._workspace = workspace
         self._blobs = blobs
         self._metrics = metrics
         self._judge = judge
+        self._forget_secrets = forget_secrets
         self._owners: set[tuple[int, datetime]] = set()
 
     def backend(self, job: TrainingJobRecord) -> Backend:
@@ -323,15 +326,15 @@ class Effects:
         ]
 
     def release(self, job: TrainingJobRecord, *, ended: bool) -> None:
-        """Remove what an ended attempt leaves behind; with the job, also its secrets."""
+        """Remove what an ended attempt leaves behind; with the job, first of all its secrets."""
+        if ended:
+            self._forget_secrets(job.name)
         if self._is_displaced(job):
             self._workspace.unmark(job)
             return
         if ended:
             self._owners.discard((job.number, job.created_at))
         self.backend(job).release(self._workspace.context(job))
-        if ended:
-            self._workspace.forget_secrets(job.name)
         self._workspace.unmark(job)
 
 

@@ -24,8 +24,6 @@ if TYPE_CHECKING:
     from orchestrator.spec.record import TrainingJobRecord
 
 OWNER_FILE = "owner.json"
-SECRETS_FILE = "secrets.json"
-"""Of the job that is accepted last: written before its commit, so it is never a left-over."""
 ATTEMPTS = "attempts"
 ASIDE = ".forgotten-"
 """Comes after the name of a folder whose job is forgotten; no name of a job has a dot."""
@@ -67,7 +65,7 @@ def left_over(folder: Path, job: TrainingJobRecord) -> list[str]:
     except FileNotFoundError:
         return []
     # A name with a dot in front is that of a file which is just being written.
-    return sorted(n for n in names if n != SECRETS_FILE and not n.startswith("."))
+    return sorted(name for name in names if not name.startswith("."))
 
 
 def who_lives_in(folder: Path) -> str | None:

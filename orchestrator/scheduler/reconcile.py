@@ -396,8 +396,8 @@ def _end(
         release=True,
         durable=True,
     )
-    actions = (Action(ActionKind.RELEASE),) if job.hosts else ()
-    return Decision(update, actions)
+    leaves_something = job.hosts or job.spec.secrets
+    return Decision(update, (Action(ActionKind.RELEASE),) if leaves_something else ())
 
 
 def failure_reason(found: Verdict, explanation: Explanation | None) -> str | None:

@@ -64,6 +64,4 @@ def _release(
     except OrchestratorError as error:
         logger.warning("cleaning up after %s: %s", past.name, error.message)
         return
-    if past.status.is_terminal:
-        workspace.forget_secrets(past.name)
     workspace.unmark(past)

@@ -8,17 +8,15 @@ from typing import TYPE_CHECKING
 from orchestrator_runtime import contract
 
 from orchestrator.backends.base import AttemptContext
-from orchestrator.backends.staging import read_json, write_json
 from orchestrator.blobs.files import remove_tree
 from orchestrator.home import UNTOLD_DIRECTORY
 from orchestrator.scheduler import ownership
+from orchestrator.scheduler.secret_files import SECRETS_DIRECTORY, SecretFiles
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from orchestrator.spec.record import TrainingJobRecord
-
-SECRETS_FILE = ownership.SECRETS_FILE
 
 
 class Workspace:
@@ -26,6 +24,10 @@ class Workspace:
 
     Args:
         home: The home directory.
+
+    Attributes:
+        secrets: Those of training jobs.
+        tuning_secrets: Those of tuning jobs, which their training jobs get.
     """
 
     def __init__(self, home: Path) -> None:
@@ -33,6 +35,8 @@ class Workspace:
         self._blobs = home / "blobs"
         self._marks = home / "unreleased"
         self._untold = home / UNTOLD_DIRECTORY
+        self.secrets = SecretFiles(home / SECRETS_DIRECTORY / "training-jobs")
+        self.tuning_secrets = SecretFiles(home / SECRETS_DIRECTORY / "tuning-jobs")
 
     def job_directory(self, name: str) -> Path:
         """Return a job's folder; it may not exist yet."""
@@ -58,7 +62,7 @@ class Workspace:
             hosts=job.hosts,
             job_directory=self.job_directory(job.name),
             source_archive=self.source_archive(source.digest) if source else None,
-            secrets=self.read_secrets(job.name) if job.spec.secrets else {},
+            secrets=self.secrets.read(job.name) if job.spec.secrets else {},
         )
 
     # -- whose the folder is ----------------------------------------------------------------
@@ -126,21 +130,7 @@ class Workspace:
     def _mark(self, job: TrainingJobRecord) -> Path:
         return self._marks / f"{job.name}@{job.attempt}"
 
-    # -- secrets ---------------------------------------------------------------------------
-
-    def write_secrets(self, name: str, secrets: dict[str, str]) -> None:
-        """Keep the values of a job's secrets until it ends, readable by the owner only."""
-        directory = self.job_directory(name)
-        directory.mkdir(parents=True, exist_ok=True)
-        write_json(directory / SECRETS_FILE, secrets, mode=0o600)
-
-    def read_secrets(self, name: str) -> dict[str, str]:
-        """Return the values of a job's secrets; empty when they were forgotten already."""
-        return read_json(self.job_directory(name) / SECRETS_FILE) or {}
-
-    def forget_secrets(self, name: str) -> None:
-        """Remove the values of a job's secrets."""
-        (self.job_directory(name) / SECRETS_FILE).unlink(missing_ok=True)
+    # -- its end ---------------------------------------------------------------------------
 
     def set_aside(self, name: str) -> Path | None:
         """Take a job's folder out of its place, whole; return where it is now, if there was one."""

@@ -56,7 +56,7 @@ class ModelTrainer:
         hyperparameters: Become ``--name value`` arguments and ``SM_HP_*`` variables.
         environment: Variables of the program.
         secrets: Names of variables whose values are taken from your environment when you
-            train, and are shown nowhere.
+            train or tune, and are shown nowhere.
         input_data_config: Channels of every ``train`` call: ``InputData`` values, or
             ``{name: where its data is}``.
         output_data_config: Where artifacts go.
@@ -162,7 +162,7 @@ class ModelTrainer:
             InvalidSpec: A rule is broken; nothing was started.
         """
         transport = self._transport or connect()
-        secrets = self._secret_values()
+        secrets = self.secret_values()
         for text in transport.ignored_settings():
             warnings.warn(text, stacklevel=2)
         spec = self.specification(
@@ -235,6 +235,20 @@ class ModelTrainer:
             }
         )
 
+    def secret_values(self) -> dict[str, str]:
+        """Return the values of the secrets, from this process's environment.
+
+        Raises:
+            InvalidSpec: One has none.
+        """
+        missing = [name for name in self.secrets if name not in os.environ]
+        if missing:
+            raise InvalidSpec(
+                f"every secret needs a value, got none for {missing[0]!r}; set the environment "
+                "variable of that name before you train"
+            )
+        return {name: os.environ[name] for name in self.secrets}
+
     def _default_base_name(self) -> str:
         if self.source_code is not None:
             script = Path(self.source_code.entry_script)
@@ -244,15 +258,6 @@ class ModelTrainer:
         if self.training_image:
             return ids.base_name(self.training_image.rpartition("/")[2].partition(":")[0])
         return "job"
-
-    def _secret_values(self) -> dict[str, str]:
-        missing = [name for name in self.secrets if name not in os.environ]
-        if missing:
-            raise InvalidSpec(
-                f"every secret needs a value, got none for {missing[0]!r}; set the environment "
-                "variable of that name before you train"
-            )
-        return {name: os.environ[name] for name in self.secrets}
 
     def _upload(self, transport: Transport) -> SourceArchive | None:
         if self.source_code is None:

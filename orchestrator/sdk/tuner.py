@@ -214,8 +214,13 @@ class HyperparameterTuner:
             InvalidSpec: A rule is broken; nothing was started.
         """
         transport = self._transport or connect()
+        secrets: dict[str, str] = {}
+        for kind in self.kinds.values():
+            secrets |= kind.trainer.secret_values()
         spec = self._spec(job_name, transport, input_data_config)
-        overview = transport.tunings.create(sent(spec), idempotency_key=uuid.uuid4().hex)
+        overview = transport.tunings.create(
+            sent(spec), secrets=secrets, idempotency_key=uuid.uuid4().hex
+        )
         self._latest = TuningJob(TuningOverview.model_validate(overview), transport)
         if wait:
             self._latest.wait(on_change=on_change)

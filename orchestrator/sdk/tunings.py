@@ -16,7 +16,9 @@ if TYPE_CHECKING:
 class Tunings(Protocol):
     """The use cases of tuning jobs as calls with JSON values; see ``transport.Transport``."""
 
-    def create(self, spec: dict[str, Any], *, idempotency_key: str) -> dict[str, Any]:
+    def create(
+        self, spec: dict[str, Any], *, secrets: dict[str, str], idempotency_key: str
+    ) -> dict[str, Any]:
         """Begin a tuning job; return it as ``describe`` does. A repeated call returns the same."""
         ...
 
@@ -63,9 +65,13 @@ class LocalTunings:
     def __init__(self, call: Callable[..., Any]) -> None:
         self._call = call
 
-    def create(self, spec: dict[str, Any], *, idempotency_key: str) -> dict[str, Any]:
+    def create(
+        self, spec: dict[str, Any], *, secrets: dict[str, str], idempotency_key: str
+    ) -> dict[str, Any]:
         """Begin a tuning job."""
-        return self._call("create_tuning_job", spec=spec, idempotency_key=idempotency_key)  # type: ignore[no-any-return]
+        return self._call(  # type: ignore[no-any-return]
+            "create_tuning_job", spec=spec, secrets=secrets, idempotency_key=idempotency_key
+        )
 
     def describe(self, name: str) -> dict[str, Any]:
         """Return a tuning job summed up."""
@@ -114,9 +120,11 @@ class HttpTunings:
         self._call = call
         self._delete = delete
 
-    def create(self, spec: dict[str, Any], *, idempotency_key: str) -> dict[str, Any]:
+    def create(
+        self, spec: dict[str, Any], *, secrets: dict[str, str], idempotency_key: str
+    ) -> dict[str, Any]:
         """Begin a tuning job."""
-        sent = bodies.submission({"spec": spec}, idempotency_key)
+        sent = bodies.submission({"spec": spec, "secrets": secrets}, idempotency_key)
         return self._json("POST", "/tuning-jobs", **sent)
 
     def describe(self, name: str) -> dict[str, Any]:

@@ -18,10 +18,11 @@ from orchestrator.errors import (
 )
 from orchestrator.metrics.extract import compile_definitions
 from orchestrator.scheduler.capacity import Demand, Machine, impossible
+from orchestrator.scheduler.secret_files import SECRETS_DIRECTORY
 from orchestrator.service.channels import check_channels
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Collection, Iterable, Mapping
     from pathlib import Path
 
     from orchestrator.backends.base import Backend
@@ -37,7 +38,7 @@ NOT_ENFORCED: tuple[tuple[str, frozenset[str]], ...] = (
     ("resources.shm_size_mib", frozenset({"process"})),
 )
 """Members that are accepted, kept and shown, and on which back ends they have no effect."""
-HOME_DIRECTORIES = ("jobs", "blobs", "runtime", "envs", "unreleased")
+HOME_DIRECTORIES = ("jobs", "blobs", "runtime", "envs", "unreleased", SECRETS_DIRECTORY)
 
 
 class Admission:
@@ -205,6 +206,22 @@ def _check_secrets(spec: TrainingJobSpec, secrets: Mapping[str, str]) -> None:
             f"every secret needs a value, got none for {missing[0]!r}; set the variable of that "
             "name where you submit"
         )
-    unnamed = sorted(set(secrets) - set(spec.secrets))
+    check_named(spec.secrets, secrets)
+
+
+def check_named(names: Collection[str], secrets: Iterable[str]) -> None:
+    """Refuse values of secrets that nobody asks for.
+
+    Args:
+        names: Those that are asked for.
+        secrets: Those that have values.
+
+    Raises:
+        InvalidSpec: There is one.
+    """
+    unnamed = sorted(set(secrets) - set(names))
     if unnamed:
-        raise InvalidSpec(f"secret values must be named in `secrets`, got {unnamed[0]!r} too")
+        raise InvalidSpec(
+            f"secret values must be named in `secrets`, got {unnamed[0]!r} too; name it there, or "
+            "leave its value out"
+        )

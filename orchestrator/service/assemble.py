@@ -133,6 +133,7 @@ class Service:
             jobs=self.jobs,
             metrics=self.metrics,
             logs=self.logs,
+            secrets=self.tunings.secrets,
             suggester=self.suggester,
             clock=self.clock,
             changed=self.changes.notify,
@@ -233,6 +234,7 @@ class Service:
                 self.blobs,
                 self.metrics,
                 EarlyEnds(self.metrics, self.clock),
+                self.jobs.secrets.let_go,
             ),
             machine=self.machine,
             lease=lease,
@@ -266,6 +268,8 @@ class Service:
         active = self.store.active_jobs(machine_scope(), self.backends, queued_limit=0)
         present = {(job.name, job.attempt) for job in active if job.hosts}
         release_leftovers(self.store, self.workspace, self.backends, present)
+        self.jobs.secrets.sweep()
+        self.tunings.secrets.sweep()
 
     def _retire(self) -> None:
         """Let go of what only a driver needs, once its last actions are done."""

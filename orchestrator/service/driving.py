@@ -13,15 +13,14 @@ import platform
 import selectors
 import socket
 import threading
-import time
 import uuid
-from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from orchestrator.errors import OrchestratorError, StaleLock, StoreDamaged, StoreError
+from orchestrator.errors import OrchestratorError, StaleLock, StoreDamaged
 from orchestrator.home import socket_path
 from orchestrator.scheduler.loop import LEASE_SECONDS, Driver
+from orchestrator.service.file_lock import FileLock
 from orchestrator.service.sockets import SocketName, poke
 
 if TYPE_CHECKING:
@@ -42,7 +41,6 @@ STANDBY_POLL_SECONDS = 1.0
 RETRY_SECONDS = (1.0, 1.0, 2.0, 5.0, 10.0, 30.0)
 LOOKED_AT_SECONDS = 0.1
 """For how long somebody who only looks at the lock may be taken for its holder."""
-LOOK_AGAIN_SECONDS = 0.01
 
 
 def machine_scope() -> str:
@@ -57,63 +55,11 @@ def machine_scope() -> str:
     return f"host:{platform.node()}-{uuid.getnode():x}"
 
 
-class DriverLock:
+class DriverLock(FileLock):
     """The file lock of a home directory."""
 
     def __init__(self, home: Path) -> None:
-        self._path = home / "driver.lock"
-        self._descriptor: int | None = None
-
-    def acquire(self, patience_seconds: float = 0.0) -> bool:
-        """Take the lock unless another process holds it.
-
-        Args:
-            patience_seconds: How long to try, since somebody may just be looking at it.
-
-        Raises:
-            StoreError: The file cannot be opened.
-        """
-        deadline = time.monotonic() + patience_seconds
-        while not self._take():
-            if time.monotonic() >= deadline:
-                return False
-            time.sleep(LOOK_AGAIN_SECONDS)
-        return True
-
-    def _take(self) -> bool:
-        try:
-            descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT, 0o600)
-        except OSError as error:
-            raise StoreError(
-                f"{self._path} must be a file that can be written: {error.strerror}; check the "
-                "home directory and the limit of open files"
-            ) from error
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            os.close(descriptor)
-            return False
-        with suppress(OSError):  # only for people; the disk may be full
-            os.ftruncate(descriptor, 0)
-            os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
-        self._descriptor = descriptor
-        return True
-
-    @property
-    def is_in_place(self) -> bool:
-        """Whether the file that is locked still is the one that others would lock."""
-        if self._descriptor is None:
-            return False
-        try:
-            return os.path.samestat(self._path.stat(), os.fstat(self._descriptor))
-        except OSError:
-            return False
-
-    def release(self) -> None:
-        """Give the lock back. Idempotent."""
-        if self._descriptor is not None:
-            os.close(self._descriptor)
-            self._descriptor = None
+        super().__init__(home / "driver.lock")
 
     @staticmethod
     def is_held(home: Path) -> bool:

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import json
-import threading
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from orchestrator import ids
-from orchestrator.errors import InvalidState, NotFound, OrchestratorError, StoreError
+from orchestrator.errors import InvalidState, NotFound, OrchestratorError
 from orchestrator.failpoints import failpoint
-from orchestrator.spec.state import EndReason
+from orchestrator.service.secrets import Secrets
+from orchestrator.spec.state import EndReason, TrainingJobStatus
 from orchestrator.store.base import (
     STOPPING_MESSAGE,
     IdempotencyKey,
@@ -24,7 +23,7 @@ from orchestrator.store.base import (
 from orchestrator.store.rules import check_deletable
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
     from pathlib import Path
 
     from orchestrator.clock import Clock
@@ -66,6 +65,9 @@ class JobService:
             process makes.
         forget: Called with the name of a job that is being deleted.
         patience_seconds: How long deleting waits until an ended job is cleaned up after.
+
+    Attributes:
+        secrets: Of the jobs that have not ended.
     """
 
     def __init__(
@@ -89,7 +91,7 @@ class JobService:
         self._poll_seconds = poll_seconds
         self._forget = forget
         self._patience_seconds = patience_seconds
-        self._secrets_lock = threading.Lock()
+        self.secrets = Secrets(workspace.secrets, self._statuses)
 
     def submit(
         self,
@@ -122,10 +124,7 @@ class JobService:
                 raise
             return known
         notes = self._notes(spec, warnings)
-        if values:
-            with self._kept_secrets(spec.training_job_name, values):
-                job = self._accept(spec, idempotency_key, notes)
-        else:
+        with self.secrets.kept(spec.training_job_name, values):
             job = self._accept(spec, idempotency_key, notes)
         self._wake()
         return job
@@ -209,37 +208,9 @@ class JobService:
             return None
         return self._store.find_idempotent(_required_idempotency(spec, key))
 
-    @contextmanager
-    def _kept_secrets(self, name: str, values: dict[str, str]) -> Iterator[None]:
-        """Keep secrets before the job is accepted, but never another job's of the same name.
-
-        One at a time, so that of two jobs of one name each has its own; a job that is not
-        accepted leaves nothing.
-        """
-        with self._secrets_lock:
-            if self._exists(name):
-                yield  # refused, or the same request once more
-                return
-            try:
-                self._workspace.write_secrets(name, values)
-            except OSError as error:
-                raise StoreError(
-                    f"secrets are kept in the home directory until the job ends, and cannot be "
-                    f"written: {error.strerror}; check the free space (df, df -i) and the owner"
-                ) from error
-            try:
-                yield
-            except BaseException:
-                if not self._exists(name):
-                    self._workspace.forget_secrets(name)
-                raise
-
-    def _exists(self, name: str) -> bool:
-        try:
-            self._store.get_job(name)
-        except NotFound:
-            return False
-        return True
+    def _statuses(self, names: Sequence[str]) -> Mapping[str, TrainingJobStatus]:
+        found = self._store.get_jobs(names, history=False)
+        return {name: job.status for name, job in found.items()}
 
     def hosts_possible(self, spec: TrainingJobSpec) -> int:
         """Return how many of a job's hosts this machine could run, when they are too many."""

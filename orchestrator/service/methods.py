@@ -107,7 +107,9 @@ class _Methods:
 
     def create_tuning_job(self, **request: Any) -> dict[str, Any]:
         asked = requests.CreateTuningJob.parse(request)
-        self._service.tunings.create(asked.spec, idempotency_key=asked.idempotency_key)
+        self._service.tunings.create(
+            asked.spec, secrets=asked.secrets, idempotency_key=asked.idempotency_key
+        )
         return self.describe_tuning_job(asked.spec.tuning_job_name)
 
     def describe_tuning_job(self, name: str) -> dict[str, Any]:

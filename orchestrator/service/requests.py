@@ -31,6 +31,12 @@ def _is_no_number(value: object) -> object:
 Moment = Annotated[AwareDatetime, BeforeValidator(_is_no_number)]
 
 
+SecretValues = Annotated[
+    dict[EnvironmentName, Annotated[str, Field(max_length=65536)]], Field(max_length=100)
+]
+"""By the names of their variables."""
+
+
 class Request(Spec):
     """The parameters of a call."""
 
@@ -41,9 +47,7 @@ class Submit(Request):
     """See ``Transport.submit``."""
 
     spec: TrainingJobSpec
-    secrets: dict[EnvironmentName, Annotated[str, Field(max_length=65536)]] | None = Field(
-        default=None, max_length=100
-    )
+    secrets: SecretValues | None = None
     idempotency_key: str | None = None
 
 
@@ -51,6 +55,7 @@ class CreateTuningJob(Request):
     """See ``Tunings.create``."""
 
     spec: TuningJobSpec
+    secrets: SecretValues | None = None
     idempotency_key: str | None = None
 
 

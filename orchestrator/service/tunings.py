@@ -7,21 +7,25 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from orchestrator import ids
-from orchestrator.errors import InvalidSpec, NotFound, OrchestratorError
+from orchestrator.errors import NotFound, OrchestratorError
 from orchestrator.failpoints import failpoint
+from orchestrator.service.admission import check_named
+from orchestrator.service.secrets import Secrets
 from orchestrator.store.base import IdempotencyKey
 from orchestrator.tuner.overview import overview_of
 from orchestrator.tuner.points import point_at
+from orchestrator.tuner.training_job import secrets_of
 from orchestrator.tuner.warm_start import inherited_from
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from orchestrator.clock import Clock
     from orchestrator.scheduler.workspace import Workspace
     from orchestrator.service.admission import Admission
     from orchestrator.service.changes import Changes
     from orchestrator.spec.job import Tag, TrainingJobSpec
+    from orchestrator.spec.state import TrainingJobStatus
     from orchestrator.spec.tuned import Inherited, TunedJob, TuningJobRecord, TuningOverview
     from orchestrator.spec.tuning import TrainingJobDefinition, TuningJobSpec
     from orchestrator.store.base import ListQuery
@@ -43,6 +47,9 @@ class TuningService:
         wake: Tells the loop of tuning jobs that there is something to do.
         poll_seconds: How often the store is looked at while waiting for a change that another
             process makes.
+
+    Attributes:
+        secrets: What the training jobs of those get that have not ended.
     """
 
     def __init__(
@@ -62,14 +69,20 @@ class TuningService:
         self._clock = clock
         self._wake = wake
         self._poll_seconds = poll_seconds
+        self.secrets = Secrets(workspace.tuning_secrets, self._statuses)
 
     def create(
-        self, spec: TuningJobSpec, *, idempotency_key: str | None = None
+        self,
+        spec: TuningJobSpec,
+        *,
+        secrets: Mapping[str, str] | None = None,
+        idempotency_key: str | None = None,
     ) -> TuningJobRecord:
         """Accept a tuning job; it is durable on return.
 
         Args:
             spec: What is asked for.
+            secrets: Values of the secret variables that its definitions name.
             idempotency_key: The same key with the same spec returns the first tuning job.
 
         Raises:
@@ -78,24 +91,32 @@ class TuningService:
             NotFound, InvalidState: One of those does not exist, or has not ended.
             AlreadyExists: The name, or the key with another spec, is taken.
         """
+        values = dict(secrets or {})
         try:
-            self._check(spec)
+            self._check(spec, values)
             inherited = self._inherited(spec)
         except OrchestratorError:
             known = self._already_accepted(spec, idempotency_key)
             if known is None:
                 raise
             return known
+        with self.secrets.kept(spec.tuning_job_name, values):
+            record = self._accept(spec, idempotency_key, inherited)
+        self._wake()
+        return record
+
+    def _accept(
+        self, spec: TuningJobSpec, key: str | None, inherited: Sequence[Inherited]
+    ) -> TuningJobRecord:
         failpoint("create_tuning.before_commit")
         record = self._store.create(
             spec,
             arn=ids.tuning_job_arn(spec.tuning_job_name),
             now=self._clock.now(),
-            idempotency=_idempotency(spec, idempotency_key),
+            idempotency=_idempotency(spec, key),
             inherited=inherited,
         )
         failpoint("create_tuning.after_commit")
-        self._wake()
         return record
 
     def describe(self, name: str) -> TuningOverview:
@@ -199,22 +220,27 @@ class TuningService:
         records = [self._store.get(name) for name in spec.warm_start.parents]
         return inherited_from(spec, [(record, self.all_jobs(record)) for record in records])
 
-    def _check(self, spec: TuningJobSpec) -> None:
-        for definition in spec.definitions:
-            self._check_definition(definition)
+    def _statuses(self, names: Sequence[str]) -> Mapping[str, TrainingJobStatus]:
+        found = {}
+        for name in names:
+            with suppress(NotFound):
+                found[name] = self._store.get(name).status
+        return found
 
-    def _check_definition(self, definition: TrainingJobDefinition) -> None:
+    def _check(self, spec: TuningJobSpec, secrets: Mapping[str, str]) -> None:
+        for definition in spec.definitions:
+            self._check_definition(definition, secrets)
+        check_named({n for each in spec.definitions for n in each.job.secrets}, secrets)
+
+    def _check_definition(
+        self, definition: TrainingJobDefinition, secrets: Mapping[str, str]
+    ) -> None:
         """Check a training job of a definition as if it were submitted now."""
-        if definition.job.secrets:
-            raise InvalidSpec(
-                f"training jobs of a tuning job have no secrets yet, got "
-                f"{', '.join(definition.job.secrets)}; put them into files that the job may read"
-            )
         spec = _in_the_middle(definition)
         source = spec.source_code
         archive = self._workspace.source_archive(source.digest) if source else None
         try:
-            self._admission.check(spec, {}, archive)
+            self._admission.check(spec, secrets_of(spec, secrets), archive)
         except OrchestratorError as error:
             where = f"definition {definition.definition_name!r}"
             raise type(error)(f"{where}: {error.message}", details=error.details) from error

@@ -29,11 +29,11 @@ from orchestrator.tuner.chooser import Asked, Chooser
 from orchestrator.tuner.chosen import Chosen
 from orchestrator.tuner.configuration import configurations
 from orchestrator.tuner.decide import Steps, decide, jobs_left
-from orchestrator.tuner.training_job import job_spec
+from orchestrator.tuner.training_job import job_spec, secrets_of
 from orchestrator.tuner.watching import Logs, Metrics, Watcher
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 
     from orchestrator.clock import Clock
     from orchestrator.spec.job import TrainingJobSpec
@@ -55,13 +55,29 @@ class Jobs(watching.Jobs, Protocol):
     """The use cases of training jobs that the loop needs."""
 
     def submit(
-        self, spec: TrainingJobSpec, *, idempotency_key: str | None = None
+        self,
+        spec: TrainingJobSpec,
+        *,
+        secrets: Mapping[str, str] | None = None,
+        idempotency_key: str | None = None,
     ) -> TrainingJobRecord:
         """Accept a job; the same key with the same spec returns the first job."""
         ...
 
     def stop(self, name: str, *, intent: EndReason, message: str = ...) -> TrainingJobRecord:
         """Ask a job to stop."""
+        ...
+
+
+class Secrets(Protocol):
+    """The values of secrets that tuning jobs were given for their training jobs."""
+
+    def read(self, name: str) -> Mapping[str, str]:
+        """Return those of a tuning job."""
+        ...
+
+    def sweep(self, *, needed: Collection[str]) -> bool:
+        """Remove all that no tuning job needs any more; return whether that is done."""
         ...
 
 
@@ -81,6 +97,7 @@ class TuningLoop:
         jobs: The training jobs.
         metrics: What these report.
         logs: What these print.
+        secrets: What they get beside their specifications.
         suggester: Chooses values; told to call ``wake`` when it has.
         clock: The time.
         changed: Called when a tuning job has changed.
@@ -94,6 +111,7 @@ class TuningLoop:
         jobs: Jobs,
         metrics: Metrics,
         logs: Logs,
+        secrets: Secrets,
         suggester: Suggester,
         clock: Clock,
         changed: Callable[[], None],
@@ -101,6 +119,7 @@ class TuningLoop:
     ) -> None:
         self._store = store
         self._jobs = jobs
+        self._secrets = secrets
         self._suggester = suggester
         self._changed = changed
         self._checkpoints_of = checkpoints_of
@@ -177,7 +196,10 @@ class TuningLoop:
             self._try_to_bring_on(record, lease)
         if not self._names:
             self._suggester.rest()
-        self._is_settled = not self._woken.is_set()
+        is_swept = self._secrets.sweep(
+            needed=[record.name for record in active if record.number in self._names]
+        )
+        self._is_settled = is_swept and not self._woken.is_set()
         return len(self._names)
 
     def _forget(self, active: set[int]) -> None:
@@ -214,6 +236,7 @@ class TuningLoop:
         self._act(record, steps, present)
         if steps.update is not None and steps.update.ends:
             self._forget(set(self._names) - {record.number})
+            failpoint("tune_end.before_sweep")
         elif not steps.free:
             self._look_ahead(record, present)
 
@@ -266,7 +289,9 @@ class TuningLoop:
     def _act(self, record: TuningJobRecord, steps: Steps, present: Sequence[TunedJob]) -> None:
         first = {each.last.index: each.first.job_name for each in configurations(present)}
         for job in steps.submit:
-            self._submit(job_spec(record.spec, job, first[job.index], self._checkpoints_of), job)
+            spec = job_spec(record.spec, job, first[job.index], self._checkpoints_of)
+            kept = self._secrets.read(record.name) if spec.secrets else {}
+            self._submit(spec, job, secrets_of(spec, kept))
         for stop in steps.stop:
             intent = EndReason.EARLY_STOPPED if stop.is_early else EndReason.USER_STOP
             try:
@@ -276,9 +301,9 @@ class TuningLoop:
         if steps.submit:
             self._woken.set()  # see them
 
-    def _submit(self, spec: TrainingJobSpec, job: TunedJob) -> None:
+    def _submit(self, spec: TrainingJobSpec, job: TunedJob, secrets: Mapping[str, str]) -> None:
         try:
-            self._jobs.submit(spec, idempotency_key=job.job_name)
+            self._jobs.submit(spec, secrets=secrets, idempotency_key=job.job_name)
         except EngineUnreachable:
             raise
         except REFUSALS as error:

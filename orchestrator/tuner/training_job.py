@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from orchestrator.spec.job import CheckpointConfig
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from orchestrator.spec.job import TrainingJobSpec
     from orchestrator.spec.tuned import TunedJob
@@ -37,6 +37,11 @@ def job_spec(
             "checkpoint_config": _checkpoints(definition, job, first_name, checkpoints_of),
         }
     )
+
+
+def secrets_of(spec: TrainingJobSpec, secrets: Mapping[str, str]) -> dict[str, str]:
+    """Return those of a tuning job's secrets that a training job of it names."""
+    return {name: secrets[name] for name in spec.secrets if name in secrets}
 
 
 def _resource(definition: TrainingJobDefinition, job: TunedJob) -> dict[str, str]:

@@ -270,7 +270,9 @@ def test_stale_files_of_a_dead_driver_are_no_obstacle(
     assert ended(orchestrator_home, "job").status == "Completed"
 
 
-@pytest.mark.parametrize("name", ["jobs", "blobs", "runtime", "driver.sock", "unreleased"])
+@pytest.mark.parametrize(
+    "name", ["jobs", "blobs", "runtime", "driver.sock", "unreleased", "secrets"]
+)
 def test_a_home_with_a_file_or_directory_in_the_wrong_place_gives_a_clear_error(
     name: str, orchestrator_home: Path, tmp_path: Path
 ) -> None:

@@ -73,6 +73,26 @@ def test_a_line_for_each_training_job_and_the_best_in_the_end(source: Path) -> N
     assert "  its values  rate=0." in done.stderr
 
 
+def test_secrets_are_named_in_the_file_and_on_the_command_line(
+    source: Path, command_home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("IN_FILE", "value-of-the-file")
+    (source / "train.py").write_text(
+        "import os\nfirst, second = os.environ['IN_FILE'], os.environ['BY_OPTION']\n"
+        "print(f'loss={len(first) * len(second)}')\n"
+    )
+    (source / "job.toml").write_text('secrets = ["IN_FILE"]\n' + FILE)
+    words = ("tune", str(source), "--max-jobs", "1", "--secret", "BY_OPTION", "--json")
+    refused = cli(*words)
+    assert refused.returncode == 2
+    assert "every secret needs a value, got none for 'BY_OPTION'" in refused.stderr
+    monkeypatch.setenv("BY_OPTION", "value-of-the-option")
+    done = cli(*words)
+    end = json.loads(done.stdout.splitlines()[-1])
+    assert end["tuning_job"]["best"]["objectives"] == [17.0 * 19]
+    assert "value-of" not in done.stdout + done.stderr
+
+
 def test_json_is_one_object_a_line(source: Path) -> None:
     done = cli("tune", str(source / "job.toml"), "--max-jobs", "2", "--json")
     *jobs, end = map(json.loads, done.stdout.splitlines())

@@ -133,7 +133,9 @@ def test_of_two_jobs_of_one_name_the_accepted_one_has_its_own_secret(
         ["tar", "-xOzf", str(home / "output" / "model.tar.gz")], capture_output=True, check=True
     )
     assert packed.stdout.decode().endswith(f"value-number-{accepted[0]['spec']['priority']}")
-    eventually(lambda: not list(home.rglob("secrets.json")))  # removed behind the end's commit
+    kept = orchestrator_home / "secrets" / "training-jobs" / "secretive.json"
+    eventually(lambda: not kept.exists())  # removed behind the end's commit
+    assert not list(home.rglob("secrets.json"))
 
 
 # -- fault 12: the reply is lost ---------------------------------------------------------------

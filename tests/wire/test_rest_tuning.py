@@ -99,6 +99,50 @@ def test_secrets_are_hidden(client: httpx.Client) -> None:
         assert "hush-hush" not in client.get(path).text
 
 
+def needing(name: str) -> dict[str, Any]:
+    """A tuning job of a script that reports the length of its secret."""
+    spec = tuning("echo loss=${#API_TOKEN}", name)
+    spec["definitions"][0]["job"]["secrets"] = ["API_TOKEN"]
+    return spec
+
+
+def test_secrets_reach_the_training_jobs_and_no_answer(server: Server) -> None:
+    value = "hush-hush-hush"
+    body = {"spec": needing("search-1"), "secrets": {"API_TOKEN": value}}
+    with (
+        client_of(server) as client,
+        closing(HttpTransport(server.url, token=server.token)) as transport,
+    ):
+        client.post("tuning-jobs", json=body).raise_for_status()
+        transport.tunings.create(needing("search-2"), secrets=body["secrets"], idempotency_key="k")
+        for name in ("search-1", "search-2"):
+            assert tuning_ended(client, name)["best"]["objectives"] == [float(len(value))]
+            page = client.get(f"tuning-jobs/{name}/training-jobs")
+            answers = [page, client.get(f"tuning-jobs/{name}")]
+            answers += [
+                client.get(f"training-jobs/{job['job_name']}") for job in page.json()["jobs"]
+            ]
+            assert all(value not in answer.text for answer in answers)
+
+
+@pytest.mark.parametrize(
+    ("secrets", "said"),
+    [
+        ({}, "every secret needs a value, got none for 'API_TOKEN'; set the variable"),
+        ({"API_TOKEN": "hush", "OTHER": "hush"}, "must be named in `secrets`, got 'OTHER' too"),
+        ({"API_TOKEN": 5}, "secrets.API_TOKEN"),
+    ],
+)
+def test_secrets_without_values_and_values_without_names_are_refused(
+    client: httpx.Client, secrets: dict[str, Any], said: str
+) -> None:
+    answer = client.post("tuning-jobs", json={"spec": needing("search-1"), "secrets": secrets})
+    assert answer.status_code == 400
+    assert said in answer.text
+    assert "hush" not in answer.text
+    assert client.get("tuning-jobs").json()["jobs"] == []
+
+
 def test_all_that_fail_say_why_together(client: httpx.Client) -> None:
     created(
         client, tuning("echo no such file: x; exit 3", limits={"max_number_of_training_jobs": 20})
@@ -159,7 +203,7 @@ def test_too_few_results_have_no_importance_and_nothing_has_no_report(
 def test_the_transport_does_the_same(server: Server) -> None:
     with closing(HttpTransport(server.url, token=server.token)) as transport:
         tunings = transport.tunings
-        seen = tunings.create(tuning(SAYS), idempotency_key="k")
+        seen = tunings.create(tuning(SAYS), secrets={}, idempotency_key="k")
         while not seen["record"]["ended_at"]:
             revision = seen["record"]["revision"]
             seen = tunings.wait("search-1", after=revision, timeout_seconds=10)

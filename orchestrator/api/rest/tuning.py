@@ -163,7 +163,7 @@ class TuningRoutes:
         self._check_reach(asked.spec)
         key = request.headers.get(IDEMPOTENCY_KEY)
         record = await self._context.writes.run(
-            self._tunings.create, asked.spec, idempotency_key=key
+            self._tunings.create, asked.spec, secrets=asked.secrets, idempotency_key=key
         )
         seen = await self._context.reads.run(self._tunings.describe, record.name)
         return tuning_response(seen, 201, {"location": f"/api/v1{JOBS}/{record.name}"})

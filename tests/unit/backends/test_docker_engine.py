@@ -335,6 +335,7 @@ def test_a_job_whose_image_cannot_be_pulled_ends_with_the_reason_and_is_not_trie
         LocalBlobStore(tmp_path / "blobs"),
         NoMetrics(),
         NoJudge(),
+        lambda _: None,
     )
     store = MemoryStore()
     spec = TrainingJobSpec.parse(

@@ -191,7 +191,7 @@ def test_secrets_go_by_name(script, monkeypatch):
     monkeypatch.setenv("API_KEY", "hidden")
     made = trainer(source=script, secrets=("API_KEY", "API_KEY"))
     assert made.secrets == ("API_KEY",)
-    assert made._secret_values() == {"API_KEY": "hidden"}
+    assert made.secret_values() == {"API_KEY": "hidden"}
 
 
 @pytest.mark.parametrize(

@@ -205,7 +205,14 @@ class World:
         self._attempt_release(backends)
         self.driver = Driver(
             store=self.store,
-            effects=Effects(backends, self.workspace, self.blobs, NoMetrics(), self.judge),
+            effects=Effects(
+                backends,
+                self.workspace,
+                self.blobs,
+                NoMetrics(),
+                self.judge,
+                self.workspace.secrets.forget,
+            ),
             machine=MACHINE,
             lease=lease,
             clock=self.clock,

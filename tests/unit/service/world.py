@@ -113,6 +113,7 @@ class World:
         assert lease is not None
         self.executor = Deferred()
         release_leftovers(self.store, self.workspace, self.backends)
+        self.jobs.secrets.sweep()
         self.driver = Driver(
             store=self.store,
             effects=Effects(
@@ -121,6 +122,7 @@ class World:
                 self.blobs,
                 self.metrics,
                 EarlyEnds(self.metrics, self.clock),
+                self.jobs.secrets.let_go,
             ),
             machine=MACHINE,
             lease=lease,

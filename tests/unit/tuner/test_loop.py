@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
 import pytest
@@ -70,13 +70,18 @@ class FakeJobs:
         self.records: dict[str, TrainingJobRecord] = {}
         self.losses: dict[str, list[float]] = {}
         self.specs: list[TrainingJobSpec] = []
+        self.secrets: dict[str, dict[str, str]] = {}
         self.stops: list[tuple[str, EndReason, str]] = []
         self.refusal: Exception | None = None
         self.refused = ""  # how the names of those begin that are
         self.series_read = 0
 
     def submit(
-        self, spec: TrainingJobSpec, *, idempotency_key: str | None = None
+        self,
+        spec: TrainingJobSpec,
+        *,
+        secrets: Mapping[str, str] | None = None,
+        idempotency_key: str | None = None,
     ) -> TrainingJobRecord:
         name = spec.training_job_name
         if self.refusal is not None and name.startswith(self.refused):
@@ -84,6 +89,7 @@ class FakeJobs:
         assert idempotency_key == name
         if name not in self.records:
             self.specs.append(spec)
+            self.secrets[name] = dict(secrets or {})
             self.records[name] = record_of(name, self.clock.now())
             self.losses[name] = []
         return self.records[name]
@@ -140,6 +146,22 @@ class FakeJobs:
         return [name for name, job in self.records.items() if not job.status.is_terminal]
 
 
+class FakeSecrets:
+    """What tuning jobs were given, by their names, and when it was asked who needs theirs."""
+
+    def __init__(self) -> None:
+        self.given: dict[str, dict[str, str]] = {}
+        self.needed: list[list[str]] = []
+        self.can_sweep = True
+
+    def read(self, name: str) -> dict[str, str]:
+        return self.given.get(name, {})
+
+    def sweep(self, *, needed: Collection[str]) -> bool:
+        self.needed.append(list(needed))
+        return self.can_sweep
+
+
 class Stage:
     """A store with one tuning job, and the loop."""
 
@@ -150,14 +172,16 @@ class Stage:
         self.store.tunings.create(spec, arn="arn:t", now=self.clock.now())
         self.search = search or FakeSearch()
         self.jobs = FakeJobs(self.clock)
+        self.secrets = FakeSecrets()
         self.loop = self.new_loop()
 
-    def new_loop(self, store: Any = None) -> TuningLoop:
-        return TuningLoop(
+    def new_loop(self, store: Any = None, kind: type[TuningLoop] = TuningLoop) -> TuningLoop:
+        return kind(
             store=store or self.store.tunings,
             jobs=self.jobs,
             metrics=self.jobs,
             logs=self.jobs,
+            secrets=self.secrets,
             suggester=self.search,
             clock=self.clock,
             changed=lambda: None,
@@ -463,33 +487,3 @@ class TestTheThread:
         assert stage.loop.has_work()
         stage.run_one(0.5)
         assert not stage.loop.has_work()
-
-
-class Woken(TuningLoop):
-    """Counts how often it was told that there may be something to do."""
-
-    times = 0
-
-    def wake(self) -> None:
-        self.times += 1
-        super().wake()
-
-
-def test_the_end_of_a_training_job_of_its_own_wakes_it():
-    stage = Stage(tuning_spec())
-    stage.loop = loop = Woken(
-        store=stage.store.tunings,
-        jobs=stage.jobs,
-        metrics=stage.jobs,
-        logs=stage.jobs,
-        suggester=stage.search,
-        clock=stage.clock,
-        changed=lambda: None,
-        checkpoints_of=lambda name: name,
-    )
-    stage.tick()
-    before = loop.times
-    loop.ended(["another-job"])
-    assert loop.times == before
-    loop.ended(["another-job", stage.jobs.running()[0]])
-    assert loop.times == before + 1
