@@ -34,7 +34,7 @@ from orchestrator.spec.state import EndReason, SecondaryStatus
 from orchestrator.store.base import DriverLease, JobUpdate, Store
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
     from concurrent.futures import Executor
 
     from orchestrator.clock import Clock
@@ -123,7 +123,7 @@ class Driver:
         self._apply(decided)
         self._release_again()
         self._keep_house()
-        self._forget({(job.number, job.attempt) for job in jobs})
+        self._forget(_as_placed(job, decision.update) for job, decision in decided)
         return len(jobs) + len(self._unreleased)
 
     def _keep_house(self) -> None:
@@ -158,7 +158,8 @@ class Driver:
         )
         self._renewed_at = now
 
-    def _forget(self, active: set[tuple[int, int]]) -> None:
+    def _forget(self, jobs: Iterable[TrainingJobRecord]) -> None:
+        active = {(job.number, job.attempt) for job in jobs}
         for key in [k for k, a in self._attempts.items() if k not in active and not a.running]:
             del self._attempts[key]
         self._ages.forget({number for number, _ in active})
@@ -227,14 +228,14 @@ class Driver:
         placements = {placement.number: placement for placement in round_.placements}
         decided = []
         for job in queue:
-            update = None
             if job.number in placements:
                 update = self._placed(job, placements[job.number])
-            else:
-                message = held.get(job.number) or round_.waiting[job.number]
-                if message != job.message:
-                    update = JobUpdate(number=job.number, revision=job.revision, message=message)
-            decided.append((job, Decision(update)))
+                decided.append((job, Decision(update, (Action(ActionKind.START),))))
+                continue
+            message, wait = held.get(job.number) or round_.waiting[job.number], None
+            if message != job.message:
+                wait = JobUpdate(number=job.number, revision=job.revision, message=message)
+            decided.append((job, Decision(wait)))
         return decided
 
     def _round(
@@ -313,7 +314,7 @@ class Driver:
                 changed.append((job.name, decision.update))
             if fresh:
                 for action in decision.actions:
-                    self._dispatch(job, action, decision.update)
+                    self._dispatch(_as_placed(job, decision.update), action, decision.update)
         self._tell(changed)
         if steps - SEEN_STEPS or len(changed) < len(updates):
             self._wake()  # what was just decided allows the next step, or must be decided anew
@@ -458,6 +459,13 @@ class Driver:
                 attempt.measuring = False
 
         self._executor.submit(work)
+
+
+def _as_placed(job: TrainingJobRecord, update: JobUpdate | None) -> TrainingJobRecord:
+    """Return a job with the hosts and the attempt that an update gives it, if it does."""
+    if update is None or update.attempt is None:
+        return job
+    return job.model_copy(update={"attempt": update.attempt, "hosts": update.hosts})
 
 
 def _is_alive(view: View) -> bool:

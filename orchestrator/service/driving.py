@@ -12,6 +12,7 @@ import os
 import platform
 import selectors
 import socket
+import sys
 import threading
 import uuid
 from pathlib import Path
@@ -32,6 +33,9 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 WAKE_SOCKET = "wake.sock"
+SWITCH_SECONDS = 0.0005
+"""How long a thread computes before another one may. Python's 5 ms are waited for after every
+write to the disk while another thread computes, and a short job has some ten of them in its way."""
 LONG_QUEUE = 50
 LONG_ROUND_SECONDS = 0.02
 REST_SHARE = 6.0
@@ -192,6 +196,7 @@ class Driving:
         Raises:
             StoreError, LimitExceeded: The lock or the store cannot be written.
         """
+        sys.setswitchinterval(SWITCH_SECONDS)
         lease = self._acquire(patience_seconds=LOOKED_AT_SECONDS)
         if lease is None:
             return False
@@ -206,6 +211,7 @@ class Driving:
         """Drive as soon as nobody else does, whenever that is; returns at once. Idempotent."""
         if self._thread is not None and self._thread.is_alive():
             return
+        sys.setswitchinterval(SWITCH_SECONDS)
         lease = self._acquire_soon()
         if lease is not None:
             self._driving.set()

@@ -23,6 +23,12 @@ if TYPE_CHECKING:
     from orchestrator_runtime.feed import Feeders
     from orchestrator_runtime.signals import Signals
 
+_PACKED = (
+    ("model", contract.MODEL, contract.MODEL_ARCHIVE),
+    ("output", contract.OUTPUT_DATA, contract.OUTPUT_ARCHIVE),
+)
+"""What is packed: its name in the record, where the program leaves it, what the archive is called."""
+
 
 class HostRun:
     """Runs one host's plan once."""
@@ -86,7 +92,8 @@ class HostRun:
                 self._scratch.close()
         self._intake.drain()
         self._tell_unseen()
-        self._status.enter(contract.PHASE_UPLOADING)
+        # With nothing to pack the driver will be told in an instant that all is over.
+        self._status.enter(contract.PHASE_UPLOADING, tell=self._has_left_something())
         artifacts, problem = self._pack()
         self._pump.sync()
         self._intake.sync()
@@ -147,10 +154,7 @@ class HostRun:
         """Pack what there is, whatever the end was; return it, and what went wrong."""
         artifacts: dict[str, ArtifactRecord] = {}
         problems = []
-        for key, source, name in (
-            ("model", contract.MODEL, contract.MODEL_ARCHIVE),
-            ("output", contract.OUTPUT_DATA, contract.OUTPUT_ARCHIVE),
-        ):
+        for key, source, name in _PACKED:
             try:
                 record = self._pack_one(source, name)
             except OSError as error:
@@ -159,6 +163,11 @@ class HostRun:
             if record is not None:
                 artifacts[key] = record
         return artifacts, "; ".join(problems)
+
+    def _has_left_something(self) -> bool:
+        return any(
+            not _is_empty(os.path.join(self._plan["ml"], source)) for _, source, _ in _PACKED
+        )
 
     def _pack_one(self, source: str, name: str) -> ArtifactRecord | None:
         if _is_empty(os.path.join(self._plan["ml"], source)):

@@ -6,6 +6,7 @@ import io
 import json
 import tarfile
 from collections.abc import Callable
+from concurrent.futures import Executor
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
@@ -105,8 +106,12 @@ class World:
         self._methods = methods(cast("Any", self))
         self.take_over()
 
-    def take_over(self) -> None:
-        """Begin to drive, whoever drives now; what that one had still to do is not done."""
+    def take_over(self, executor: Executor | None = None) -> None:
+        """Begin to drive, whoever drives now; what that one had still to do is not done.
+
+        Args:
+            executor: Does what is to be done; by default it waits until ``act``.
+        """
         lease = self.store.acquire_driver(
             SCOPE, owner="test", now=self.clock.now(), ttl_seconds=60, force=True
         )
@@ -127,7 +132,7 @@ class World:
             machine=MACHINE,
             lease=lease,
             clock=self.clock,
-            executor=self.executor,
+            executor=executor or self.executor,
             wake=lambda: None,
             changed=self.changes.notify,
             ended=lambda _names: None,
