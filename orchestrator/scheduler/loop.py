@@ -47,8 +47,8 @@ KEEP_SECONDS = 15.0
 RETRY_SECONDS = (0.5, 1, 2, 5, 10, 30, 60)
 LEASE_SECONDS = 30.0
 COLLECT_TRIES = 5
-SEEN_STEPS = frozenset({"observe", "start"})
-"""Updates that only note what was seen: what follows comes from outside, or from an action."""
+PATIENT_STEPS = frozenset({"observe", "place", "start"})
+"""Updates after which there is nothing to decide until something comes from outside, or from an action."""
 HOUSEKEEPING_SECONDS = 600.0
 
 
@@ -316,7 +316,7 @@ class Driver:
                 for action in decision.actions:
                     self._dispatch(_as_placed(job, decision.update), action, decision.update)
         self._tell(changed)
-        if steps - SEEN_STEPS or len(changed) < len(updates):
+        if steps - PATIENT_STEPS or len(changed) < len(updates):
             self._wake()  # what was just decided allows the next step, or must be decided anew
 
     def _tell(self, changed: list[tuple[str, JobUpdate]]) -> None:

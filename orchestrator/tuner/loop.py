@@ -298,8 +298,6 @@ class TuningLoop:
                 self._jobs.stop(stop.job_name, intent=intent, message=stop.why)
             except (InvalidState, NotFound):
                 continue  # it has ended by itself
-        if steps.submit:
-            self._woken.set()  # see them
 
     def _submit(self, spec: TrainingJobSpec, job: TunedJob, secrets: Mapping[str, str]) -> None:
         try:
@@ -308,4 +306,5 @@ class TuningLoop:
             raise
         except REFUSALS as error:
             self._watcher.refused(job, error.message)
+            self._woken.set()  # and see what follows from it
         failpoint("tune.after_submit")
