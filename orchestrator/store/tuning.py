@@ -27,7 +27,8 @@ class TuningUpdate:
         number: Which tuning job.
         revision: The revision the decision was made on; another one in the store rejects it.
         put: Its training jobs that are new or have changed, whole.
-        durable: Must survive a power cut before ``apply`` returns (values that were chosen, ends).
+        durable: Must survive a power cut before ``apply`` returns (ends; values
+            that were chosen become durable with the training job that gets them).
     """
 
     number: int

@@ -385,5 +385,8 @@ def _update(
     changed = tuple(job for job in jobs if before.get(job.index) != job)
     if not changed:
         return None
-    durable = any(job.index not in before or job.has_ended for job in changed)
+    # What is submitted next is accepted by a commit that survives a power cut, and with it all
+    # commits before: a training job without its values can never be there.
+    is_submitted = any(job.index not in before for job in changed)
+    durable = not is_submitted and any(job.has_ended for job in changed)
     return TuningUpdate(record.number, record.revision, put=changed, durable=durable)

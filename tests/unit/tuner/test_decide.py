@@ -61,6 +61,19 @@ class TestTheWay:
         assert [job.status for job in world.tuned] == [None, None]
         assert [job.job_name for job in steps.submit] == [job.job_name for job in world.tuned]
         assert steps.update is not None
+        assert not steps.update.durable  # the commit that accepts them is, and what is before it
+
+    def test_an_end_behind_which_nothing_is_submitted_is_durable_by_itself(self):
+        world = World(tuning_spec())
+        world.round(RATES.__getitem__)
+        go(world)
+        name = world.running()[0]
+        world.report(name, 0.5)
+        world.end(name)
+        steps = world.round(RATES.__getitem__, at_most=0)
+        assert steps.update is not None
+        assert name in {job.job_name for job in steps.update.put if job.has_ended}
+        assert not steps.submit
         assert steps.update.durable
 
     def test_a_crash_before_or_behind_submitting_changes_nothing(self):
