@@ -84,6 +84,8 @@ class Starter:
                 env=self._environment,
                 start_new_session=True,
             )
+            # So that it is reaped when it ends because nobody asks for long.
+            threading.Thread(target=self._process.wait, daemon=True).start()
         return self._process
 
     def _end(self) -> None:

@@ -326,15 +326,14 @@ class Effects:
         ]
 
     def release(self, job: TrainingJobRecord, *, ended: bool) -> None:
-        """Remove what an ended attempt leaves behind; with the job, first of all its secrets."""
-        if ended:
-            self._forget_secrets(job.name)
-        if self._is_displaced(job):
-            self._workspace.unmark(job)
-            return
-        if ended:
-            self._owners.discard((job.number, job.created_at))
-        self.backend(job).release(self._workspace.context(job))
+        """Remove what an ended attempt leaves behind; with the job, its secrets."""
+        try:
+            if job.hosts and not self._is_displaced(job):
+                self.backend(job).release(self._workspace.context(job))
+        finally:
+            if ended:
+                self._owners.discard((job.number, job.created_at))
+                self._forget_secrets(job.name)
         self._workspace.unmark(job)
 
 

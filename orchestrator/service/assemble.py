@@ -245,7 +245,7 @@ class Service:
             ended=self.tuner.ended,
             gpus_of=lambda job: self.admission.gpus_per_host(job.spec),
             backends=self.backends,
-            housekeep=self._back_up,
+            housekeep=self._keep_house,
             lease_seconds=self.settings.driver_lease_seconds,
         )
 
@@ -268,6 +268,9 @@ class Service:
         active = self.store.active_jobs(machine_scope(), self.backends, queued_limit=0)
         present = {(job.name, job.attempt) for job in active if job.hosts}
         release_leftovers(self.store, self.workspace, self.backends, present)
+        self._sweep_secrets()
+
+    def _sweep_secrets(self) -> None:
         self.jobs.secrets.sweep()
         self.tunings.secrets.sweep()
 
@@ -282,8 +285,9 @@ class Service:
             self._wake_socket.close()
             self._wake_socket = None
 
-    def _back_up(self) -> None:
-        """Copy the store (SQLite only) when the newest copy is an hour old."""
+    def _keep_house(self) -> None:
+        """Remove secrets that nobody needs; copy the store (SQLite only) once an hour."""
+        self._sweep_secrets()
         newest = newest_backup(self.home / STORE_FILE) or self.runtime  # else since installation
         if self.clock.now().timestamp() - newest.stat().st_mtime >= BACKUP_SECONDS:
             self.store.backup()

@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import logging
 import threading
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
-from orchestrator.errors import StoreError
+from orchestrator.errors import OrchestratorError, StoreError, Unavailable
 from orchestrator.service.file_lock import FileLock
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ class Secrets:
     Args:
         files: Where they are.
         statuses: Returns the statuses of those of some jobs that were accepted.
-        sweep_patience_seconds: How long sweeping waits for its turn.
+        sweep_patience_seconds: How long removing waits for its turn; it is tried again later.
     """
 
     def __init__(
@@ -47,6 +47,7 @@ class Secrets:
         self._statuses = statuses
         self._sweep_patience_seconds = sweep_patience_seconds
         self._turn = threading.Lock()
+        self._trouble = ""
 
     @contextmanager
     def kept(self, name: str, values: Mapping[str, str]) -> Iterator[None]:
@@ -56,6 +57,7 @@ class Secrets:
 
         Raises:
             StoreError: They cannot be written.
+            Unavailable: Another process keeps its turn.
         """
         if not values:
             yield
@@ -69,27 +71,33 @@ class Secrets:
                     self._files.write(name, values)
                 yield
             except BaseException:
-                if not self._statuses([name]):
-                    self._files.forget(name)
+                with suppress(OrchestratorError):  # else they are swept later
+                    if not self._statuses([name]):
+                        self._files.forget(name)
                 raise
 
     def read(self, name: str) -> dict[str, str]:
         """Return the values of a job that needs them.
 
         Raises:
-            StoreError: They cannot be read.
+            Unavailable: They cannot be read now.
         """
-        with _told():
+        try:
             return self._files.read(name)
+        except OSError as error:
+            raise Unavailable(
+                f"the secrets of {name!r} cannot be read: {error.strerror}; check the owner of "
+                "the home directory"
+            ) from error
 
     def let_go(self, name: str) -> None:
         """Remove the values of a job that has ended, unless another one has its name by now.
 
         Raises:
-            StoreError: They cannot be removed now.
+            StoreError, Unavailable: They cannot be removed now; to be tried again.
         """
         if self._files.has(name):
-            with self._alone(PATIENCE_SECONDS), _told():
+            with self._alone(self._sweep_patience_seconds), _told():
                 self._forget_unneeded([name])
 
     def sweep(self, *, needed: Collection[str] = ()) -> bool:
@@ -107,9 +115,12 @@ class Secrets:
             with self._alone(self._sweep_patience_seconds), _told():
                 self._forget_unneeded(self._files.names())
                 self._files.forget_partial()
-        except StoreError as error:
-            logger.warning("secrets that may not be needed any more stay: %s", error.message)
+        except (StoreError, Unavailable) as error:
+            if error.message != self._trouble:  # once, not every second
+                logger.warning("secrets that may not be needed any more stay: %s", error.message)
+            self._trouble = error.message
             return False
+        self._trouble = ""
         return True
 
     def _forget_unneeded(self, names: Sequence[str]) -> None:
@@ -148,8 +159,8 @@ def _told() -> Iterator[None]:
         ) from error
 
 
-def _busy(seconds: float) -> StoreError:
-    return StoreError(
+def _busy(seconds: float) -> Unavailable:
+    return Unavailable(
         f"secrets are written by one process at a time, another one has kept its turn for "
         f"{seconds:.0f} s; try again (its process id is in the file {LOCK_FILE!r} beside them)"
     )

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import os
+import signal
 import subprocess  # argv lists only
 import sys
 import threading
@@ -111,7 +113,7 @@ class Suggester:
             self._open.clear()
             self._news.notify()
             if self._process is not None:
-                self._process.kill()
+                _kill(self._process)
             thread = self._thread
         if thread is not None:
             thread.join()
@@ -179,7 +181,7 @@ class Suggester:
 
         def end() -> None:
             late.set()
-            process.kill()
+            _kill(process)
 
         timer = threading.Timer(self._longest_seconds, end)
         timer.daemon = True
@@ -197,7 +199,10 @@ class Suggester:
                 return None
             if self._process is None:
                 self._process = subprocess.Popen(
-                    self._program, stdin=subprocess.PIPE, stdout=subprocess.PIPE
+                    self._program,
+                    stdin=subprocess.PIPE,
+                    stdout=subprocess.PIPE,
+                    start_new_session=True,
                 )
             return self._process
 
@@ -206,5 +211,11 @@ class Suggester:
             if self._process is process:
                 self._process = None
         with suppress(OSError), process:  # what was left to be written has no reader
-            process.kill()
+            _kill(process)
         logger.warning("the process that searches ended with %d", process.returncode)
+
+
+def _kill(process: subprocess.Popen[bytes]) -> None:
+    """Kill a process with all that it has started: they would keep its output open."""
+    with suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)

@@ -113,18 +113,19 @@ def test_a_question_that_hangs_is_given_up_so_that_others_are_answered():
     """As a user's sampler does; its process is replaced."""
     line = answer_line(2, values={"kind": "b"})
     program = f"""
-import sys, time
+import subprocess, sys, time
 for line in sys.stdin:
     if '"hang:make"' in line:
-        time.sleep(600)
+        # which keeps the output open, as workers of a sampler do
+        subprocess.run([sys.executable, "-c", "import time; time.sleep(600)"])
     sys.stdout.buffer.write({line!r})
     sys.stdout.flush()
 """
-    one = Asking(python(program), longest_seconds=3)
+    one = Asking(python(program), longest_seconds=6)
     try:
         hanging = one.suggester.ask(question(1, sampler="hang:make"))
         good = one.suggester.ask(question(2))
-        assert one.wait(hanging) == Answer(None, "the search gave no answer within 3 s")
+        assert one.wait(hanging) == Answer(None, "the search gave no answer within 6 s")
         assert one.wait(good).values == {"kind": "b"}
     finally:
         one.suggester.close()

@@ -55,14 +55,18 @@ class Starter:
 
     def ask(self, directory: Path, title: str = "job") -> dict[str, Any]:
         """Ask for a supervisor and return the answer."""
-        assert self.process.stdin is not None
+        self.send(directory, title)
         assert self.process.stdout is not None
+        answer: dict[str, Any] = json.loads(self.process.stdout.readline())
+        return answer
+
+    def send(self, directory: Path, title: str = "job") -> None:
+        """Ask for a supervisor."""
+        assert self.process.stdin is not None
         errors = f"{directory.parent / directory.name}.err"
         wish = {"directory": str(directory), "errors": errors, "title": title}
         self.process.stdin.write(json.dumps(wish).encode() + b"\n")
         self.process.stdin.flush()
-        answer: dict[str, Any] = json.loads(self.process.stdout.readline())
-        return answer
 
     def run(self, host: Host) -> dict[str, Any]:
         """Have a host run to its end; return its exit record."""
@@ -92,6 +96,16 @@ def starter(tmp_path: Path) -> Iterator[Starter]:
     starter = Starter(tmp_path)
     yield starter
     starter.end()
+
+
+def impatient(folder: Path) -> Starter:
+    """One for which a moment is long."""
+    code = (
+        f"import sys; sys.path.insert(0, {str(RUNTIME)!r})\n"
+        "from orchestrator_runtime.starter import start_supervisors\n"
+        "sys.exit(start_supervisors(idle_seconds=0.1))"
+    )
+    return Starter(folder, sys.executable, "-I", "-S", "-c", code)
 
 
 def supervisor_of(host: Host) -> int:
@@ -139,6 +153,22 @@ class TestAForkedSupervisor:
         eventually((host.directory / "exit.json").exists, "an exit record")
         assert host.read("exit.json")["outcome"] == "stopped"
 
+    def test_that_is_slower_to_claim_than_its_starter_dies_runs_all_the_same(
+        self, starter: Starter, host: Host
+    ):
+        host.program("print('hello')")
+        host.write("plan.json", host.plan)
+        errors = Path(f"{host.directory}.err")
+        os.mkfifo(errors)  # a supervisor cannot open it before somebody reads
+        starter.send(host.directory)
+        eventually(starter.children, "a supervisor")
+        starter.process.kill()
+        starter.process.wait()
+        reader = os.open(errors, os.O_RDONLY)
+        eventually((host.directory / "exit.json").exists, "an exit record")
+        os.close(reader)
+        assert host.read("exit.json")["outcome"] == "exited"
+
     def test_that_failed_says_so_where_it_shall(self, starter: Starter, host: Host):
         host.plan["argv"] = []  # a plan that nobody would write
         record = starter.run(host)
@@ -167,11 +197,17 @@ class TestWhoForks:
         assert starter.end() == 0
 
     def test_ends_well_when_nobody_asks(self, tmp_path: Path):
-        code = (
-            f"import sys; sys.path.insert(0, {str(RUNTIME)!r})\n"
-            "from orchestrator_runtime.starter import start_supervisors\n"
-            "sys.exit(start_supervisors(idle_seconds=0.01))"
-        )
-        idle = Starter(tmp_path, sys.executable, "-I", "-S", "-c", code)
+        idle = impatient(tmp_path)
+        assert idle.process.wait(timeout=20) == 0
+        idle.end()
+
+    def test_stays_for_its_supervisors_however_long_nobody_asks(self, tmp_path: Path, host: Host):
+        idle = impatient(tmp_path)
+        host.program("import time; time.sleep(0.3); print('up', flush=True); time.sleep(60)")
+        host.write("plan.json", host.plan)
+        assert idle.ask(host.directory) == {"claimed": True}
+        host.says(b"up")
+        assert idle.process.poll() is None
+        os.kill(supervisor_of(host), signal.SIGTERM)
         assert idle.process.wait(timeout=20) == 0
         idle.end()

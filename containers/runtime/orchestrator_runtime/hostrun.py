@@ -23,12 +23,6 @@ if TYPE_CHECKING:
     from orchestrator_runtime.feed import Feeders
     from orchestrator_runtime.signals import Signals
 
-_PACKED = (
-    ("model", contract.MODEL, contract.MODEL_ARCHIVE),
-    ("output", contract.OUTPUT_DATA, contract.OUTPUT_ARCHIVE),
-)
-"""What is packed: its name in the record, where the program leaves it, what the archive is called."""
-
 
 class HostRun:
     """Runs one host's plan once."""
@@ -92,8 +86,7 @@ class HostRun:
                 self._scratch.close()
         self._intake.drain()
         self._tell_unseen()
-        # With nothing to pack the driver will be told in an instant that all is over.
-        self._status.enter(contract.PHASE_UPLOADING, tell=self._has_left_something())
+        self._status.enter(contract.PHASE_UPLOADING)
         artifacts, problem = self._pack()
         self._pump.sync()
         self._intake.sync()
@@ -154,7 +147,10 @@ class HostRun:
         """Pack what there is, whatever the end was; return it, and what went wrong."""
         artifacts: dict[str, ArtifactRecord] = {}
         problems = []
-        for key, source, name in _PACKED:
+        for key, source, name in (
+            ("model", contract.MODEL, contract.MODEL_ARCHIVE),
+            ("output", contract.OUTPUT_DATA, contract.OUTPUT_ARCHIVE),
+        ):
             try:
                 record = self._pack_one(source, name)
             except OSError as error:
@@ -163,11 +159,6 @@ class HostRun:
             if record is not None:
                 artifacts[key] = record
         return artifacts, "; ".join(problems)
-
-    def _has_left_something(self) -> bool:
-        return any(
-            not _is_empty(os.path.join(self._plan["ml"], source)) for _, source, _ in _PACKED
-        )
 
     def _pack_one(self, source: str, name: str) -> ArtifactRecord | None:
         if _is_empty(os.path.join(self._plan["ml"], source)):

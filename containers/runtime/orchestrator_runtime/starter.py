@@ -30,14 +30,18 @@ _CLAIMED = b"1"
 
 
 def start_supervisors(idle_seconds: float = IDLE_SECONDS) -> int:
-    """Serve until input ends, or nobody has asked for ``idle_seconds``.
+    """Serve until input ends, or nobody has asked for ``idle_seconds`` and no supervisor is left.
 
     Returns the exit code of this process, and in every fork that of its supervisor.
     """
     _signal.signal(_signal.SIGCHLD, _signal.SIG_IGN)  # the system reaps
     gc.freeze()  # what is there now stays shared with all supervisors
     unread = b""
-    while select.select([0], [], [], idle_seconds)[0]:
+    while True:
+        if not select.select([0], [], [], idle_seconds)[0]:
+            if _has_supervisors():
+                continue  # somebody has to be there who reaps them
+            break
         data = os.read(0, 65536)
         if not data:
             break
@@ -55,6 +59,14 @@ def start_supervisors(idle_seconds: float = IDLE_SECONDS) -> int:
     return 0
 
 
+def _has_supervisors() -> bool:
+    try:
+        os.waitpid(-1, os.WNOHANG)
+    except ChildProcessError:
+        return False
+    return True
+
+
 def _become_supervisor(wish: dict[str, str], tell: int) -> int:
     """Be what `supervise` in a process of its own would be; return its exit code."""
     os.setsid()
@@ -68,8 +80,12 @@ def _become_supervisor(wish: dict[str, str], tell: int) -> int:
     _call_self(wish["title"])
 
     def claimed() -> None:
-        os.write(tell, _CLAIMED)
-        os.close(tell)
+        try:
+            os.write(tell, _CLAIMED)
+        except OSError:
+            return  # who forked this one has ended; the directory is this one's all the same
+        finally:
+            os.close(tell)
 
     return supervise(wish["directory"], claimed)
 

@@ -37,12 +37,11 @@ class Status:
         self.phases: list[PhaseRecord] = []
         self.program_pid: int | None = None
 
-    def enter(self, phase: str, *, tell: bool = True) -> None:
-        """Record a phase change and tell the driver, unless more will be told at once."""
+    def enter(self, phase: str) -> None:
+        """Record a phase change and tell the driver."""
         self.phases.append({"phase": phase, "at": now()})
         self.write()
-        if tell:
-            self.poke(phase)
+        self.poke(phase)
 
     def write(self) -> None:
         """Write ``status.json``. A full disk is no reason to disturb the job."""

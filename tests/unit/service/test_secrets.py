@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from orchestrator.blobs.files import PARTIAL_MARK
-from orchestrator.errors import AlreadyExists, StoreError
+from orchestrator.errors import AlreadyExists, StoreError, Unavailable
 from orchestrator.scheduler.secret_files import SecretFiles
 from orchestrator.service.file_lock import FileLock
 from orchestrator.service.secrets import LOCK_FILE, Secrets
@@ -187,3 +187,38 @@ class TestSweeping:
         assert "mine" not in caplog.text
         assert secrets.sweep()
         assert files.is_empty()
+
+
+class TestTrouble:
+    def test_those_that_cannot_be_read_are_that_jobs_trouble(
+        self, secrets: Secrets, files: SecretFiles
+    ) -> None:
+        files.prepare()
+        (files.directory / "a.json").mkdir()
+        with pytest.raises(Unavailable, match="the secrets of 'a' cannot be read"):
+            secrets.read("a")
+
+    def test_a_store_that_is_away_when_a_job_is_refused_hides_no_reason_and_they_are_swept(
+        self, files: SecretFiles, store: Accepted
+    ) -> None:
+        away: list[bool] = []
+
+        def statuses(names: Sequence[str]) -> Mapping[str, TrainingJobStatus]:
+            if away:
+                raise StoreError("the store does not answer")
+            return store(names)
+
+        secrets = Secrets(files, statuses)
+        with pytest.raises(AlreadyExists):
+            refuse(secrets, away)
+        assert files.has("a")
+        away.clear()
+        assert secrets.sweep()
+        assert not files.has("a")
+
+
+def refuse(secrets: Secrets, away: list[bool]) -> None:
+    """Refuse a job, and then the store is away."""
+    with secrets.kept("a", MINE):
+        away.append(True)
+        raise AlreadyExists("the reason")

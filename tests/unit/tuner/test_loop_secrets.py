@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
+from orchestrator.errors import Unavailable
 from orchestrator.spec.state import EndReason, TrainingJobStatus
 from orchestrator.spec.tuning import TrainingJobDefinition, TuningJobSpec
 from orchestrator.testing.store_jobs import make_spec
-from tests.unit.tuner.test_loop import Stage, limits
+from tests.unit.tuner.test_loop import FakeSecrets, Stage, limits
 from tests.unit.tuner.world import RATE, tuning_spec
 
 
@@ -67,3 +68,25 @@ def test_there_is_work_as_long_as_some_stay_that_nobody_needs():
     stage.secrets.can_sweep = True
     stage.tick()
     assert not stage.loop.has_work()
+
+
+class Unreadable(FakeSecrets):
+    """Secrets on a disk that does not give them now."""
+
+    def read(self, name: str) -> dict[str, str]:
+        raise Unavailable(f"the secrets of {name!r} cannot be read")
+
+
+def test_those_that_cannot_be_read_hold_up_their_own_tuning_job_alone():
+    stage = Stage(spec(limits=limits(2, 2)))
+    stage.secrets = Unreadable()
+    stage.loop = stage.new_loop()
+    for _ in range(3):
+        assert stage.loop.tick(stage.lease) == 1  # the round goes on, to others and to its end
+    assert stage.secrets.needed
+    assert not stage.jobs.running()
+    stage.secrets = FakeSecrets()
+    stage.secrets.given["t"] = {"ONE": "1", "TWO": "2", "BOTH": "3"}
+    stage.loop = stage.new_loop()
+    stage.tick()
+    assert stage.jobs.running()
