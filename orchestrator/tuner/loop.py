@@ -146,10 +146,10 @@ class TuningLoop:
         self._woken.set()
         self._is_settled = False
 
-    def ended(self, names: Iterable[str]) -> None:
-        """Say that training jobs have ended; from any thread."""
-        ended = set(names)
-        if any(not mine.isdisjoint(ended) for mine in list(self._names.values())):
+    def moved(self, names: Iterable[str]) -> None:
+        """Say that training jobs have begun their programs, or have ended; from any thread."""
+        moved = set(names)
+        if any(not mine.isdisjoint(moved) for mine in list(self._names.values())):
             self.wake()
 
     def has_work(self) -> bool:

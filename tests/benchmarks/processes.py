@@ -88,14 +88,6 @@ def children(pid: int) -> list[int]:
     return found
 
 
-def command_line(pid: int) -> str:
-    """Return the words that a process was started with; empty when it is gone."""
-    try:
-        return Path(f"/proc/{pid}/cmdline").read_bytes().decode("utf-8", "replace")
-    except OSError:
-        return ""
-
-
 def is_gone(pid: int) -> bool:
     """Whether a process has ended; a zombie has."""
     try:

@@ -14,12 +14,13 @@ from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 
 from orchestrator import ModelTrainer, connect
+from orchestrator.backends.claims import living_in, living_supervisor
 from orchestrator.embedded import LocalTransport, start_driver
 from orchestrator.home import prepare_home
 from orchestrator.sdk.transport import Transport
 from orchestrator.testing.plugin import driver_pid, end_driver
 from tests.benchmarks.measure import eventually
-from tests.benchmarks.processes import command_line, is_gone
+from tests.benchmarks.processes import is_gone
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 BIN = Path(sys.executable).parent
@@ -139,10 +140,11 @@ def supervisors(home: Path) -> dict[int, Path]:
     Supervisors in containers have numbers of their own, which mean other processes here.
     """
     found = {}
-    for path in home.glob("jobs/*/attempts/*/*/claim.json"):
-        pid = json.loads(path.read_text("utf-8"))["pid"]
-        if pid and not is_gone(pid) and str(path.parent) in command_line(pid):
-            found[pid] = path.parent
+    for attempts in home.glob("jobs/*/attempts"):
+        for living in living_in(attempts):
+            pid = living_supervisor(living.directory)
+            if pid is not None and not living.in_container:
+                found[pid] = living.directory
     return found
 
 

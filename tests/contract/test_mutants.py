@@ -113,7 +113,7 @@ MUTANTS = (
     ),
     Mutant(
         "one driver of a home",
-        "orchestrator/service/driving.py",
+        "orchestrator/service/file_lock.py",
         "fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)",
         "fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)",
         LOCK,
@@ -121,7 +121,7 @@ MUTANTS = (
     ),
     Mutant(
         "a driver whose lock was removed ends",
-        "orchestrator/service/driving.py",
+        "orchestrator/service/file_lock.py",
         "return os.path.samestat(self._path.stat(), os.fstat(self._descriptor))",
         "return True",
         LOCK,
