@@ -64,7 +64,7 @@ class Driver:
         executor: Runs actions.
         wake: Called from any thread when another tick is worth while.
         changed: Called when the record of a job has changed.
-        moved: Called with the names of jobs whose program has begun, or that have ended.
+        ended: Called with the names of jobs that have ended.
         gpus_of: GPUs per host of a job whose spec leaves them open.
         backends: By name; their jobs are driven.
         housekeep: Called on the executor when driving begins and every ten minutes.
@@ -82,7 +82,7 @@ class Driver:
         executor: Executor,
         wake: Callable[[], None],
         changed: Callable[[], None],
-        moved: Callable[[list[str]], None],
+        ended: Callable[[list[str]], None],
         gpus_of: Callable[[TrainingJobRecord], int],
         backends: Mapping[str, object],
         housekeep: Callable[[], None] = lambda: None,
@@ -96,7 +96,7 @@ class Driver:
         self._executor = executor
         self._wake = wake
         self._changed = changed
-        self._moved = moved
+        self._ended = ended
         self._gpus_of = gpus_of
         self._backends = tuple(backends)
         self._lease_seconds = lease_seconds
@@ -320,9 +320,9 @@ class Driver:
             self._wake()  # what was just decided allows the next step, or must be decided anew
 
     def _tell(self, changed: list[tuple[str, JobUpdate]]) -> None:
-        moved = [name for name, update in changed if _is_move(update)]
-        if moved:
-            self._moved(moved)
+        ended = [name for name, update in changed if update.end_reason is not None]
+        if ended:
+            self._ended(ended)
         if changed:
             self._changed()
 
@@ -466,10 +466,6 @@ def _as_placed(job: TrainingJobRecord, update: JobUpdate | None) -> TrainingJobR
     if update is None or update.attempt is None:
         return job
     return job.model_copy(update={"attempt": update.attempt, "hosts": update.hosts})
-
-
-def _is_move(update: JobUpdate) -> bool:
-    return update.end_reason is not None or update.training_started_at is not None
 
 
 def _is_alive(view: View) -> bool:

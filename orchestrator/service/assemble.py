@@ -242,7 +242,7 @@ class Service:
             executor=self._executor,
             wake=self.driving.wake,
             changed=self._changed,
-            moved=self.tuner.moved,
+            ended=self.tuner.ended,
             gpus_of=lambda job: self.admission.gpus_per_host(job.spec),
             backends=self.backends,
             housekeep=self._keep_house,

@@ -45,6 +45,8 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 LOOK_SECONDS = 1.0
+BEGUN_SECONDS = 0.25
+"""After this time a program that was submitted runs; to look at it sooner would be in its way."""
 RETRY_SECONDS = 1.0
 IDLE_SECONDS = 30.0
 REFUSALS = (InvalidSpec, InvalidState, AlreadyExists, BackendError)
@@ -131,6 +133,7 @@ class TuningLoop:
         self._woken = threading.Event()
         self._closing = threading.Event()
         self._is_settled = False
+        self._has_submitted = False
         self._thread: threading.Thread | None = None
 
     # -- what others ask -------------------------------------------------------------------
@@ -146,10 +149,10 @@ class TuningLoop:
         self._woken.set()
         self._is_settled = False
 
-    def moved(self, names: Iterable[str]) -> None:
-        """Say that training jobs have begun their programs, or have ended; from any thread."""
-        moved = set(names)
-        if any(not mine.isdisjoint(moved) for mine in list(self._names.values())):
+    def ended(self, names: Iterable[str]) -> None:
+        """Say that training jobs have ended; from any thread."""
+        ended = set(names)
+        if any(not mine.isdisjoint(ended) for mine in list(self._names.values())):
             self.wake()
 
     def has_work(self) -> bool:
@@ -174,6 +177,8 @@ class TuningLoop:
             pause = RETRY_SECONDS
             try:
                 pause = LOOK_SECONDS if self.tick(lease) else IDLE_SECONDS
+                if self._has_submitted:
+                    pause = BEGUN_SECONDS
             except StaleLock:
                 return  # the driver, which has this lease too, says so
             except OrchestratorError as error:
@@ -190,6 +195,7 @@ class TuningLoop:
             StoreError: The store does not answer.
         """
         self._woken.clear()
+        self._has_submitted = False
         active = self._store.active(lease.scope)
         self._forget({record.number for record in active})
         for record in active:
@@ -300,6 +306,7 @@ class TuningLoop:
                 continue  # it has ended by itself
 
     def _submit(self, spec: TrainingJobSpec, job: TunedJob, secrets: Mapping[str, str]) -> None:
+        self._has_submitted = True
         try:
             self._jobs.submit(spec, secrets=secrets, idempotency_key=job.job_name)
         except EngineUnreachable:

@@ -219,7 +219,7 @@ class World:
             executor=self.executor,
             wake=lambda: None,
             changed=lambda: None,
-            moved=lambda _names: None,
+            ended=lambda _names: None,
             gpus_of=lambda job: job.spec.resources.gpus or 0,
             backends=backends,
         )

@@ -135,7 +135,7 @@ class World:
             executor=executor or self.executor,
             wake=lambda: None,
             changed=self.changes.notify,
-            moved=lambda _names: None,
+            ended=lambda _names: None,
             gpus_of=lambda job: job.spec.resources.gpus or 0,
             backends=self.backends,
         )

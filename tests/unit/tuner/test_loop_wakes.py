@@ -17,13 +17,13 @@ class Woken(TuningLoop):
         super().wake()
 
 
-def test_a_training_job_of_its_own_wakes_it():
+def test_the_end_of_a_training_job_of_its_own_wakes_it():
     stage = Stage(tuning_spec())
     stage.loop = loop = stage.new_loop(kind=Woken)
     assert isinstance(loop, Woken)
     stage.tick()
     before = loop.times
-    loop.moved(["another-job"])
+    loop.ended(["another-job"])
     assert loop.times == before
-    loop.moved(["another-job", stage.jobs.running()[0]])
+    loop.ended(["another-job", stage.jobs.running()[0]])
     assert loop.times == before + 1
