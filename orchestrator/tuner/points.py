@@ -103,7 +103,8 @@ def real_at(parameter: IntegerParameter | ContinuousParameter, share: float) -> 
 def _whole_at(parameter: IntegerParameter, share: float) -> int:
     if parameter.scaling == "Logarithmic":
         low, high = math.log(parameter.min_value), math.log(parameter.max_value + 1)
-        return min(int(math.exp(low + share * (high - low))), parameter.max_value)
+        value = int(math.exp(low + share * (high - low)))  # exp(log(44)) is a little less than 44
+        return min(max(value, parameter.min_value), parameter.max_value)
     return parameter.min_value + int(share * parameter.size) * parameter.step
 
 

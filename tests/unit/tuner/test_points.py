@@ -7,7 +7,7 @@ import math
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from orchestrator.spec.ranges import (
@@ -41,7 +41,11 @@ def parameters(draw) -> Parameter:
     return ContinuousParameter(name="p", min_value=low, max_value=high, scaling_type=draw(SCALES))
 
 
+LEAST = IntegerParameter(name="p", min_value=44, max_value=44, scaling_type="Logarithmic")
+
+
 @given(parameter=parameters(), share=st.floats(0, 1, exclude_max=True))
+@example(parameter=LEAST, share=0.0)
 def test_a_share_of_a_range_is_a_value_of_it(parameter, share):
     assert parameter.refusal(at(parameter, share)) is None
 
