@@ -188,6 +188,13 @@ class Effects:
         context = self._workspace.context(job)
         backend = self.backend(job)
         host: str | None = None
+        lost = sorted(set(job.spec.secrets) - set(context.secrets))
+        if lost:
+            return StartFault(
+                EndReason.INPUT_ERROR,
+                f"every secret needs a value, that of {lost[0]!r} is not in the home directory any "
+                "more; submit the job again with its values",
+            )
         try:
             self._workspace.mark(job)
             check_output(context, self._blobs)

@@ -82,7 +82,8 @@ def _parameter(name: str, each: Range) -> spec.Parameter:
         return spec.CategoricalParameter.parse({"name": name, "when": when, **members})
     if not isinstance(each, ContinuousParameter | IntegerParameter):
         raise InvalidSpec(
-            f"must be a ContinuousParameter, IntegerParameter or CategoricalParameter, got {each!r:.80}; wrap its values in one of these"
+            "must be a ContinuousParameter, IntegerParameter or CategoricalParameter, got "
+            f"{each!r:.80}; wrap its values in one of these"
         )
     members = {
         "min_value": each.min_value,

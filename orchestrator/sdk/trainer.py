@@ -245,7 +245,7 @@ class ModelTrainer:
         if missing:
             raise InvalidSpec(
                 f"every secret needs a value, got none for {missing[0]!r}; set the environment "
-                "variable of that name before you train"
+                "variable of that name first"
             )
         return {name: os.environ[name] for name in self.secrets}
 

@@ -196,7 +196,6 @@ class Driving:
         Raises:
             StoreError, LimitExceeded: The lock or the store cannot be written.
         """
-        sys.setswitchinterval(SWITCH_SECONDS)
         lease = self._acquire(patience_seconds=LOOKED_AT_SECONDS)
         if lease is None:
             return False
@@ -211,7 +210,6 @@ class Driving:
         """Drive as soon as nobody else does, whenever that is; returns at once. Idempotent."""
         if self._thread is not None and self._thread.is_alive():
             return
-        sys.setswitchinterval(SWITCH_SECONDS)
         lease = self._acquire_soon()
         if lease is not None:
             self._driving.set()
@@ -265,6 +263,7 @@ class Driving:
 
     def _run(self, lease: DriverLease) -> None:
         self._driving.set()
+        sys.setswitchinterval(SWITCH_SECONDS)
         try:
             self._drive(lease)
         except StaleLock as error:

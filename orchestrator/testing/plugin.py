@@ -10,7 +10,7 @@ import signal
 import socket
 import time
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -22,37 +22,10 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+    from orchestrator.sdk.transport import Transport
+
 END_SECONDS = 30.0
 PAGE_ROWS = 1000
-
-
-class Stopping(Protocol):
-    """The part of a transport that finds jobs and stops them."""
-
-    @property
-    def tunings(self) -> StoppingTunings:
-        """Its tuning jobs."""
-        ...
-
-    def list_jobs(self, **query: Any) -> dict[str, Any]:
-        """Return one page of training jobs."""
-        ...
-
-    def stop(self, name: str, *, grace_seconds: float | None = None) -> dict[str, Any]:
-        """Ask a training job to stop."""
-        ...
-
-
-class StoppingTunings(Protocol):
-    """The same of tuning jobs."""
-
-    def list(self, **query: Any) -> dict[str, Any]:
-        """Return one page of tuning jobs."""
-        ...
-
-    def stop(self, name: str) -> dict[str, Any]:
-        """Ask a tuning job to stop."""
-        ...
 
 
 @pytest.fixture
@@ -98,7 +71,7 @@ def end_jobs(home: Path) -> None:
         transport.close()
 
 
-def stop_jobs(transport: Stopping) -> None:
+def stop_jobs(transport: Transport) -> None:
     """Ask every job that has not ended to stop, without grace.
 
     Tuning jobs come first: from then on none begins another training job.

@@ -69,6 +69,15 @@ class TestTrainingJobs:
         assert world.call("describe", name="job")["hosts"] == []
         assert kept(world.home) == []
 
+    def test_a_job_whose_values_are_gone_does_not_run_without_them(self, world: World) -> None:
+        submit(world)
+        world.workspace.secrets.forget("job")
+        rounds(world)
+        job = world.call("describe", name="job")
+        assert (job["status"], job["end_reason"]) == ("Failed", "input_error")
+        assert "that of 'TOKEN' is not in the home directory any more" in job["failure_reason"]
+        assert job["training_started_at"] is None
+
     def test_the_late_end_of_one_is_not_that_of_the_next_one_of_its_name(
         self, world: World
     ) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
@@ -56,14 +56,14 @@ def test_what_runs_is_stopped_and_tuning_jobs_first() -> None:
     service = Service()
     service.ends = {"one": RUNNING, "two": ENDED, "three": RUNNING}
     service.tunings.ends = {"search": RUNNING, "past": ENDED}
-    stop_jobs(service)
+    stop_jobs(cast("Any", service))
     assert service.asked == ["search", "one", "three"]
 
 
 def test_a_job_that_ends_between_the_list_and_the_stop_is_no_error() -> None:
     service = Service({"one": InvalidState("only a job that has not ended can be stopped")})
     service.ends = {"one": RUNNING, "two": RUNNING}
-    stop_jobs(service)
+    stop_jobs(cast("Any", service))
     assert service.asked == ["one", "two"]
 
 
@@ -71,4 +71,4 @@ def test_any_other_refusal_is_told() -> None:
     service = Service({"one": StoreError("the disk is full")})
     service.ends = {"one": RUNNING}
     with pytest.raises(StoreError, match="disk is full"):
-        stop_jobs(service)
+        stop_jobs(cast("Any", service))
