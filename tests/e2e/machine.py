@@ -75,6 +75,8 @@ def ended(home: Path, name: str, seconds: float = PATIENCE_SECONDS) -> TrainingJ
 class Other:
     """Another Python process that uses the same home; its lines can be waited for.
 
+    A line counts when it is whole: a process that is killed may be in the middle of one.
+
     Args:
         script: What it runs.
         words: Its arguments.
@@ -94,7 +96,8 @@ class Other:
     def _read(self) -> None:
         assert self._process.stdout is not None
         for line in self._process.stdout:
-            self.lines.append(line.rstrip("\n"))
+            if line.endswith("\n"):
+                self.lines.append(line.removesuffix("\n"))
 
     @property
     def pid(self) -> int:
