@@ -36,11 +36,17 @@ def best_so_far(overview: TuningOverview, jobs: Sequence[TunedJob]) -> str:
 
 
 def leaderboard(
-    overview: TuningOverview, jobs: Sequence[TunedJob], now: datetime
+    overview: TuningOverview, jobs: Sequence[TunedJob], now: datetime, *, everything: bool = False
 ) -> list[tuple[str, ...]]:
     """Return the rows of the best training jobs, and of those that run, below ``HEADER``.
 
     With several objectives those that no other one beats come first.
+
+    Args:
+        overview: The tuning job.
+        jobs: All of its training jobs.
+        now: The time.
+        everything: Show the other training jobs too; those without a result come last.
     """
     objective = overview.record.spec.objectives[0]
     front = {job.index for job in overview.front}
@@ -52,9 +58,12 @@ def leaderboard(
             objective.as_loss(job.objectives[0]),
         )
     )
-    running = [job for job in jobs if job.ended_at is None]
-    ranked = [(str(place), job) for place, job in enumerate(results[: max(SHOWN, len(front))], 1)]
-    return [_row(place, job, now) for place, job in [*ranked, *(("", job) for job in running)]]
+    shown = results if everything else results[: max(SHOWN, len(front))]
+    ranked = [(str(place), job) for place, job in enumerate(shown, 1)]
+    others = [job for job in jobs if job.ended_at is None]
+    if everything:
+        others += [job for job in jobs if job.ended_at is not None and not job.objectives]
+    return [_row(place, job, now) for place, job in [*ranked, *(("", job) for job in others)]]
 
 
 def importance_text(shares: Mapping[str, float]) -> str:

@@ -7,7 +7,7 @@ import os
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
-from orchestrator.errors import InvalidSpec, NotFound
+from orchestrator.errors import InvalidSpec, NotFound, OrchestratorError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -122,8 +122,21 @@ def _by_beginning(transport: Transport, name: str) -> str:
         return only
     if fitting:
         shown = ", ".join(fitting[:SHOWN]) + (", …" if len(fitting) > SHOWN else "")
-        raise InvalidSpec(f"JOB must fit one job, {name!r} begins {shown}; type more of it")
+        raise InvalidSpec(
+            f"JOB must fit one job, {name!r} begins {shown}; {_which(transport, name)}"
+        )
     raise NotFound(f"JOB must name a training job, got {name!r}; {_advice(transport, name)}")
+
+
+def _which(transport: Transport, name: str) -> str:
+    """Return what to type instead of a beginning that fits several: the best, of a tuning job."""
+    from orchestrator.sdk.tuning_job import TuningJob
+
+    with suppress(OrchestratorError):  # a hint must not take the answer's place
+        best = TuningJob.get(name, transport).overview.best
+        if best is not None:
+            return f"it is a tuning job, whose best training job is {best.job_name}"
+    return "type more of it"
 
 
 def _advice(transport: Transport, name: str) -> str:

@@ -113,10 +113,15 @@ def _tell_detached(job: TuningJob) -> None:
     )
 
 
-def tell(job: TuningJob) -> None:
-    """Print the leaderboard, and say how it came out or how far it is."""
+def tell(job: TuningJob, *, everything: bool = False) -> None:
+    """Print the leaderboard, and say how it came out or how far it is.
+
+    Args:
+        job: The tuning job.
+        everything: Show all of its training jobs, not only the best.
+    """
     overview, jobs = job.overview, list(job.training_jobs())
-    rows = leaderboard(overview, jobs, SystemClock().now())
+    rows = leaderboard(overview, jobs, SystemClock().now(), everything=everything)
     if rows:
         draw(rows, HEADER, status_column=STATUS_COLUMN)
     curve = best_so_far(overview, jobs)

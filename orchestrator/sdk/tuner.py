@@ -259,6 +259,11 @@ class HyperparameterTuner:
     ) -> TuningJobSpec:
         name = job_name or ids.unique_tuning_job_name(self.base_tuning_job_name, datetime.now(UTC))
         TuningJobNamed.parse({"tuning_job_name": name})  # a training job's may be longer
+        if not any(kind.parameters for kind in self.kinds.values()):
+            raise InvalidSpec(
+                "hyperparameter_ranges ([tuning.ranges] of a job file) must hold at least one range, "
+                "got none: all training jobs would be the same; add one, or call train()"
+            )
         return TuningJobSpec.parse(
             {
                 "tuning_job_name": name,

@@ -190,7 +190,17 @@ def test_a_dashboard_follows_until_ctrl_c_and_leaves_nothing(source: Path) -> No
     assert [trial["params"][0]["name"] for trial in shown["trials"]] == ["rate"] * 3
     with pytest.raises(httpx.ConnectError):
         httpx.get(study)
-    assert cli_json("describe", "shown-1")["record"]["status"] == "Completed"
+    found = cli_json("describe", "shown-1", "--all")
+    assert found["record"]["status"] == "Completed"
+    names = [job["job_name"] for job in found["training_jobs"]]
+    assert len(names) == 3
+    assert all(name in cli("describe", "shown-1", "-a").stdout for name in names)
+    several = cli("logs", "shown-1")
+    assert several.returncode == 2
+    assert f"whose best training job is {found['best']['job_name']}" in several.stderr
+    refused = cli("describe", names[0], "--all")
+    assert (refused.returncode, refused.stdout) == (2, "")
+    assert "is a training job; leave it out" in refused.stderr
 
 
 def test_begun_watched_stopped_looked_at_and_forgotten(source: Path) -> None:

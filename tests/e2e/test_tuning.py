@@ -159,6 +159,8 @@ def test_an_objective_that_is_never_printed_is_named(trainer: Trainer) -> None:
 
 
 def test_what_can_never_run_is_refused(trainer: Trainer) -> None:
+    with pytest.raises(InvalidSpec, match="at least one range, got none"):
+        tuner(trainer(SCRIPT), hyperparameter_ranges={}).tune()
     with pytest.raises(InvalidSpec, match="needs an end"):
         tuner(trainer(SCRIPT), max_jobs=None).tune()
     with pytest.raises(InvalidSpec, match="min_value must not be above"):

@@ -96,6 +96,17 @@ def test_the_best_come_first_and_those_that_run_last(goal: str):
     assert rows[0][5] == "rate=0.123457  width=8  kind=sgd"
 
 
+def test_all_of_them_are_shown_where_that_is_asked_for():
+    results = [tuned(index, index / 10) for index in range(1, 8)]
+    jobs = (tuned(8), failed(9, "x"), *results)
+    overview = seen(*jobs)
+    assert len(leaderboard(overview, jobs, NOW)) == 6
+    rows = leaderboard(overview, jobs, NOW, everything=True)
+    assert [row[1] for row in rows] == [f"t-{index:03d}" for index in range(1, 10)]
+    assert [row[0] for row in rows] == [*map(str, range(1, 8)), "", ""]
+    assert rows[-1][2] == "Failed"
+
+
 def test_a_terminal_of_80_columns_shows_objectives_whole_and_of_values_what_fits():
     long: dict[str, Any] = {"job_name": "digits-cnn-261127-1309-c464-003-9416c303"}
     long["values"] = {f"rate-{number}": "0.123456789" for number in range(5)}
