@@ -48,7 +48,7 @@ RETRY_SECONDS = (0.5, 1, 2, 5, 10, 30, 60)
 LEASE_SECONDS = 30.0
 COLLECT_TRIES = 5
 PATIENT_STEPS = frozenset({"observe", "place", "start"})
-"""Updates after which there is nothing to decide until something comes from outside, or from an action."""
+"""Updates after which there is nothing to give out that was not free before."""
 HOUSEKEEPING_SECONDS = 600.0
 
 
@@ -118,13 +118,16 @@ class Driver:
         """
         self._renew()
         jobs = self._store.active_jobs(self._lease.scope, self._backends)
-        decided = [(job, self._decide(job)) for job in jobs]
-        decided += self._place([job for job, d in decided if not job.hosts and d.update is None])
+        decisions = {job.number: self._decide(job) for job in jobs}
+        queue = [job for job in jobs if not job.hosts and decisions[job.number].update is None]
+        decisions |= {job.number: decision for job, decision in self._place(queue)}
+        decided = [(job, decisions[job.number]) for job in jobs]
         self._apply(decided)
         self._release_again()
         self._keep_house()
         self._forget(_as_placed(job, decision.update) for job, decision in decided)
-        return len(jobs) + len(self._unreleased)
+        ended = sum(_ends(decision.update) for _, decision in decided)
+        return len(jobs) - ended + len(self._unreleased)
 
     def _keep_house(self) -> None:
         now = self._clock.monotonic()
@@ -316,11 +319,12 @@ class Driver:
                 for action in decision.actions:
                     self._dispatch(_as_placed(job, decision.update), action, decision.update)
         self._tell(changed)
-        if steps - PATIENT_STEPS or len(changed) < len(updates):
-            self._wake()  # what was just decided allows the next step, or must be decided anew
+        somebody_waits = any(_waits(job, decision.update) for job, decision in decided)
+        if (steps - PATIENT_STEPS and somebody_waits) or len(changed) < len(updates):
+            self._wake()  # what was given back may be given out, or must be decided anew
 
     def _tell(self, changed: list[tuple[str, JobUpdate]]) -> None:
-        ended = [name for name, update in changed if update.end_reason is not None]
+        ended = [name for name, update in changed if _ends(update)]
         if ended:
             self._ended(ended)
         if changed:
@@ -328,8 +332,7 @@ class Driver:
 
     def _dispatch(self, job: TrainingJobRecord, action: Action, update: JobUpdate | None) -> None:
         if action.kind is ActionKind.RELEASE:
-            ended = update is not None and update.end_reason is not None
-            self._submit_release(Release(job, ended))
+            self._submit_release(Release(job, _ends(update)))
             return
         attempt = self._attempts[job.number, job.attempt]
         if action.kind in attempt.running:
@@ -468,13 +471,23 @@ def _as_placed(job: TrainingJobRecord, update: JobUpdate | None) -> TrainingJobR
     return job.model_copy(update={"attempt": update.attempt, "hosts": update.hosts})
 
 
+def _ends(update: JobUpdate | None) -> bool:
+    return update is not None and update.end_reason is not None
+
+
+def _waits(job: TrainingJobRecord, update: JobUpdate | None) -> bool:
+    """Return whether a job waits to be placed after an update."""
+    hosts = job.hosts if update is None or update.hosts is None else update.hosts
+    return not hosts and not _ends(update)
+
+
 def _is_alive(view: View) -> bool:
     return any(seen.status is HostStatus.RUNNING for seen in view.observations)
 
 
 def _step(update: JobUpdate) -> str:
     """Return which step of a job's life an update is, for the failpoints."""
-    if update.end_reason is not None:
+    if _ends(update):
         return "end"
     if update.attempt is not None:
         return "place"

@@ -24,6 +24,7 @@ from orchestrator.scheduler.outcome import (
     verdict,
     why_stopped,
 )
+from orchestrator.scheduler.phases import began_to_train, phases_reached, transition
 from orchestrator.spec.record import (
     Artifact,
     Explanation,
@@ -32,7 +33,7 @@ from orchestrator.spec.record import (
     TrainingJobRecord,
     Transition,
 )
-from orchestrator.spec.state import EndReason, SecondaryStatus, TrainingJobStatus, may_follow
+from orchestrator.spec.state import EndReason, SecondaryStatus, TrainingJobStatus
 from orchestrator.store.base import JobUpdate
 
 if TYPE_CHECKING:
@@ -41,7 +42,6 @@ if TYPE_CHECKING:
     from orchestrator_runtime.contract import ExitRecord
 
 FAILURE_REASON_MAX_CHARACTERS = 1024
-_IN_ATTEMPT = (SecondaryStatus.DOWNLOADING, SecondaryStatus.TRAINING, SecondaryStatus.UPLOADING)
 
 
 class ActionKind(StrEnum):
@@ -233,63 +233,16 @@ def _progress(job: TrainingJobRecord, view: View, now: datetime) -> JobUpdate | 
 
 def _reached(job: TrainingJobRecord, view: View, now: datetime) -> JobUpdate | None:
     """Return the update that brings the secondary status up to what is seen."""
-    transitions = _phase_transitions(job, view, now)
+    transitions = _phases(job, view, now)
     if not transitions:
         return None
-    training = [t.started_at for t in transitions if t.status is SecondaryStatus.TRAINING]
     return JobUpdate(
         number=job.number,
         revision=job.revision,
         transitions=tuple(transitions),
         message=transitions[-1].message,
-        training_started_at=training[0] if training else None,
+        training_started_at=began_to_train(transitions),
     )
-
-
-def _phase_transitions(job: TrainingJobRecord, view: View, now: datetime) -> list[Transition]:
-    """Return the phases that all hosts have reached and the record does not show yet.
-
-    A job is in a phase when its last host has reached it (AWS shows one status per job).
-    """
-    reached: dict[SecondaryStatus, datetime] = {}
-    for phase in _IN_ATTEMPT:
-        times = [_reached_at(seen, phase) for seen in view.observations]
-        if times and all(time is not None for time in times):
-            reached[phase] = from_epoch(max(time for time in times if time is not None))
-    if not reached and ActionKind.START in view.running:
-        reached[SecondaryStatus.DOWNLOADING] = now
-    elif SecondaryStatus.TRAINING in reached and SecondaryStatus.DOWNLOADING not in reached:
-        # Inputs were staged faster than anybody looked: since the attempt began.
-        reached = {SecondaryStatus.DOWNLOADING: job.transitions[-1].started_at, **reached}
-    transitions: list[Transition] = []
-    status = job.secondary_status
-    for phase, at in reached.items():
-        if may_follow(status, phase) and _IN_ATTEMPT.index(phase) > _index(status):
-            if transitions:
-                at = max(at, transitions[-1].started_at)
-            transitions.append(_transition(job, phase, at, _PHASE_MESSAGE[phase]))
-            status = phase
-    return transitions
-
-
-_PHASE_MESSAGE = {
-    SecondaryStatus.DOWNLOADING: "Downloading input data and installing requirements",
-    SecondaryStatus.TRAINING: "Training program is running",
-    SecondaryStatus.UPLOADING: "Packing and publishing the artifacts",
-}
-
-
-def _index(status: SecondaryStatus) -> int:
-    if status is SecondaryStatus.STOPPING:
-        return _IN_ATTEMPT.index(SecondaryStatus.TRAINING)
-    return _IN_ATTEMPT.index(status) if status in _IN_ATTEMPT else -1
-
-
-def _reached_at(seen: Observation, phase: SecondaryStatus) -> float | None:
-    for record in seen.phases:
-        if record["phase"] == phase.value:
-            return record["at"]
-    return None
 
 
 # -- ended -------------------------------------------------------------------------------------
@@ -322,13 +275,17 @@ def _ended(job: TrainingJobRecord, view: View, now: datetime) -> Decision:
 
 
 def _conclude(job: TrainingJobRecord, view: View, found: Verdict, now: datetime) -> Decision:
-    """Collect first, so that everything is durable before the terminal status shows."""
+    """Collect first, so that everything is durable before the terminal status shows.
+
+    That a job is collected from is written down only when it takes longer than a round: of most
+    jobs all is said with their end.
+    """
     if view.collected is None:
         if ActionKind.COLLECT in view.running:
-            return Decision()
-        return Decision(_reached(job, view, now), (Action(ActionKind.COLLECT, verdict=found),))
+            return Decision(_reached(job, view, now))
+        return Decision(None, (Action(ActionKind.COLLECT, verdict=found),))
     if _retries(job, found):
-        return _retry(job, _explained(found, view.collected), now)
+        return _retry(job, _explained(found, view.collected), now, view)
     return _end(job, _with_artifacts(found, view.collected), now, view)
 
 
@@ -352,14 +309,14 @@ def _retries(job: TrainingJobRecord, found: Verdict) -> bool:
     return may_retry(found.reason, job.attempt, job.spec.retry_strategy)
 
 
-def _retry(job: TrainingJobRecord, found: Verdict, now: datetime) -> Decision:
+def _retry(job: TrainingJobRecord, found: Verdict, now: datetime, view: View) -> Decision:
     interrupted = found.reason is EndReason.INTERRUPTED
     status = SecondaryStatus.INTERRUPTED if interrupted else SecondaryStatus.RESTARTING
     text = f"attempt {job.attempt} ended ({found.reason.value}): {found.message}; starting again"
     update = JobUpdate(
         number=job.number,
         revision=job.revision,
-        transitions=(_transition(job, status, now, text),),
+        transitions=_with_phases(job, view, status, now, text),
         message=text,
         hosts=(),
         notes={f"attempt {job.attempt}": f"{found.reason.value}: {found.message}"},
@@ -375,12 +332,12 @@ def _end(
     reason = found.reason
     failed = reason.status is TrainingJobStatus.FAILED
     message = (_explained(found, collected) if failed else found).message
-    transition = _transition(job, reason.secondary_status, now, message)
+    transitions = _with_phases(job, view, reason.secondary_status, now, message)
     update = JobUpdate(
         number=job.number,
         revision=job.revision,
         status=reason.status,
-        transitions=(transition,),
+        transitions=transitions,
         end_reason=reason,
         failure_reason=failure_reason(found, collected.explanation),
         message=message,
@@ -389,9 +346,9 @@ def _end(
         # A stop that came while a failure was collected makes the end a stop.
         explanation=collected.explanation if failed else None,
         final_metrics=collected.final_metrics,
-        training_started_at=_training_started(view),
+        training_started_at=_training_started(view) or began_to_train(transitions),
         training_ended_at=_training_ended(view),
-        ended_at=transition.started_at,
+        ended_at=transitions[-1].started_at,
         notes=run_notes(_exits(view)) | collect_notes(collected),
         release=True,
         durable=True,
@@ -444,14 +401,22 @@ def _training_ended(view: View | None) -> datetime | None:
 # -- small updates -----------------------------------------------------------------------------
 
 
-def _transition(
-    job: TrainingJobRecord, status: SecondaryStatus, at: datetime, message: str
-) -> Transition:
-    # Supervisors and driver read the same clock, but it may have been set back in between.
-    last = job.transitions[-1].started_at if job.transitions else at
-    return Transition(
-        status=status, started_at=max(at, last), message=message[:1024], attempt=job.attempt
-    )
+def _phases(job: TrainingJobRecord, view: View, now: datetime) -> list[Transition]:
+    is_starting = ActionKind.START in view.running
+    return phases_reached(job, view.observations, now, is_starting=is_starting)
+
+
+def _with_phases(
+    job: TrainingJobRecord,
+    view: View | None,
+    status: SecondaryStatus,
+    now: datetime,
+    message: str,
+) -> tuple[Transition, ...]:
+    """Return a transition behind those phases that were reached and not written down before."""
+    phases = _phases(job, view, now) if view is not None else []
+    at = max([now, *(phase.started_at for phase in phases)])
+    return (*phases, transition(job, status, at, message))
 
 
 def _waiting(job: TrainingJobRecord, message: str) -> Decision:

@@ -255,7 +255,7 @@ class Service:
         self.tuner.wake()
 
     def _on_suggestion(self) -> None:
-        self.tuner.wake()
+        self.tuner.answered()
 
     def _changed(self) -> None:
         self.changes.notify()

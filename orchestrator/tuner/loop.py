@@ -100,7 +100,7 @@ class TuningLoop:
         metrics: What these report.
         logs: What these print.
         secrets: What they get beside their specifications.
-        suggester: Chooses values; told to call ``wake`` when it has.
+        suggester: Chooses values; told to call ``answered`` when it has.
         clock: The time.
         changed: Called when a tuning job has changed.
         checkpoints_of: Where a training job's checkpoints are if nobody says where to keep them.
@@ -134,6 +134,8 @@ class TuningLoop:
         self._closing = threading.Event()
         self._is_settled = False
         self._has_submitted = False
+        self._has_free = False
+        self._awaits_answer = True
         self._thread: threading.Thread | None = None
 
     # -- what others ask -------------------------------------------------------------------
@@ -153,6 +155,11 @@ class TuningLoop:
         """Say that training jobs have ended; from any thread."""
         ended = set(names)
         if any(not mine.isdisjoint(ended) for mine in list(self._names.values())):
+            self.wake()
+
+    def answered(self) -> None:
+        """Say that the search has an answer; from any thread. It is taken when a slot is free."""
+        if self._awaits_answer:
             self.wake()
 
     def has_work(self) -> bool:
@@ -195,7 +202,10 @@ class TuningLoop:
             StoreError: The store does not answer.
         """
         self._woken.clear()
-        self._has_submitted = False
+        self._has_submitted = self._has_free = False
+        self._awaits_answer = (
+            True  # one that comes during this round may have been looked for before
+        )
         active = self._store.active(lease.scope)
         self._forget({record.number for record in active})
         for record in active:
@@ -205,6 +215,7 @@ class TuningLoop:
         is_swept = self._secrets.sweep(
             needed=[record.name for record in active if record.number in self._names]
         )
+        self._awaits_answer = self._has_free
         self._is_settled = is_swept and not self._woken.is_set()
         return len(self._names)
 
@@ -240,6 +251,7 @@ class TuningLoop:
             self._woken.set()  # somebody else has changed it
             return
         self._act(record, steps, present)
+        self._has_free |= steps.free > 0
         if steps.update is not None and steps.update.ends:
             self._forget(set(self._names) - {record.number})
             failpoint("tune_end.before_sweep")

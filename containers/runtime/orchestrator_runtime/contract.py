@@ -126,7 +126,7 @@ if TYPE_CHECKING:
         sandbox: SandboxPlan
         limits: Limits
         compression: Literal["GZIP", "NONE"]
-        notify: str | None  # unix datagram socket that is poked at each phase change
+        notify: str | None  # unix datagram socket that is poked at phases and the end
 
     class PhaseRecord(TypedDict):
         """One entry of the phase history; ``at`` is epoch seconds."""

@@ -86,7 +86,7 @@ class HostRun:
                 self._scratch.close()
         self._intake.drain()
         self._tell_unseen()
-        self._status.enter(contract.PHASE_UPLOADING)
+        self._status.enter(contract.PHASE_UPLOADING, tell=False)
         artifacts, problem = self._pack()
         self._pump.sync()
         self._intake.sync()

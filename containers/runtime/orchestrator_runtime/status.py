@@ -37,11 +37,12 @@ class Status:
         self.phases: list[PhaseRecord] = []
         self.program_pid: int | None = None
 
-    def enter(self, phase: str) -> None:
-        """Record a phase change and tell the driver."""
+    def enter(self, phase: str, *, tell: bool = True) -> None:
+        """Record a phase change and tell the driver, unless there will be more to tell at once."""
         self.phases.append({"phase": phase, "at": now()})
         self.write()
-        self.poke(phase)
+        if tell:
+            self.poke(phase)
 
     def write(self) -> None:
         """Write ``status.json``. A full disk is no reason to disturb the job."""

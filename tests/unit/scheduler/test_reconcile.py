@@ -190,6 +190,35 @@ def test_nothing_ends_before_its_artifacts_are_collected() -> None:
         assert reconcile(desk.job, busy, after(70)) == Decision()
 
 
+def test_that_collecting_takes_long_is_written_down_while_it_does() -> None:
+    desk = Desk()
+    desk.place()
+    phases = running(*STEPS).phases
+    seen = exited(phases=list(phases))
+    assert reconcile(desk.job, View([seen]), after(70)).update is None
+    busy = View([seen], running=frozenset({ActionKind.COLLECT}))
+    job = desk.apply(reconcile(desk.job, busy, after(71)))
+    assert job.secondary_status is SecondaryStatus.UPLOADING
+    assert job.training_started_at == after(1)
+    job = end(desk, seen)
+    assert [step.status.value for step in job.transitions] == [
+        "Pending",
+        "Starting",
+        *STEPS,
+        "Completed",
+    ]
+
+
+@pytest.mark.parametrize("code", [0, 1])
+def test_the_end_brings_along_the_phases_that_were_not_written_down(code: int) -> None:
+    desk = Desk(retry_strategy={"maximum_retry_attempts": 1, "retry_user_errors": True})
+    desk.place()
+    job = end(desk, exited(code=code, phases=list(running(*STEPS).phases)))
+    last = "Restarting" if code else "Completed"
+    assert [step.status.value for step in job.transitions[2:]] == [*STEPS, last]
+    assert [step.started_at for step in job.transitions[2:5]] == [after(0), after(1), after(2)]
+
+
 def test_a_failure_says_in_its_message_what_its_explanation_says() -> None:
     desk = Desk()
     desk.place()

@@ -1,0 +1,136 @@
+"""When the driver asks for another round, and how many jobs it says are left."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from orchestrator.blobs.local import LocalBlobStore
+from orchestrator.scheduler.capacity import Machine
+from orchestrator.scheduler.effects import Effects
+from orchestrator.scheduler.loop import Driver
+from orchestrator.scheduler.workspace import Workspace
+from orchestrator.spec.job import TrainingJobSpec
+from orchestrator.store.memory import MemoryStore
+from orchestrator.testing.fake_backend import FakeBackend, FakeEngine, Script
+from tests.unit.scheduler.judges import NoJudge
+from tests.unit.scheduler.simulation import Deferred, NoMetrics, SteppedClock
+
+SCOPE = "host:one"
+
+
+class Desk:
+    """A driver of a machine for one job at a time, whose rounds and actions a test calls for."""
+
+    def __init__(self, directory: Path) -> None:
+        self.clock = SteppedClock()
+        self.store = MemoryStore(clock=self.clock)
+        self.engine = FakeEngine(self.clock, lambda *_: Script(exit_code=None))
+        self.executor = Deferred()
+        self.wakes = 0
+        backends = {"process": FakeBackend(self.engine)}
+        workspace = Workspace(directory)
+        lease = self.store.acquire_driver(
+            SCOPE, owner="test", now=self.clock.now(), ttl_seconds=60, force=True
+        )
+        assert lease is not None
+        self.driver = Driver(
+            store=self.store,
+            effects=Effects(
+                backends,
+                workspace,
+                LocalBlobStore(directory / "blobs"),
+                NoMetrics(),
+                NoJudge(),
+                workspace.secrets.forget,
+            ),
+            machine=Machine(cpus=1, memory_gib=8, gpus=()),
+            lease=lease,
+            clock=self.clock,
+            executor=self.executor,
+            wake=self._wake,
+            changed=lambda: None,
+            ended=lambda _names: None,
+            gpus_of=lambda _job: 0,
+            backends=backends,
+        )
+
+    def _wake(self) -> None:
+        self.wakes += 1
+
+    def submit(self, name: str, retries: int = 0) -> None:
+        spec = TrainingJobSpec.parse(
+            {
+                "training_job_name": name,
+                "algorithm_specification": {"container_entrypoint": ["train"]},
+                "retry_strategy": {"maximum_retry_attempts": retries, "retry_user_errors": True},
+            }
+        )
+        self.store.create_job(spec, arn=f"arn:{name}", now=self.clock.now())
+
+    def act(self) -> None:
+        """Carry out the actions that are asked for."""
+        while self.executor.waiting:
+            self.executor.waiting.pop(0)()
+
+    def run(self, name: str) -> None:
+        """Bring a job that waits to where its program runs."""
+        self.driver.tick()
+        self.act()
+        self.driver.tick()
+        assert self.store.get_job(name).secondary_status.value == "Training"
+
+    def bring_to_its_end(self, name: str, code: int = 0) -> tuple[int, int]:
+        """End a job's program; return what the last round says is left, and how often it woke."""
+        self.engine.exit(name, code=code)
+        self.driver.tick()
+        self.act()
+        before = self.wakes
+        return self.driver.tick(), self.wakes - before
+
+
+@pytest.fixture
+def desk(tmp_path: Path) -> Iterator[Desk]:
+    desk = Desk(tmp_path)
+    yield desk
+    desk.act()
+
+
+def test_behind_an_end_nothing_is_looked_at_again_for_nobody(desk: Desk) -> None:
+    desk.submit("only")
+    desk.run("only")
+    assert desk.bring_to_its_end("only") == (0, 0)
+    assert desk.store.get_job("only").status.value == "Completed"
+
+
+def test_what_an_end_gives_back_is_given_out_at_once(desk: Desk) -> None:
+    desk.submit("first")
+    desk.submit("second")
+    desk.run("first")
+    assert desk.bring_to_its_end("first") == (1, 1)
+    desk.run("second")
+
+
+def test_a_job_that_is_tried_again_is_placed_at_once(desk: Desk) -> None:
+    desk.submit("again", retries=1)
+    desk.run("again")
+    assert desk.bring_to_its_end("again", code=1) == (1, 1)
+    desk.run("again")
+    assert desk.store.get_job("again").attempt == 2
+
+
+def test_the_end_says_which_phases_nobody_has_seen(desk: Desk) -> None:
+    desk.submit("quick")
+    desk.driver.tick()
+    desk.act()
+    desk.clock.seconds = 5
+    desk.bring_to_its_end("quick")
+    job = desk.store.get_job("quick")
+    steps = [step.status.value for step in job.transitions]
+    assert steps[2:] == ["Downloading", "Training", "Uploading", "Completed"]
+    starts = [step.started_at for step in job.transitions]
+    assert starts == sorted(starts)
+    assert job.training_started_at == job.transitions[3].started_at
+    assert job.ended_at == job.transitions[-1].started_at
