@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, insert, select
+from sqlalchemy import Connection, bindparam, insert, select
 
 from orchestrator.errors import AlreadyExists, OrchestratorError
 from orchestrator.spec.job import TrainingJobSpec
@@ -27,6 +27,15 @@ from orchestrator.store.tables import (
 )
 
 _ACCEPT_ID_BITS = 62
+# Building a statement takes longer than running it.
+_OWNERS = select(jobs.c.name_key, jobs.c.accept_id).where(
+    jobs.c.name_key.in_(bindparam("name_keys", expanding=True))
+)
+_KEYS = select(idempotency_keys).where(
+    idempotency_keys.c.key.in_(bindparam("keys", expanding=True))
+)
+_LAST_NUMBER = select(counters.c.value).where(counters.c.name == LAST_NUMBER).with_for_update()
+_NEWEST = select(jobs.c.created_max_us).order_by(jobs.c.created_max_us.desc()).limit(1)
 
 Answer = TrainingJobRecord | OrchestratorError
 """What one caller gets: the job, or why there is none."""
@@ -126,16 +135,16 @@ def find_idempotent(
 
 def _owners(connection: Connection, batch: Sequence[Submission]) -> dict[str, int]:
     wanted = {member.name_key for member in batch}
-    query = select(jobs.c.name_key, jobs.c.accept_id).where(jobs.c.name_key.in_(wanted))
-    return {row.name_key: row.accept_id for row in connection.execute(query)}
+    rows = connection.execute(_OWNERS, {"name_keys": list(wanted)})
+    return {row.name_key: row.accept_id for row in rows}
 
 
 def _known_keys(connection: Connection, batch: Sequence[Submission]) -> dict[str, tuple[str, int]]:
     wanted = {member.idempotency.key for member in batch if member.idempotency}
     if not wanted:
         return {}
-    query = select(idempotency_keys).where(idempotency_keys.c.key.in_(wanted))
-    return {row.key: (row.fingerprint, row.number) for row in connection.execute(query)}
+    rows = connection.execute(_KEYS, {"keys": list(wanted)})
+    return {row.key: (row.fingerprint, row.number) for row in rows}
 
 
 def _known_answer(
@@ -168,12 +177,8 @@ class _Numbers:
     """Gives out numbers and creation times in order."""
 
     def __init__(self, connection: Connection) -> None:
-        self.last = connection.execute(
-            select(counters.c.value).where(counters.c.name == LAST_NUMBER).with_for_update()
-        ).scalar_one()
-        newest_us = connection.scalar(
-            select(jobs.c.created_max_us).order_by(jobs.c.created_max_us.desc()).limit(1)
-        )
+        self.last = connection.execute(_LAST_NUMBER).scalar_one()
+        newest_us = connection.scalar(_NEWEST)
         self._newest = codec.optional_time(newest_us)
         self.newest_us: dict[int, int] = {}
 

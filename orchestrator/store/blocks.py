@@ -8,6 +8,9 @@ from sqlalchemy import Connection, bindparam, insert, select, update
 
 from orchestrator.store.tables import BLOCK_SIZE, job_blocks
 
+_PRESENT = select(job_blocks.c.block).where(
+    job_blocks.c.block.in_(bindparam("blocks", expanding=True))
+)
 _RAISE = (
     update(job_blocks)
     .where(job_blocks.c.block == bindparam("at"))
@@ -22,9 +25,7 @@ def touch(connection: Connection, modified: Iterable[tuple[int, int]]) -> None:
     for number, moment_us in modified:
         block = number // BLOCK_SIZE
         newest[block] = max(moment_us, newest.get(block, 0))
-    present = set(
-        connection.scalars(select(job_blocks.c.block).where(job_blocks.c.block.in_(newest)))
-    )
+    present = set(connection.scalars(_PRESENT, {"blocks": list(newest)}))
     rows = [{"at": block, "to": newest[block]} for block in sorted(present)]
     if rows:
         connection.execute(_RAISE, rows)

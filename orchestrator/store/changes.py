@@ -37,6 +37,23 @@ _STATE = select(
     jobs.c.stop_intent,
     jobs.c.created_us,
 )
+# Building a statement takes longer than running it; columns are set by the parameters' names.
+_STATES = (
+    _STATE.where(jobs.c.number.in_(bindparam("numbers", expanding=True)))
+    .order_by(jobs.c.number)
+    .with_for_update()
+)
+_UPDATE = update(jobs).where(
+    jobs.c.number == bindparam("job"), jobs.c.revision == bindparam("seen")
+)
+_UPDATE_DETAILS = update(job_details).where(job_details.c.number == bindparam("job"))
+_NOTES = select(job_details.c.notes).where(job_details.c.number == bindparam("job"))
+_LAST = select(func.max(transitions.c.position)).where(transitions.c.number == bindparam("job"))
+_ADD = insert(transitions)
+_REMOVE_HOSTS = delete(hosts).where(
+    hosts.c.number == bindparam("job"), hosts.c.attempt == bindparam("of_attempt")
+)
+_ADD_HOSTS = insert(hosts)
 _CLOSE = (
     update(transitions)
     .where(transitions.c.number == bindparam("job"))
@@ -77,10 +94,7 @@ def apply(
 
 
 def _states(connection: Connection, numbers: Iterable[int]) -> Sequence[RowMapping]:
-    query = (
-        _STATE.where(jobs.c.number.in_(list(numbers))).order_by(jobs.c.number).with_for_update()
-    )
-    return connection.execute(query).mappings().all()
+    return connection.execute(_STATES, {"numbers": list(numbers)}).mappings().all()
 
 
 def _apply_one(
@@ -106,11 +120,8 @@ def _apply_one(
         "revision": state["revision"] + 1,
         "modified_us": max(rules.to_us(now), state["created_us"]),
     }
-    connection.execute(
-        update(jobs)
-        .where(jobs.c.number == change.number, jobs.c.revision == change.revision)
-        .values(values | _given(change))
-    )
+    place = {"job": change.number, "seen": change.revision}
+    connection.execute(_UPDATE, place | values | _given(change))
     append_transitions(connection, change.number, change.transitions)
     _replace_hosts(connection, change, values["attempt"])
     _write_details(connection, change)
@@ -136,14 +147,12 @@ def append_transitions(connection: Connection, number: int, added: Sequence[Tran
     """Add transitions behind those of a job and close the last one before."""
     if not added:
         return
-    last = connection.execute(
-        select(func.max(transitions.c.position)).where(transitions.c.number == number)
-    ).scalar_one()
+    last = connection.execute(_LAST, {"job": number}).scalar_one()
     connection.execute(
         _CLOSE, {"job": number, "place": last, "end_us": rules.to_us(added[0].started_at)}
     )
     connection.execute(
-        insert(transitions),
+        _ADD,
         [
             codec.transition_row(number, place, step)
             for place, step in enumerate(rules.chained(added), start=last + 1)
@@ -154,12 +163,10 @@ def append_transitions(connection: Connection, number: int, added: Sequence[Tran
 def _replace_hosts(connection: Connection, change: JobUpdate, attempt: int) -> None:
     if change.hosts is None:
         return
-    connection.execute(
-        delete(hosts).where(hosts.c.number == change.number, hosts.c.attempt == attempt)
-    )
+    connection.execute(_REMOVE_HOSTS, {"job": change.number, "of_attempt": attempt})
     if change.hosts:
         connection.execute(
-            insert(hosts),
+            _ADD_HOSTS,
             [codec.host_row(change.number, attempt, host) for host in change.hosts],
         )
 
@@ -175,13 +182,11 @@ def _write_details(connection: Connection, change: JobUpdate) -> None:
     if change.notes:
         values["notes"] = _merged_notes(connection, change.number, change.notes)
     if values:
-        connection.execute(
-            update(job_details).where(job_details.c.number == change.number).values(values)
-        )
+        connection.execute(_UPDATE_DETAILS, {"job": change.number} | values)
 
 
 def _merged_notes(connection: Connection, number: int, notes: Mapping[str, str]) -> str:
-    stored = connection.scalar(select(job_details.c.notes).where(job_details.c.number == number))
+    stored = connection.scalar(_NOTES, {"job": number})
     return codec.encode_json({**json.loads(stored or "{}"), **notes})
 
 

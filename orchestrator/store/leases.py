@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import datetime, timedelta
 
-from sqlalchemy import Connection, delete, insert, select, text, update
+from sqlalchemy import Connection, Executable, bindparam, delete, insert, select, text, update
 
 from orchestrator.errors import StaleLock
 from orchestrator.store import codec, rules
@@ -16,6 +16,31 @@ _NOBODY = text(
     "INSERT INTO drivers (scope, owner, token, expires_us, applies) "
     "VALUES (:scope, NULL, 0, 0, 0) ON CONFLICT (scope) DO NOTHING"
 )
+
+_MINE = (drivers.c.scope == bindparam("of_scope"), drivers.c.token == bindparam("with_token"))
+_FENCE = (
+    update(drivers)
+    .where(*_MINE, drivers.c.owner.is_not(None))
+    .values(applies=drivers.c.applies + 1)
+    .returning(drivers.c.applies)
+)
+_RENEW = (
+    update(drivers)
+    .where(*_MINE, drivers.c.owner.is_not(None))
+    .values(expires_us=bindparam("until"))
+    .returning(drivers.c.applies)
+)
+_HELD = (
+    select(resource_leases)
+    .where(resource_leases.c.scope == bindparam("of_scope"))
+    .order_by(
+        resource_leases.c.number,
+        resource_leases.c.rank,
+        resource_leases.c.kind,
+        resource_leases.c.unit,
+    )
+)
+_GIVE_BACK = delete(resource_leases).where(resource_leases.c.number == bindparam("job"))
 
 
 def acquire(
@@ -54,7 +79,7 @@ def renew(
         StaleLock: Somebody else holds it now.
     """
     expires_at = now + timedelta(seconds=ttl_seconds)
-    _change(connection, lease, expires_us=rules.to_us(expires_at))
+    _change(connection, lease, _RENEW, until=rules.to_us(expires_at))
     return replace(lease, expires_at=expires_at)
 
 
@@ -73,7 +98,7 @@ def fence(connection: Connection, lease: DriverLease) -> int:
     Raises:
         StaleLock: Somebody else holds the lease now.
     """
-    return _change(connection, lease, applies=drivers.c.applies + 1)
+    return _change(connection, lease, _FENCE)
 
 
 def applies(connection: Connection, lease: DriverLease) -> int | None:
@@ -84,14 +109,9 @@ def applies(connection: Connection, lease: DriverLease) -> int | None:
     return connection.scalar(query)
 
 
-def _change(connection: Connection, lease: DriverLease, **values: object) -> int:
-    row = connection.execute(
-        update(drivers)
-        .where(drivers.c.scope == lease.scope, drivers.c.token == lease.token)
-        .where(drivers.c.owner.is_not(None))
-        .values(**values)
-        .returning(drivers.c.applies)
-    ).first()
+def _change(connection: Connection, lease: DriverLease, change: Executable, **values: int) -> int:
+    mine = {"of_scope": lease.scope, "with_token": lease.token}
+    row = connection.execute(change, mine | values).first()
     if row is None:
         raise StaleLock(rules.stale_lease(lease))
     return int(row.applies)
@@ -99,17 +119,8 @@ def _change(connection: Connection, lease: DriverLease, **values: object) -> int
 
 def held(connection: Connection, scope: str) -> list[ResourceLease]:
     """Return the resource leases under a scope."""
-    query = (
-        select(resource_leases)
-        .where(resource_leases.c.scope == scope)
-        .order_by(
-            resource_leases.c.number,
-            resource_leases.c.rank,
-            resource_leases.c.kind,
-            resource_leases.c.unit,
-        )
-    )
-    return [codec.lease_of(row) for row in connection.execute(query).mappings()]
+    rows = connection.execute(_HELD, {"of_scope": scope}).mappings()
+    return [codec.lease_of(row) for row in rows]
 
 
 def move(connection: Connection, change: JobUpdate, scope: str) -> None:
@@ -119,9 +130,7 @@ def move(connection: Connection, change: JobUpdate, scope: str) -> None:
         InvalidState: A GPU is held by another job.
     """
     if change.release:
-        connection.execute(
-            delete(resource_leases).where(resource_leases.c.number == change.number)
-        )
+        connection.execute(_GIVE_BACK, {"job": change.number})
     if not change.take:
         return
     present = held(connection, scope)

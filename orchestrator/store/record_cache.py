@@ -61,8 +61,10 @@ class RecordCache:
         """
         found = {}
         for keys in records.slices(sorted({rules.name_key(name) for name in names})):
-            wanted = records.Wanted(jobs.c.name_key.in_(keys))
-            for record in self._load(connection, wanted, {}, keep=False, history=history):
+            asked = {"name_keys": list(keys)}
+            for record in self._load(
+                connection, records.AMONG_NAMES, asked, keep=False, history=history
+            ):
                 found[rules.name_key(record.name)] = record
         return found
 
@@ -88,8 +90,8 @@ class RecordCache:
         if not missing:
             return list(known.values())
         if len(missing) <= _FEW:
-            wanted = records.Wanted(jobs.c.number.in_([row.number for row in missing]))
-            values = {}
+            wanted = records.AMONG_NUMBERS
+            values = {"numbers": [row.number for row in missing]}
         read = records.load(connection, wanted, self._specs, values, keep=keep, history=history)
         loaded = {record.number: record for record in read}
         if keep:

@@ -37,6 +37,9 @@ _RECORD = select(
     job_details.c.final_metrics,
     job_details.c.explanation,
 ).join(job_details, job_details.c.number == jobs.c.number)
+_SPECS = select(job_details.c.number, job_details.c.spec).where(
+    job_details.c.number.in_(bindparam("numbers", expanding=True))
+)
 
 
 class SpecCache:
@@ -75,10 +78,7 @@ def _identity(row: RowMapping) -> tuple[int, int]:
 def _load_specs(connection: Connection, rows: dict[int, RowMapping]) -> dict[int, TrainingJobSpec]:
     specs: dict[int, TrainingJobSpec] = {}
     for numbers in slices(list(rows)):
-        query = select(job_details.c.number, job_details.c.spec).where(
-            job_details.c.number.in_(numbers)
-        )
-        for number, stored in connection.execute(query):
+        for number, stored in connection.execute(_SPECS, {"numbers": list(numbers)}):
             specs[number] = codec.decode_spec(rows[number]["name"], stored)
     return specs
 
@@ -122,6 +122,8 @@ class Wanted:
         )
 
 
+AMONG_NAMES = Wanted(jobs.c.name_key.in_(bindparam("name_keys", expanding=True)))
+AMONG_NUMBERS = Wanted(jobs.c.number.in_(bindparam("numbers", expanding=True)))
 NAMED = Wanted(jobs.c.name_key == bindparam("name_key"))
 _NUMBERED = Wanted(jobs.c.number == bindparam("job"))
 

@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
-from sqlalchemy import delete, insert, or_, select, update
+from sqlalchemy import bindparam, delete, insert, or_, select, update
 
 from orchestrator.errors import AlreadyExists, NotFound, StoreError
 from orchestrator.spec.state import TrainingJobStatus
@@ -34,6 +34,24 @@ if TYPE_CHECKING:
     from orchestrator.store.base import DriverLease, IdempotencyKey, ListQuery
     from orchestrator.store.engine import Database
 
+# Building a statement takes longer than running it; columns are set by the parameters' names.
+_ACTIVE = (
+    select(tuning_jobs)
+    .where(tuning_jobs.c.live == 1)
+    .where(or_(tuning_jobs.c.scope.is_(None), tuning_jobs.c.scope == bindparam("of_scope")))
+    .order_by(tuning_jobs.c.number)
+)
+_LOCKED = select(tuning_jobs).where(tuning_jobs.c.number == bindparam("job")).with_for_update()
+_UPDATE = update(tuning_jobs).where(tuning_jobs.c.number == bindparam("job"))
+_JOBS_OF = (
+    select(tuned_jobs.c.details)
+    .where(tuned_jobs.c.number == bindparam("job"))
+    .order_by(tuned_jobs.c.place)
+)
+_UPDATE_TUNED = update(tuned_jobs).where(
+    tuned_jobs.c.number == bindparam("job"), tuned_jobs.c.place == bindparam("at")
+)
+_ADD_TUNED = insert(tuned_jobs)
 # What has columns of its own.
 _COLUMNS = {"number", "arn", "status", "revision", "created_at", "modified_at", "spec"}
 _LISTED = (
@@ -177,13 +195,9 @@ class SqlTuningStore(TuningStore):
 
     def active(self, scope: str) -> list[TuningJobRecord]:
         """See ``TuningStore.active``."""
-        query = (
-            select(tuning_jobs)
-            .where(tuning_jobs.c.live == 1)
-            .where(or_(tuning_jobs.c.scope.is_(None), tuning_jobs.c.scope == scope))
-            .order_by(tuning_jobs.c.number)
+        rows = self._database.ask(
+            lambda connection: connection.execute(_ACTIVE, {"of_scope": scope}).mappings().all()
         )
-        rows = self._database.ask(lambda connection: connection.execute(query).mappings().all())
         return [_record_of(row) for row in rows]
 
     def apply(self, updates: Sequence[TuningUpdate], lease: DriverLease) -> list[bool]:
@@ -220,24 +234,21 @@ def _of_key(connection: Connection, idempotency: IdempotencyKey | None) -> Tunin
 
 
 def _apply(connection: Connection, change: TuningUpdate, scope: str, now: datetime) -> bool:
-    query = select(tuning_jobs).where(tuning_jobs.c.number == change.number).with_for_update()
-    row = connection.execute(query).mappings().first()
+    row = connection.execute(_LOCKED, {"job": change.number}).mappings().first()
     if row is None or row["revision"] != change.revision:
         return False
     _write(connection, tuning_rules.changed(_record_of(row), change, now), scope)
     for job in change.put:
-        key = (tuned_jobs.c.number == change.number) & (tuned_jobs.c.place == job.index)
+        key = {"job": change.number, "at": job.index}
         values = _job_row(change.number, job)
-        if not connection.execute(update(tuned_jobs).where(key).values(values)).rowcount:
-            connection.execute(insert(tuned_jobs), [values])
+        if not connection.execute(_UPDATE_TUNED, key | values).rowcount:
+            connection.execute(_ADD_TUNED, [values])
     return True
 
 
 def _write(connection: Connection, record: TuningJobRecord, scope: str | None = None) -> None:
     values = _row(record) | ({} if scope is None else {"scope": scope})
-    connection.execute(
-        update(tuning_jobs).where(tuning_jobs.c.number == record.number).values(values)
-    )
+    connection.execute(_UPDATE, {"job": record.number} | values)
 
 
 def _row(record: TuningJobRecord) -> dict[str, Any]:
@@ -309,9 +320,5 @@ def _named(connection: Connection, name: str, *, lock: bool = False) -> TuningJo
 
 
 def _jobs_of(connection: Connection, number: int) -> list[TunedJob]:
-    query = (
-        select(tuned_jobs.c.details)
-        .where(tuned_jobs.c.number == number)
-        .order_by(tuned_jobs.c.place)
-    )
-    return [TunedJob.model_validate_json(text) for text in connection.scalars(query)]
+    found = connection.scalars(_JOBS_OF, {"job": number})
+    return [TunedJob.model_validate_json(text) for text in found]
