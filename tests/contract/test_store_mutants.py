@@ -182,10 +182,9 @@ MUTANTS = (
     Mutant(
         "the fence: lease token",
         "leases.py",
-        "        .where(drivers.c.scope == lease.scope, drivers.c.token == lease.token)\n"
-        "        .where(drivers.c.owner.is_not(None))\n",
-        "        .where(drivers.c.scope == lease.scope)\n"
-        "        .where(drivers.c.owner.is_not(None))\n",
+        "    .where(*_MINE, drivers.c.owner.is_not(None))\n    .values(applies",
+        '    .where(_MINE[0], bindparam("with_token") > 0, drivers.c.owner.is_not(None))\n'
+        "    .values(applies",
         CONTRACT,
         "Sqlite and stale_driver",
     ),
