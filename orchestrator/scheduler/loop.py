@@ -12,6 +12,8 @@ from collections import defaultdict
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from orchestrator_runtime import contract
+
 from orchestrator.backends.base import HostStatus, Observation
 from orchestrator.errors import EngineUnreachable, NotFound, OrchestratorError
 from orchestrator.failpoints import failpoint
@@ -29,6 +31,7 @@ from orchestrator.scheduler.reconcile import (
     reconcile,
 )
 from orchestrator.scheduler.remembered import Attempt, Release
+from orchestrator.scheduler.steps import PATIENT_STEPS, as_placed, ends, step_of, waits
 from orchestrator.spec.record import HostRecord, TrainingJobRecord
 from orchestrator.spec.state import EndReason, SecondaryStatus
 from orchestrator.store.base import DriverLease, JobUpdate, Store
@@ -47,8 +50,6 @@ KEEP_SECONDS = 15.0
 RETRY_SECONDS = (0.5, 1, 2, 5, 10, 30, 60)
 LEASE_SECONDS = 30.0
 COLLECT_TRIES = 5
-PATIENT_STEPS = frozenset({"observe", "place", "start"})
-"""Updates after which there is nothing to give out that was not free before."""
 HOUSEKEEPING_SECONDS = 600.0
 
 
@@ -125,8 +126,8 @@ class Driver:
         self._apply(decided)
         self._release_again()
         self._keep_house()
-        self._forget(_as_placed(job, decision.update) for job, decision in decided)
-        ended = sum(_ends(decision.update) for _, decision in decided)
+        self._forget(as_placed(job, decision.update) for job, decision in decided)
+        ended = sum(ends(decision.update) for _, decision in decided)
         return len(jobs) - ended + len(self._unreleased)
 
     def _keep_house(self) -> None:
@@ -304,7 +305,7 @@ class Driver:
 
     def _apply(self, decided: list[tuple[TrainingJobRecord, Decision]]) -> None:
         updates = [d.update for _, d in decided if d.update is not None]
-        steps = {_step(update) for update in updates}
+        steps = {step_of(update) for update in updates}
         for step in sorted(steps):
             failpoint(f"{step}.before_commit")
         applied = iter(self._store.apply(updates, self._lease) if updates else ())
@@ -317,14 +318,14 @@ class Driver:
                 changed.append((job.name, decision.update))
             if fresh:
                 for action in decision.actions:
-                    self._dispatch(_as_placed(job, decision.update), action, decision.update)
+                    self._dispatch(as_placed(job, decision.update), action, decision.update)
         self._tell(changed)
-        somebody_waits = any(_waits(job, decision.update) for job, decision in decided)
+        somebody_waits = any(waits(job, decision.update) for job, decision in decided)
         if (steps - PATIENT_STEPS and somebody_waits) or len(changed) < len(updates):
-            self._wake()  # what was given back may be given out, or must be decided anew
+            self._wake()  # what was given back may be given out, or is to be decided anew
 
     def _tell(self, changed: list[tuple[str, JobUpdate]]) -> None:
-        ended = [name for name, update in changed if _ends(update)]
+        ended = [name for name, update in changed if ends(update)]
         if ended:
             self._ended(ended)
         if changed:
@@ -332,7 +333,7 @@ class Driver:
 
     def _dispatch(self, job: TrainingJobRecord, action: Action, update: JobUpdate | None) -> None:
         if action.kind is ActionKind.RELEASE:
-            self._submit_release(Release(job, _ends(update)))
+            self._submit_release(Release(job, ends(update)))
             return
         attempt = self._attempts[job.number, job.attempt]
         if action.kind in attempt.running:
@@ -419,7 +420,7 @@ class Driver:
         why, attempt.why_end = attempt.why_end, None
         if why is None or job.secondary_status is not SecondaryStatus.TRAINING:
             return False
-        if not _is_alive(view):
+        if not _is_alive(view) or _is_packing(view):
             return False
         self._store.request_stop(
             job.name,
@@ -464,33 +465,11 @@ class Driver:
         self._executor.submit(work)
 
 
-def _as_placed(job: TrainingJobRecord, update: JobUpdate | None) -> TrainingJobRecord:
-    """Return a job with the hosts and the attempt that an update gives it, if it does."""
-    if update is None or update.attempt is None:
-        return job
-    return job.model_copy(update={"attempt": update.attempt, "hosts": update.hosts})
-
-
-def _ends(update: JobUpdate | None) -> bool:
-    return update is not None and update.end_reason is not None
-
-
-def _waits(job: TrainingJobRecord, update: JobUpdate | None) -> bool:
-    """Return whether a job waits to be placed after an update."""
-    hosts = job.hosts if update is None or update.hosts is None else update.hosts
-    return not hosts and not _ends(update)
-
-
 def _is_alive(view: View) -> bool:
     return any(seen.status is HostStatus.RUNNING for seen in view.observations)
 
 
-def _step(update: JobUpdate) -> str:
-    """Return which step of a job's life an update is, for the failpoints."""
-    if _ends(update):
-        return "end"
-    if update.attempt is not None:
-        return "place"
-    if update.hosts == ():
-        return "retry"
-    return "start" if update.hosts is not None else "observe"
+def _is_packing(view: View) -> bool:
+    """Return whether a host's program has ended, whatever the record says."""
+    phases = [record["phase"] for seen in view.observations for record in seen.phases]
+    return contract.PHASE_UPLOADING in phases

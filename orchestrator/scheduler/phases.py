@@ -46,7 +46,11 @@ def phases_reached(
         reached = {SecondaryStatus.DOWNLOADING: job.transitions[-1].started_at, **reached}
     transitions: list[Transition] = []
     status = job.secondary_status
+    # A stop may have come behind one of them.
+    written = {step.status for step in job.transitions if step.attempt == job.attempt}
     for phase, at in reached.items():
+        if phase in written:
+            continue
         if may_follow(status, phase) and _IN_ATTEMPT.index(phase) > _index(status):
             if transitions:
                 at = max(at, transitions[-1].started_at)

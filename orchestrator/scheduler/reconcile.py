@@ -313,11 +313,13 @@ def _retry(job: TrainingJobRecord, found: Verdict, now: datetime, view: View) ->
     interrupted = found.reason is EndReason.INTERRUPTED
     status = SecondaryStatus.INTERRUPTED if interrupted else SecondaryStatus.RESTARTING
     text = f"attempt {job.attempt} ended ({found.reason.value}): {found.message}; starting again"
+    transitions = _with_phases(job, view, status, now, text)
     update = JobUpdate(
         number=job.number,
         revision=job.revision,
-        transitions=_with_phases(job, view, status, now, text),
+        transitions=transitions,
         message=text,
+        training_started_at=began_to_train(transitions),
         hosts=(),
         notes={f"attempt {job.attempt}": f"{found.reason.value}: {found.message}"},
         release=True,
@@ -402,7 +404,7 @@ def _training_ended(view: View | None) -> datetime | None:
 
 
 def _phases(job: TrainingJobRecord, view: View, now: datetime) -> list[Transition]:
-    is_starting = ActionKind.START in view.running
+    is_starting = ActionKind.START in view.running and not _ended_all(view.observations)
     return phases_reached(job, view.observations, now, is_starting=is_starting)
 
 

@@ -156,6 +156,11 @@ class FakeEngine:
             found = self.living(job, host)
             self._end(found, outcome=outcome, code=code, signal=signal, message=message)
 
+    def enter(self, job: str, phase: str, host: str = "algo-1") -> None:
+        """Let a running host reach a phase."""
+        with self.lock:
+            self._enter(self.living(job, host), phase)
+
     def lose(self, job: str, host: str = "algo-1") -> None:
         """Let a running host disappear without an exit record."""
         with self.lock:

@@ -203,9 +203,8 @@ class TuningLoop:
         """
         self._woken.clear()
         self._has_submitted = self._has_free = False
-        self._awaits_answer = (
-            True  # one that comes during this round may have been looked for before
-        )
+        # One that comes during this round may have been looked for before.
+        self._awaits_answer = True
         active = self._store.active(lease.scope)
         self._forget({record.number for record in active})
         for record in active:
@@ -250,8 +249,8 @@ class TuningLoop:
         if not self._written(steps, lease):
             self._woken.set()  # somebody else has changed it
             return
-        self._act(record, steps, present)
         self._has_free |= steps.free > 0
+        self._act(record, steps, present)
         if steps.update is not None and steps.update.ends:
             self._forget(set(self._names) - {record.number})
             failpoint("tune_end.before_sweep")

@@ -428,8 +428,8 @@ def uploading(
     bucket.server.go_away(ending)
     gate.open()
     eventually(lambda: bucket.server.cuts >= cuts, 90)
-    assert job.refresh().record.status == "InProgress"
-    assert job.record.secondary_status == "Uploading"
+    eventually(lambda: job.refresh().record.secondary_status == "Uploading")
+    assert job.record.status == "InProgress"
 
 
 @pytest.mark.parametrize("ending", ["", "/output.tar.gz", "/run-1/last"])

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from orchestrator.blobs.local import LocalBlobStore
+from orchestrator.errors import EngineUnreachable
 from orchestrator.scheduler.capacity import Machine
 from orchestrator.scheduler.effects import Effects
 from orchestrator.scheduler.loop import Driver
 from orchestrator.scheduler.workspace import Workspace
 from orchestrator.spec.job import TrainingJobSpec
+from orchestrator.spec.record import TrainingJobRecord
+from orchestrator.spec.state import EndReason
+from orchestrator.store.base import QUEUED_LIMIT, DriverLease, JobUpdate
 from orchestrator.store.memory import MemoryStore
 from orchestrator.testing.fake_backend import FakeBackend, FakeEngine, Script
 from tests.unit.scheduler.judges import NoJudge
@@ -21,12 +26,34 @@ from tests.unit.scheduler.simulation import Deferred, NoMetrics, SteppedClock
 SCOPE = "host:one"
 
 
+WHY = "it gets no better"
+
+
+class BusyStore(MemoryStore):
+    """A store in which somebody else may do something right before the driver."""
+
+    meanwhile: Callable[[], Any] | None = None
+
+    def apply(self, updates: Sequence[JobUpdate], lease: DriverLease) -> list[bool]:
+        if self.meanwhile is not None:
+            self.meanwhile()
+            self.meanwhile = None
+        return super().apply(updates, lease)
+
+
+class Harsh(NoJudge):
+    """Ends every run."""
+
+    def ends(self, job: TrainingJobRecord) -> str | None:
+        return WHY
+
+
 class Desk:
     """A driver of a machine for one job at a time, whose rounds and actions a test calls for."""
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, judge: NoJudge | None = None) -> None:
         self.clock = SteppedClock()
-        self.store = MemoryStore(clock=self.clock)
+        self.store = BusyStore(clock=self.clock)
         self.engine = FakeEngine(self.clock, lambda *_: Script(exit_code=None))
         self.executor = Deferred()
         self.wakes = 0
@@ -43,7 +70,7 @@ class Desk:
                 workspace,
                 LocalBlobStore(directory / "blobs"),
                 NoMetrics(),
-                NoJudge(),
+                judge or NoJudge(),
                 workspace.secrets.forget,
             ),
             machine=Machine(cpus=1, memory_gib=8, gpus=()),
@@ -60,12 +87,13 @@ class Desk:
     def _wake(self) -> None:
         self.wakes += 1
 
-    def submit(self, name: str, retries: int = 0) -> None:
+    def submit(self, name: str, retries: int = 0, **changes: Any) -> None:
         spec = TrainingJobSpec.parse(
             {
                 "training_job_name": name,
                 "algorithm_specification": {"container_entrypoint": ["train"]},
                 "retry_strategy": {"maximum_retry_attempts": retries, "retry_user_errors": True},
+                **changes,
             }
         )
         self.store.create_job(spec, arn=f"arn:{name}", now=self.clock.now())
@@ -119,6 +147,65 @@ def test_a_job_that_is_tried_again_is_placed_at_once(desk: Desk) -> None:
     assert desk.bring_to_its_end("again", code=1) == (1, 1)
     desk.run("again")
     assert desk.store.get_job("again").attempt == 2
+
+
+def test_behind_the_end_of_the_first_of_a_long_queue_the_others_are_looked_at(desk: Desk) -> None:
+    for number in range(QUEUED_LIMIT):
+        condition = {"max_pending_time_in_seconds": 60}
+        desk.submit(f"late-{number}", stopping_condition=condition, resources={"gpus": 1})
+    desk.submit("behind")
+    desk.clock.seconds = 61
+    desk.driver.tick()
+    assert desk.store.get_job("late-0").status.value == "Stopped"
+    assert desk.wakes == 1
+    desk.run("behind")
+
+
+def test_what_somebody_else_has_changed_is_decided_anew(desk: Desk) -> None:
+    desk.submit("stopped")
+    desk.run("stopped")
+    desk.engine.exit("stopped")
+    desk.driver.tick()
+    desk.act()
+    desk.store.meanwhile = lambda: desk.store.request_stop(
+        "stopped",
+        intent=EndReason.USER_STOP,
+        grace_seconds=None,
+        now=desk.clock.now(),
+        message="enough",
+    )
+    before = desk.wakes
+    desk.driver.tick()
+    assert desk.wakes == before + 1
+    assert desk.driver.tick() == 0
+
+
+def test_what_could_not_be_cleaned_up_is_left_to_do(desk: Desk) -> None:
+    desk.submit("only")
+    desk.run("only")
+    desk.engine.fail("release", EngineUnreachable("no answer"))
+    assert desk.bring_to_its_end("only") == (0, 0)
+    desk.act()
+    assert desk.driver.tick() == 1
+    desk.clock.seconds = 60
+    desk.driver.tick()
+    desk.act()
+    assert desk.driver.tick() == 0
+    assert desk.engine.released == [("only", 1)]
+
+
+def test_a_run_whose_program_has_ended_is_not_ended_early(tmp_path: Path) -> None:
+    """The record may say Training while it is packed."""
+    desk = Desk(tmp_path, Harsh())
+    desk.submit("packing")
+    desk.run("packing")
+    desk.clock.seconds = 60
+    desk.driver.tick()
+    desk.act()
+    desk.engine.enter("packing", "Uploading")
+    desk.driver.tick()
+    job = desk.store.get_job("packing")
+    assert (job.stop_intent, job.secondary_status.value) == (None, "Uploading")
 
 
 def test_the_end_says_which_phases_nobody_has_seen(desk: Desk) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import timedelta
 from itertools import pairwise
 from typing import Any
@@ -215,8 +216,54 @@ def test_the_end_brings_along_the_phases_that_were_not_written_down(code: int) -
     desk.place()
     job = end(desk, exited(code=code, phases=list(running(*STEPS).phases)))
     last = "Restarting" if code else "Completed"
+    assert job.training_started_at == after(1 if code else 0)  # an exit record knows better
     assert [step.status.value for step in job.transitions[2:]] == [*STEPS, last]
     assert [step.started_at for step in job.transitions[2:5]] == [after(0), after(1), after(2)]
+
+
+def test_what_a_lost_host_had_reached_is_said_with_its_end() -> None:
+    desk = Desk(retry_strategy={"maximum_retry_attempts": 0})
+    desk.place()
+    seen = replace(lost(), phases=running("Downloading", "Training").phases)
+    job = end(desk, seen)
+    assert job.training_started_at == after(1)
+    assert [step.status.value for step in job.transitions[2:]] == [
+        "Downloading",
+        "Training",
+        "Failed",
+    ]
+
+
+def test_a_host_that_is_lost_before_it_began_is_not_said_to_download() -> None:
+    """Collecting was tried and is put off: until then nothing is started either."""
+    desk = Desk()
+    desk.place()
+    view = View([lost()], running=frozenset({ActionKind.START, ActionKind.COLLECT}))
+    assert reconcile(desk.job, view, after(70)) == Decision()
+
+
+def test_a_clock_that_was_set_back_does_not_put_the_end_before_what_it_ended() -> None:
+    desk = Desk()
+    desk.place()
+    view = View([exited(phases=list(running(*STEPS).phases))], collected=Collected())
+    job = desk.apply(reconcile(desk.job, view, after(-3600)))
+    assert job.ended_at == job.transitions[-1].started_at == after(2)
+
+
+def test_a_stop_while_it_is_collected_does_not_let_it_upload_again() -> None:
+    desk = Desk()
+    desk.place()
+    seen = exited(phases=list(running(*STEPS).phases))
+    busy = View([seen], running=frozenset({ActionKind.COLLECT}))
+    desk.apply(reconcile(desk.job, busy, after(61)))
+    ask_to_stop(desk, 62)
+    assert reconcile(desk.job, busy, after(63)).update is None
+    job = end(desk, seen)
+    assert [step.status.value for step in job.transitions[4:]] == [
+        "Uploading",
+        "Stopping",
+        "Completed",
+    ]
 
 
 def test_a_failure_says_in_its_message_what_its_explanation_says() -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from orchestrator.spec.tuning import TuningLimits
 from orchestrator.tuner.loop import TuningLoop
+from orchestrator.tuner.points import Question
 from tests.unit.tuner.test_loop import FakeSearch, Stage
 from tests.unit.tuner.world import tuning_spec
 
@@ -43,3 +45,46 @@ def test_an_answer_wakes_it_only_where_a_slot_waits_for_it():
         stage.tick()
     loop.answered()  # to what was asked ahead
     assert loop.times == 2
+
+
+class Hasty(FakeSearch):
+    """Answers while it is asked, and says so."""
+
+    loop: TuningLoop | None = None
+
+    def ask(self, question: Question) -> int:
+        number = super().ask(question)
+        if self.loop is not None:
+            self.loop.answered()
+        return number
+
+
+def test_an_answer_that_comes_during_a_round_may_have_been_looked_for_before_it():
+    search = Hasty()
+    stage = Stage(tuning_spec(), search=search)
+    search.loop = stage.loop = loop = stage.new_loop(kind=Woken)
+    assert isinstance(loop, Woken)
+    stage.tick()  # both slots are used, and it has asked ahead
+    stage.jobs.report(stage.jobs.running()[0], 0.5)
+    stage.jobs.end(stage.jobs.running()[0])
+    before, asked = loop.times, len(search.asked)
+    loop.tick(stage.lease)
+    assert len(search.asked) == asked + 1
+    assert loop.times == before + 1
+
+
+def test_an_answer_wakes_it_for_whichever_tuning_job_has_a_free_slot():
+    search = FakeSearch(at_once=False)
+    stage = Stage(tuning_spec(), search=search)
+    stage.loop = loop = stage.new_loop(kind=Woken)
+    assert isinstance(loop, Woken)
+    one_job = TuningLimits(max_number_of_training_jobs=1)
+    second = tuning_spec(tuning_job_name="u", limits=one_job)
+    stage.store.tunings.create(second, arn="arn:u", now=stage.clock.now())
+    stage.tick()
+    assert len(search.asked) == 2
+    search.tell(2)
+    loop.tick(stage.lease)
+    assert [name[:2] for name in stage.jobs.running()] == ["u-"]
+    loop.answered()
+    assert loop.times == 1
