@@ -1,4 +1,4 @@
-"""Chooses the next values: the only file that knows Optuna.
+"""Chooses the next values, by Optuna.
 
 A question holds all that is known, and its answer depends on nothing else: a study is built for
 each, so that nothing is lost with the process that answers, and the same question has the same

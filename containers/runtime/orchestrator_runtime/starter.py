@@ -1,7 +1,7 @@
 """``start-supervisors HOME``: forks a supervisor for every host directory that it is told.
 
 A fresh interpreter takes fifteen milliseconds to become a supervisor, and whoever spawns one
-stands still for half of them; one that has loaded all of it forks in one. Supervisors are the
+stands still for half of them; one that has loaded all of it forks in two. Supervisors are the
 same either way, and outlive this process as they outlive their driver.
 
 Each line of standard input is an object: ``directory``, ``errors`` (a file for what the supervisor

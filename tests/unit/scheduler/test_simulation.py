@@ -11,7 +11,7 @@ import pytest
 
 from orchestrator.backends.base import HostStatus, Observation
 from orchestrator.errors import InvalidState
-from orchestrator.scheduler import capacity
+from orchestrator.scheduler import capacity, phases
 from orchestrator.scheduler import loop as loop_module
 from orchestrator.scheduler import reconcile as reconcile_module
 from orchestrator.scheduler.ages import Ages
@@ -159,12 +159,13 @@ def _believes_the_wall_clock(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def _goes_back_in_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    real = reconciling._transition
+    real = phases.transition
 
     def transition(job: Any, status: Any, at: Any, message: str) -> Any:
         return real(job, status, at, message).model_copy(update={"started_at": at})
 
-    monkeypatch.setattr(reconciling, "_transition", transition)
+    for module in (phases, reconciling):
+        monkeypatch.setattr(module, "transition", transition)
 
 
 BUGS = [
