@@ -420,7 +420,7 @@ class Driver:
         why, attempt.why_end = attempt.why_end, None
         if why is None or job.secondary_status is not SecondaryStatus.TRAINING:
             return False
-        if not _is_alive(view) or _is_packing(view):
+        if not any(map(_is_training, view.observations)):
             return False
         self._store.request_stop(
             job.name,
@@ -469,7 +469,7 @@ def _is_alive(view: View) -> bool:
     return any(seen.status is HostStatus.RUNNING for seen in view.observations)
 
 
-def _is_packing(view: View) -> bool:
-    """Return whether a host's program has ended, whatever the record says."""
-    phases = [record["phase"] for seen in view.observations for record in seen.phases]
-    return contract.PHASE_UPLOADING in phases
+def _is_training(seen: Observation) -> bool:
+    """Return whether a host's program may still run, whatever the record says."""
+    is_packing = any(record["phase"] == contract.PHASE_UPLOADING for record in seen.phases)
+    return seen.status is HostStatus.RUNNING and not is_packing

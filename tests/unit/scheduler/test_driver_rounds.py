@@ -194,18 +194,21 @@ def test_what_could_not_be_cleaned_up_is_left_to_do(desk: Desk) -> None:
     assert desk.engine.released == [("only", 1)]
 
 
-def test_a_run_whose_program_has_ended_is_not_ended_early(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("packing", "intent"), [(1, EndReason.EARLY_STOPPED), (2, None)])
+def test_a_run_whose_programs_have_all_ended_is_not_ended_early(
+    tmp_path: Path, packing: int, intent: EndReason | None
+) -> None:
     """The record may say Training while it is packed."""
     desk = Desk(tmp_path, Harsh())
-    desk.submit("packing")
-    desk.run("packing")
+    desk.submit("two", resource_config={"instance_count": 2}, resources={"cpus": 0.5})
+    desk.run("two")
     desk.clock.seconds = 60
     desk.driver.tick()
     desk.act()
-    desk.engine.enter("packing", "Uploading")
+    for number in range(1, packing + 1):
+        desk.engine.enter("two", "Uploading", f"algo-{number}")
     desk.driver.tick()
-    job = desk.store.get_job("packing")
-    assert (job.stop_intent, job.secondary_status.value) == (None, "Uploading")
+    assert desk.store.get_job("two").stop_intent is intent
 
 
 def test_the_end_says_which_phases_nobody_has_seen(desk: Desk) -> None:
