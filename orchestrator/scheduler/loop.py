@@ -162,6 +162,10 @@ class Driver:
         )
         self._renewed_at = now
 
+    def _holds_lease(self) -> bool:
+        """Return whether nobody can have taken over: this process may have stood still for long."""
+        return self._clock.monotonic() - self._renewed_at < self._lease_seconds
+
     def _forget(self, jobs: Iterable[TrainingJobRecord]) -> None:
         active = {(job.number, job.attempt) for job in jobs}
         for key in [k for k, a in self._attempts.items() if k not in active and not a.running]:
@@ -342,7 +346,8 @@ class Driver:
 
         def work() -> None:
             try:
-                self._act(job, attempt, action)
+                if self._holds_lease():
+                    self._act(job, attempt, action)
             except OrchestratorError as error:
                 logger.warning("%s of %s: %s", action.kind, job.name, error.message)
                 self._back_off(attempt)

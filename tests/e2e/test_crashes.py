@@ -100,6 +100,18 @@ def is_retried(home: Path, trainer: Make) -> None:
     assert runs(home, job) == 2
 
 
+def waits_for_another(home: Path, trainer: Make, marker: Path) -> None:
+    """A job for which there is no room yet: what it waits for is written down, for sure."""
+    first = trainer(PATIENT).train(wait=False)
+    job = trainer(SCRIPT).train(wait=False)
+    eventually(marker.exists)
+    first.stop()
+    job.wait(timeout_seconds=60)
+    assert (job.record.status, job.record.attempt) == ("Completed", 1)
+    assert runs(home, job) == 1
+    assert first.refresh().status == "Stopped"
+
+
 def meets_left_over(home: Path, trainer: Make) -> None:
     """A job in whose place a forgotten job of the same name has left its success."""
     open_store(home / "store.sqlite3").close()  # one that knows nothing of it
@@ -124,7 +136,11 @@ def leave(folder: Path) -> None:
     (folder / "owner.json").write_text('{"job": "1-1"}')
 
 
-SCENARIOS = {"stop": is_stopped, "retry": is_retried, "aside": meets_left_over}
+SCENARIOS = {
+    "stop": is_stopped,
+    "retry": is_retried,
+    "aside": meets_left_over,
+}
 
 
 @pytest.mark.parametrize("failpoint", FAILPOINTS)
@@ -135,9 +151,13 @@ def test_a_driver_that_dies_at_this_point_loses_and_repeats_nothing(
     monkeypatch: pytest.MonkeyPatch,
     tmp_path: Path,
 ) -> None:
+    monkeypatch.setenv("ORCHESTRATOR_CPU_SLOTS", "1")
     marker = arm(monkeypatch, tmp_path, failpoint)
-    scenario = SCENARIOS.get(failpoint.partition(".")[0], completes)
-    scenario(orchestrator_home, trainer)
+    kind = failpoint.partition(".")[0]
+    if kind == "observe":
+        waits_for_another(orchestrator_home, trainer, marker)
+    else:
+        SCENARIOS.get(kind, completes)(orchestrator_home, trainer)
     eventually(marker.exists)  # it was reached
     trainer("", name="next.py").train()  # whoever drives next cleans up
     eventually(lambda: not list((orchestrator_home / "unreleased").iterdir()))

@@ -180,6 +180,17 @@ def test_what_somebody_else_has_changed_is_decided_anew(desk: Desk) -> None:
     assert desk.driver.tick() == 0
 
 
+def test_what_was_decided_before_the_lease_ran_out_is_decided_anew(desk: Desk) -> None:
+    desk.submit("late")
+    desk.driver.tick()
+    desk.clock.seconds = 31
+    before = desk.wakes
+    desk.act()
+    assert (desk.engine.starts, desk.wakes) == ([], before + 1)
+    desk.run("late")
+    assert desk.engine.starts == [("late", 1, "algo-1")]
+
+
 def test_what_could_not_be_cleaned_up_is_left_to_do(desk: Desk) -> None:
     desk.submit("only")
     desk.run("only")
