@@ -310,15 +310,13 @@ def test_a_driver_that_is_cut_off_in_a_step_is_replaced_and_the_job_runs_once(
 ) -> None:
     """A stopped one goes on in the middle of the step, when another one has long finished the job."""
     fired = tmp_path / "fired"
-    is_observed = step.startswith("observe.")  # for sure of a job that waits for another one
-    if is_observed:
-        monkeypatch.setenv("ORCHESTRATOR_CPU_SLOTS", "1")
+    monkeypatch.setenv("ORCHESTRATOR_CPU_SLOTS", "1")
     monkeypatch.setenv(VARIABLE, f"{step}:{action}:{fired}")
     first = world.replica()
     monkeypatch.delenv(VARIABLE)
     second = world.replica()
     assert first.drives
-    if is_observed:
+    if step.startswith("observe."):  # a job that waits for another one is, for sure
         second.submit("holder", gate.channel)
     second.submit("job")
     eventually(fired.exists, PATIENCE_SECONDS)
