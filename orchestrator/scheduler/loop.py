@@ -103,7 +103,7 @@ class Driver:
         self._lease_seconds = lease_seconds
         self._attempts: dict[tuple[int, int], Attempt] = defaultdict(Attempt)
         self._ages = Ages(clock)
-        self._renewed_at = clock.monotonic()
+        self._renewed_at = float("-inf")  # cleaning up before may have taken longer than the lease
         self._unreleased: list[Release] = []
         self._housekeep = housekeep
         self._housekept_at = float("-inf")

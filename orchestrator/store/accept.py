@@ -16,9 +16,7 @@ from orchestrator.spec.record import TrainingJobRecord
 from orchestrator.spec.state import SecondaryStatus, TrainingJobStatus
 from orchestrator.store import blocks, codec, counts, names, records, rules
 from orchestrator.store.base import IdempotencyKey
-from orchestrator.store.counts import LAST_NUMBER
 from orchestrator.store.tables import (
-    counters,
     idempotency_keys,
     job_details,
     jobs,
@@ -34,7 +32,6 @@ _OWNERS = select(jobs.c.name_key, jobs.c.accept_id).where(
 _KEYS = select(idempotency_keys).where(
     idempotency_keys.c.key.in_(bindparam("keys", expanding=True))
 )
-_LAST_NUMBER = select(counters.c.value).where(counters.c.name == LAST_NUMBER).with_for_update()
 _NEWEST = select(jobs.c.created_max_us).order_by(jobs.c.created_max_us.desc()).limit(1)
 
 Answer = TrainingJobRecord | OrchestratorError
@@ -177,7 +174,7 @@ class _Numbers:
     """Gives out numbers and creation times in order."""
 
     def __init__(self, connection: Connection) -> None:
-        self.last = connection.execute(_LAST_NUMBER).scalar_one()
+        self.last = counts.queue_up(connection)
         newest_us = connection.scalar(_NEWEST)
         self._newest = codec.optional_time(newest_us)
         self.newest_us: dict[int, int] = {}

@@ -14,6 +14,7 @@ CLOCK_SKEW_US = "clock_skew_us"
 """The furthest that any job's creation time lies before that of a job accepted earlier."""
 NAMES = (*(status.value for status in TrainingJobStatus), LAST_NUMBER, CLOCK_SKEW_US)
 
+_QUEUE = select(counters.c.value).where(counters.c.name == LAST_NUMBER).with_for_update()
 _SET = update(counters).where(counters.c.name == bindparam("counter"))
 _ADD = _SET.values(value=counters.c.value + bindparam("more"))
 _RAISE = _SET.where(counters.c.value < bindparam("to")).values(value=bindparam("to"))
@@ -36,10 +37,12 @@ def by_status(connection: Connection) -> dict[TrainingJobStatus, int]:
     return {status: values[status.value] for status in TrainingJobStatus}
 
 
-def queue_up(connection: Connection) -> None:
-    """Wait for others who create something, until the end of the transaction."""
-    row = select(counters.c.value).where(counters.c.name == LAST_NUMBER).with_for_update()
-    connection.execute(row).scalar_one()
+def queue_up(connection: Connection) -> int:
+    """Make others who create something wait until the end of the transaction.
+
+    Returns the last job number that was given out.
+    """
+    return int(connection.execute(_QUEUE).scalar_one())
 
 
 def set_last_number(connection: Connection, number: int) -> None:

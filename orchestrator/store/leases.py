@@ -17,19 +17,15 @@ _NOBODY = text(
     "VALUES (:scope, NULL, 0, 0, 0) ON CONFLICT (scope) DO NOTHING"
 )
 
-_MINE = (drivers.c.scope == bindparam("of_scope"), drivers.c.token == bindparam("with_token"))
-_FENCE = (
+_CHANGE = (
     update(drivers)
-    .where(*_MINE, drivers.c.owner.is_not(None))
-    .values(applies=drivers.c.applies + 1)
+    .where(drivers.c.scope == bindparam("of_scope"))
+    .where(drivers.c.token == bindparam("with_token"))
+    .where(drivers.c.owner.is_not(None))
     .returning(drivers.c.applies)
 )
-_RENEW = (
-    update(drivers)
-    .where(*_MINE, drivers.c.owner.is_not(None))
-    .values(expires_us=bindparam("until"))
-    .returning(drivers.c.applies)
-)
+_FENCE = _CHANGE.values(applies=drivers.c.applies + 1)
+_RENEW = _CHANGE.values(expires_us=bindparam("until"))
 _HELD = (
     select(resource_leases)
     .where(resource_leases.c.scope == bindparam("of_scope"))

@@ -182,9 +182,8 @@ MUTANTS = (
     Mutant(
         "the fence: lease token",
         "leases.py",
-        "    .where(*_MINE, drivers.c.owner.is_not(None))\n    .values(applies",
-        '    .where(_MINE[0], bindparam("with_token") > 0, drivers.c.owner.is_not(None))\n'
-        "    .values(applies",
+        'drivers.c.token == bindparam("with_token")',
+        'bindparam("with_token") > 0',
         CONTRACT,
         "Sqlite and stale_driver",
     ),

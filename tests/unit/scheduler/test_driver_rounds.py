@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from orchestrator.blobs.local import LocalBlobStore
-from orchestrator.errors import EngineUnreachable
+from orchestrator.errors import EngineUnreachable, StaleLock
 from orchestrator.scheduler.capacity import Machine
 from orchestrator.scheduler.effects import Effects
 from orchestrator.scheduler.loop import Driver
@@ -189,6 +189,18 @@ def test_what_was_decided_before_the_lease_ran_out_is_decided_anew(desk: Desk) -
     assert (desk.engine.starts, desk.wakes) == ([], before + 1)
     desk.run("late")
     assert desk.engine.starts == [("late", 1, "algo-1")]
+
+
+def test_a_driver_whose_lease_was_taken_before_its_first_round_begins_nothing(
+    desk: Desk,
+) -> None:
+    desk.submit("anothers")
+    desk.store.acquire_driver(
+        SCOPE, owner="another", now=desk.clock.now(), ttl_seconds=60, force=True
+    )
+    with pytest.raises(StaleLock):
+        desk.driver.tick()
+    assert desk.executor.waiting == []
 
 
 def test_what_could_not_be_cleaned_up_is_left_to_do(desk: Desk) -> None:
